@@ -1,0 +1,72 @@
+"""The exceptions that geoseg raises on purpose.
+
+Every leaf is also the builtin that fits, so ``except ValueError`` keeps working::
+
+    GeosegError
+    ├── UsageError                (ValueError)    what was asked cannot be done as asked; exit code 2
+    │   ├── ConfigError                           a configuration file or option
+    │   ├── RasterError                           an input raster
+    │   ├── ModelError                            a model package
+    │   ├── LabelError                            training or evaluation labels
+    │   └── RunFolderError                        an output folder
+    ├── MissingFileError          (FileNotFoundError)
+    └── RunError                  (RuntimeError)  work had started and could not be finished; exit code 1
+        ├── ChunkError                            a chunk failed more often than it is retried
+        ├── WriteError            (OSError)       a result could not be written
+        ├── MemoryLimitError      (MemoryError)   the plan does not fit into memory
+        └── InterruptedRun                        stopped by the user; the run can go on
+
+A message says what was expected, what came, and what to do.
+"""
+
+
+class GeosegError(Exception):
+    """Base of all errors that geoseg raises on purpose."""
+
+
+class UsageError(GeosegError, ValueError):
+    """What was asked cannot be done as asked; nothing was changed on disk."""
+
+
+class ConfigError(UsageError):
+    """A configuration file, option or table of options does not fit."""
+
+
+class RasterError(UsageError):
+    """An input raster cannot be used as it is."""
+
+
+class ModelError(UsageError):
+    """A model package is damaged, unknown, or does not fit the raster."""
+
+
+class LabelError(UsageError):
+    """Labels for training or evaluation do not fit their raster or scheme."""
+
+
+class RunFolderError(UsageError):
+    """An output folder belongs to another run or cannot be used."""
+
+
+class MissingFileError(GeosegError, FileNotFoundError):
+    """A file that was named does not exist."""
+
+
+class RunError(GeosegError, RuntimeError):
+    """Work had started and could not be finished; what is done stays on disk."""
+
+
+class ChunkError(RunError):
+    """Chunks failed more often than they are retried."""
+
+
+class WriteError(RunError, OSError):
+    """A result could not be written; nothing stands half-written under a final name."""
+
+
+class MemoryLimitError(RunError, MemoryError):
+    """The projected memory of the plan exceeds what is available."""
+
+
+class InterruptedRun(RunError):
+    """The user stopped the run; the same command goes on where it was."""

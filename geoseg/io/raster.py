@@ -1,0 +1,217 @@
+"""Reading rasters: one source, one pixel grid, everything after lives in it.
+
+``rasterio.open`` is called in this file and nowhere else.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.features import geometry_mask
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+from shapely.geometry.base import BaseGeometry
+
+from geoseg.errors import MissingFileError, RasterError, RunError
+from geoseg.io.ground import pixel_size_m
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RasterOptions:
+    """How a raster is brought onto the run's pixel grid."""
+
+    bands: tuple[int, ...] = ()
+    """1-based band numbers in the model's order; empty takes the first ones."""
+    assume_crs: str | None = None
+    """CRS of a raster that declares none, for example ``EPSG:32645``."""
+    warp: bool = False
+    """Warp a rotated or GCP-only raster to a north-up grid."""
+    aoi: BaseGeometry | None = None
+    """Area of interest in the raster's CRS; pixels whose centre lies outside are not valid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RasterSource:
+    """A raster on the run's pixel grid. Opens the file anew for each read, so it travels between processes."""
+
+    path: str
+    """File name or GDAL connection string."""
+    bands: tuple[int, ...]
+    """1-based band numbers, in the model's order."""
+    geobox: GeoBox
+    """Shape, transform and CRS of the run's grid."""
+    decimation: int = 1
+    """Source pixels per run pixel along each axis; they are averaged."""
+    dtype: str = "uint8"
+    """Data type of the source bands."""
+    options: RasterOptions = field(default_factory=RasterOptions)
+    """The options that it was opened with."""
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read the pixels of a window of the run's grid.
+
+        Args:
+            window: Integer rectangle inside the grid.
+
+        Returns:
+            Pixels (C, H, W) in the source's dtype, float32 where decimated, and valid (H, W), True = data.
+
+        Raises:
+            RunError: If the file cannot be read there; the message names the window.
+        """
+        k = self.decimation
+        try:
+            with open_dataset(self.path, self.options) as dataset:
+                full = _clip(Window(window.col_off * k, window.row_off * k, window.width * k, window.height * k), dataset)
+                pixels = dataset.read(self.bands, window=full)
+                valid = dataset.dataset_mask(window=full) != 0
+        except (RasterioError, OSError) as exc:
+            raise RunError(f"{self.path} could not be read at {_describe(window)}: {exc}. Check the file with gdalinfo.") from exc
+        if np.issubdtype(pixels.dtype, np.floating):
+            valid &= np.isfinite(pixels).all(axis=0)
+        if k > 1:
+            pixels, valid = average_blocks(pixels, valid, k)
+        if self.options.aoi is not None:
+            valid &= self._inside_aoi(window)
+        return pixels, valid
+
+    def _inside_aoi(self, window: Window) -> NDArray[np.bool_]:
+        transform = self.geobox.transform * Affine.translation(window.col_off, window.row_off)
+        shape = (int(window.height), int(window.width))
+        return geometry_mask([self.options.aoi], shape, transform, invert=True)
+
+
+def open_raster(
+    path: str | Path, options: RasterOptions | None = None, *, resolution_m: float | None = None, needs_georeference: bool = True
+) -> RasterSource:
+    """Check a raster and settle the pixel grid of the run.
+
+    Args:
+        path: File name or GDAL connection string.
+        options: Bands, CRS, warp and area of interest.
+        resolution_m: Pixel size on the ground that the model was trained for. A raster that is finer by a whole
+            factor (rounded) is averaged by it; a coarser one is taken as it is. None takes the raster's own.
+        needs_georeference: Refuse a raster without CRS. Without one, pixels are not averaged.
+
+    Returns:
+        The source, described but not held open.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        RasterError: If the raster cannot be used; the message says why and what to do.
+    """
+    options = options or RasterOptions()
+    name = str(path)
+    if "://" not in name and not name.startswith("/vsi") and ":" not in Path(name).name and not Path(name).exists():
+        raise MissingFileError(f"There is no file {name}. Check the path.")
+    try:
+        with open_dataset(name, options) as dataset:
+            _check(name, dataset, options, needs_georeference)
+            bands = options.bands or tuple(range(1, dataset.count + 1))
+            dtype = dataset.dtypes[bands[0] - 1]
+            geobox = GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs)
+    except RasterioError as exc:
+        raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
+    factor = 1
+    if resolution_m is not None and geobox.crs is not None:
+        factor = max(1, round(resolution_m / pixel_size_m(geobox)))
+    return RasterSource(
+        path=name, bands=bands, geobox=_decimate(geobox, factor), decimation=factor, dtype=dtype, options=options
+    )
+
+
+@contextmanager
+def open_dataset(path: str, options: RasterOptions) -> Iterator[Any]:
+    """Open a raster for reading, warped to north-up if the options ask for it."""
+    with rasterio.open(path) as dataset:
+        if not options.warp:
+            yield _with_crs(dataset, options)
+            return
+        source = {"src_crs": dataset.gcps[1]} if dataset.gcps[0] else {}
+        with WarpedVRT(dataset, resampling=Resampling.bilinear, tolerance=0.0, add_alpha=True, **source) as warped:
+            yield warped
+
+
+class _AssumedCrs:
+    """A dataset seen through a CRS that the file does not declare."""
+
+    def __init__(self, dataset: Any, crs: str) -> None:
+        self._dataset = dataset
+        self.crs = rasterio.crs.CRS.from_user_input(crs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dataset, name)
+
+
+def _with_crs(dataset: Any, options: RasterOptions) -> Any:
+    if dataset.crs is None and options.assume_crs is not None:
+        return _AssumedCrs(dataset, options.assume_crs)
+    return dataset
+
+
+def _check(name: str, dataset: Any, options: RasterOptions, needs_georeference: bool) -> None:
+    if dataset.count == 0:
+        raise RasterError(f"{name} has no bands of its own; it is a container. Name one of its subdatasets: {dataset.subdatasets[:3]}.")
+    missing = [b for b in options.bands if not 1 <= b <= dataset.count]
+    if missing:
+        raise RasterError(f"{name} has {dataset.count} bands; band {missing[0]} was asked for. Choose from 1 to {dataset.count} with --bands.")
+    if any(np.issubdtype(np.dtype(d), np.complexfloating) for d in dataset.dtypes if not d.startswith("complex_int")) or any(
+        d.startswith("complex") for d in dataset.dtypes
+    ):
+        raise RasterError(f"{name} holds complex numbers ({dataset.dtypes[0]}); real bands are needed. Convert it, for example to amplitude in dB.")
+    if needs_georeference:
+        _check_georeference(name, dataset)
+
+
+def _check_georeference(name: str, dataset: Any) -> None:
+    if dataset.transform == Affine.identity() and (dataset.gcps[0] or dataset.rpcs):
+        raise RasterError(f"{name} is placed by ground control points or RPCs, not by a grid. Warp it on the fly with --warp, or with gdalwarp.")
+    if dataset.crs is None:
+        raise RasterError(f"{name} declares no CRS, so lengths and areas would have no unit. Name it with --assume-crs, for example EPSG:32645.")
+    t = dataset.transform
+    if t.b != 0 or t.d != 0:
+        raise RasterError(f"{name} is rotated (transform {tuple(t)[:6]}); a north-up grid is needed. Warp it on the fly with --warp, or with gdalwarp.")
+
+
+def _decimate(geobox: GeoBox, factor: int) -> GeoBox:
+    height, width = (-(-n // factor) for n in geobox.shape)
+    return GeoBox((height, width), geobox.transform * Affine.scale(factor), geobox.crs)
+
+
+def _clip(window: Window, dataset: Any) -> Window:
+    return window.intersection(Window(0, 0, dataset.width, dataset.height))
+
+
+def _describe(window: Window) -> str:
+    return f"columns {window.col_off}-{window.col_off + window.width}, rows {window.row_off}-{window.row_off + window.height}"
+
+
+def average_blocks(pixels: NDArray[Any], valid: NDArray[np.bool_], k: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Average k x k blocks; a block is valid when each of its pixels is.
+
+    Args:
+        pixels: (C, H, W). Blocks at the lower and right edge may be incomplete.
+        valid: (H, W), True = data.
+        k: Block size in pixels.
+
+    Returns:
+        (C, ceil(H / k), ceil(W / k)) float32 and its valid pixels.
+    """
+    height, width = valid.shape
+    padding = ((0, -height % k), (0, -width % k))
+    padded = np.pad(pixels, ((0, 0), *padding))
+    steps = [(slice(i, None, k), slice(j, None, k)) for i in range(k) for j in range(k)]
+    total = sum((padded[:, rows, cols].astype(np.float32) for rows, cols in steps), start=np.float32(0))
+    there = np.pad(np.ones_like(valid), padding)
+    count = sum((there[rows, cols].astype(np.float32) for rows, cols in steps), start=np.float32(0))
+    whole = np.pad(valid, padding, constant_values=True)
+    return total / count, np.logical_and.reduce([whole[rows, cols] for rows, cols in steps])

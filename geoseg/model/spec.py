@@ -1,0 +1,150 @@
+"""What a model is: bands in, channels out, classes, tiles, and what is known of its accuracy."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
+from geoseg.pixels.normalize import BandScaling
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClassRow(_Strict):
+    """One class as it stands in ``model.json`` and in training configurations."""
+
+    value: int
+    """Value in the class map."""
+    name: str
+    """Name in legends and tables."""
+    color: str
+    """``#rrggbb``."""
+    kind: ClassKind = ClassKind.SURFACE
+    """Surface, building or road."""
+
+
+class Head(_Strict):
+    """A slice of the network's channels with a meaning of its own."""
+
+    start: int = Field(ge=0)
+    """First channel."""
+    stop: int
+    """One past the last channel."""
+    activation: Literal["softmax", "sigmoid"]
+    """What turns logits into probabilities."""
+
+
+class NetworkSpec(_Strict):
+    """How to build the network before its weights are loaded."""
+
+    library: Literal["segmentation_models_pytorch"] = "segmentation_models_pytorch"
+    """Package that holds the architecture."""
+    architecture: str
+    """Name in ``segmentation_models_pytorch.create_model``, for example ``unet``."""
+    encoder: str
+    """Encoder name, for example ``resnet18``."""
+    options: dict[str, Any] = {}
+    """Further keyword arguments, for example ``encoder_depth``."""
+    stride_px: int = Field(gt=0)
+    """Tiles start, and their sizes are, at multiples of it."""
+    global_context: bool = False
+    """Whether a pixel depends on the whole tile (global pooling, squeeze-and-excitation, attention)."""
+
+
+class Halo(_Strict):
+    """Measured margins beyond which whole-image inference gives the same labels."""
+
+    default_px: int = Field(ge=0)
+    """At most 0.5 % of the labels differ."""
+    exact_px: int = Field(ge=0)
+    """At most 0.05 % of the labels differ."""
+    measured_on: str = ""
+    """Imagery that it was measured on."""
+
+
+class Metric(_Strict):
+    """One measured number."""
+
+    dataset: str
+    """What it was measured on."""
+    name: str
+    """For example ``IoU building``."""
+    value: float
+    """The number."""
+
+
+class TrainingData(_Strict):
+    """One source of imagery and labels."""
+
+    name: str
+    """Site or collection."""
+    attribution: str
+    """Who must be named, and the licence."""
+
+
+class ModelSpec(_Strict):
+    """Everything that geoseg knows of a model but its weights.
+
+    Raises:
+        ValueError: If the heads do not fit the classes, or a size is not a multiple of the stride.
+    """
+
+    name: str
+    """Short name, for example ``aerial``."""
+    version: str
+    """Version of the weights."""
+    description: str
+    """What it was made for, and where it must not be trusted."""
+    license: str
+    """SPDX identifier of the weights' licence."""
+    bands: tuple[str, ...]
+    """Common names of the input bands, in order."""
+    mean: tuple[float, ...]
+    """Per band."""
+    std: tuple[float, ...]
+    """Per band."""
+    resolution_m: float | None = Field(default=None, gt=0)
+    """Pixel size on the ground that finer imagery is averaged to; None takes imagery as it is."""
+    classes: tuple[ClassRow, ...]
+    """Class scheme, in the channel order of the ``semantic`` head."""
+    heads: dict[str, Head]
+    """``semantic`` and, where there are objects, ``building_interior`` and ``building_boundary``."""
+    network: NetworkSpec
+    """How to build it."""
+    tile_size_px: int = Field(gt=0)
+    """Tile side that it runs best with."""
+    halo: Halo
+    """Margins that were measured."""
+    training_data: tuple[TrainingData, ...] = ()
+    """What it learned from."""
+    accuracy: tuple[Metric, ...] = ()
+    """What it reached on data that it did not learn from."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelSpec":
+        semantic = self.heads.get("semantic")
+        if semantic is None or semantic.stop - semantic.start != len(self.classes):
+            raise ValueError(f"head 'semantic' must span one channel per class; there are {len(self.classes)} classes")
+        if not len(self.mean) == len(self.std) == len(self.bands):
+            raise ValueError(f"mean and std need one number per band; there are {len(self.bands)} bands")
+        if self.tile_size_px % self.network.stride_px:
+            raise ValueError(f"tile_size_px {self.tile_size_px} must be a multiple of the stride {self.network.stride_px}")
+        return self
+
+    @property
+    def scheme(self) -> ClassScheme:
+        """The class scheme."""
+        rows = tuple(LandClass(value=c.value, name=c.name, color=c.color, kind=c.kind) for c in self.classes)
+        return ClassScheme(classes=rows)
+
+    @property
+    def scaling(self) -> BandScaling:
+        """Band scaling of the input."""
+        return BandScaling(mean=self.mean, std=self.std)
+
+    @property
+    def channels(self) -> int:
+        """Channels that the network returns."""
+        return max(head.stop for head in self.heads.values())

@@ -1,0 +1,46 @@
+"""Pixel values to network input: one linear map per band, invalid pixels to the neutral value."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandScaling:
+    """Affine scaling per band, ``(x - mean) / std``; the neutral value of every band is 0.
+
+    Raises:
+        ConfigError: If the lengths differ or a std is not positive.
+    """
+
+    mean: tuple[float, ...]
+    """Per band, in units of the raster's values."""
+    std: tuple[float, ...]
+    """Per band, in units of the raster's values, > 0."""
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ConfigError(f"Band scaling has {len(self.mean)} means and {len(self.std)} stds; give one each per band.")
+        if any(not s > 0 for s in self.std):
+            raise ConfigError(f"Band scaling needs stds above 0; got {self.std}.")
+
+
+def normalize(pixels: NDArray[Any], valid: NDArray[np.bool_], scaling: BandScaling) -> NDArray[np.float32]:
+    """Scale bands to network units and set invalid pixels to 0, the neutral value.
+
+    Args:
+        pixels: (C, H, W), any real dtype.
+        valid: (H, W), True = data.
+        scaling: One mean and std per band.
+
+    Returns:
+        (C, H, W) float32, finite wherever ``valid`` is True and the input is.
+    """
+    mean = np.asarray(scaling.mean, np.float32)[:, None, None]
+    std = np.asarray(scaling.std, np.float32)[:, None, None]
+    scaled = (pixels.astype(np.float32) - mean) / std
+    return np.where(valid, scaled, np.float32(0))
