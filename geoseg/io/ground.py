@@ -1,13 +1,10 @@
 """Lengths and areas on the ground, in every CRS: degrees and web mercator are not metres."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
-from shapely.geometry.base import BaseGeometry
 
 _GEOD = Geod(ellps="WGS84")
 _SAMPLED_ROWS = 257
@@ -60,19 +57,19 @@ def row_areas_m2(geobox: GeoBox) -> NDArray[np.float64]:
     return np.interp(np.arange(height) + 0.5, sampled, widths * heights)
 
 
-def measure_polygons(geometries: Sequence[BaseGeometry], crs: object) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def measure_polygons(geometries: NDArray[np.object_], crs: object) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return areas in m2 and perimeters in m on the WGS 84 ellipsoid, each (n,)."""
     measured = [_GEOD.geometry_area_perimeter(g) for g in _to_lonlat(geometries, crs)]
     areas = np.array([abs(area) for area, _ in measured], np.float64)
     return areas, np.array([perimeter for _, perimeter in measured], np.float64)
 
 
-def measure_lines(geometries: Sequence[BaseGeometry], crs: object) -> NDArray[np.float64]:
+def measure_lines(geometries: NDArray[np.object_], crs: object) -> NDArray[np.float64]:
     """Return lengths in m on the WGS 84 ellipsoid, (n,)."""
     return np.array([_GEOD.geometry_length(g) for g in _to_lonlat(geometries, crs)], np.float64)
 
 
-def _to_lonlat(geometries: Sequence[BaseGeometry], crs: object) -> NDArray[np.object_]:
+def _to_lonlat(geometries: NDArray[np.object_], crs: object) -> NDArray[np.object_]:
     to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     shapes = np.asarray(geometries, dtype=object)
 
@@ -83,6 +80,7 @@ def _to_lonlat(geometries: Sequence[BaseGeometry], crs: object) -> NDArray[np.ob
 
 
 def _lonlat(geobox: GeoBox, cols: NDArray[np.float64], rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    x, y = geobox.transform * (cols, rows)
+    a, b, c, d, e, f = tuple(geobox.transform)[:6]
+    x, y = a * cols + b * rows + c, d * cols + e * rows + f
     lon, lat = Transformer.from_crs(geobox.crs, "EPSG:4326", always_xy=True).transform(x, y)
     return np.asarray(lon), np.asarray(lat)

@@ -17,26 +17,27 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.features import geometry_mask
+from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
-from geoseg.errors import MissingFileError, RasterError, RunError
+from geoseg.errors import MissingFileError, RasterError, RunError, WriteError
+from geoseg.io.files import write_whole
 from geoseg.io.ground import pixel_size_m
+from geoseg.tiling import partition
+
+_COARSE_PX = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RasterOptions:
     """How a raster is brought onto the run's pixel grid."""
 
-    bands: tuple[int, ...] = ()
-    """1-based band numbers in the model's order; empty takes the first ones."""
     assume_crs: str | None = None
     """CRS of a raster that declares none, for example ``EPSG:32645``."""
     warp: bool = False
     """Warp a rotated or GCP-only raster to a north-up grid."""
-    aoi: BaseGeometry | None = None
-    """Area of interest in the raster's CRS; pixels whose centre lies outside are not valid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +54,15 @@ class RasterSource:
     """Source pixels per run pixel along each axis; they are averaged."""
     dtype: str = "uint8"
     """Data type of the source bands."""
+    aoi: BaseGeometry | None = None
+    """Area of interest in the raster's CRS; pixels whose center lies outside are not valid."""
     options: RasterOptions = field(default_factory=RasterOptions)
-    """The options that it was opened with."""
+    """How it is brought onto the grid."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the run's grid."""
+        return int(self.geobox.shape[0]), int(self.geobox.shape[1])
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read the pixels of a window of the run's grid.
@@ -80,14 +88,15 @@ class RasterSource:
             valid &= np.isfinite(pixels).all(axis=0)
         if k > 1:
             pixels, valid = average_blocks(pixels, valid, k)
-        if self.options.aoi is not None:
+        if self.aoi is not None:
             valid &= self._inside_aoi(window)
         return pixels, valid
 
     def _inside_aoi(self, window: Window) -> NDArray[np.bool_]:
         transform = self.geobox.transform * Affine.translation(window.col_off, window.row_off)
         shape = (int(window.height), int(window.width))
-        return geometry_mask([self.options.aoi], shape, transform, invert=True)
+        inside: NDArray[np.bool_] = geometry_mask([self.aoi], shape, transform, invert=True)
+        return inside
 
 
 def open_raster(
@@ -97,7 +106,7 @@ def open_raster(
 
     Args:
         path: File name or GDAL connection string.
-        options: Bands, CRS, warp and area of interest.
+        options: CRS and warp.
         resolution_m: Pixel size on the ground that the model was trained for. A raster that is finer by a whole
             factor (rounded) is averaged by it; a coarser one is taken as it is. None takes the raster's own.
         needs_georeference: Refuse a raster without CRS. Without one, pixels are not averaged.
@@ -115,18 +124,30 @@ def open_raster(
         raise MissingFileError(f"There is no file {name}. Check the path.")
     try:
         with open_dataset(name, options) as dataset:
-            _check(name, dataset, options, needs_georeference)
-            bands = options.bands or tuple(range(1, dataset.count + 1))
-            dtype = dataset.dtypes[bands[0] - 1]
+            _check(name, dataset, needs_georeference)
+            bands = tuple(range(1, dataset.count - (1 if options.warp else 0) + 1))
+            dtype = dataset.dtypes[0]
             geobox = GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs)
     except RasterioError as exc:
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
     factor = 1
     if resolution_m is not None and geobox.crs is not None:
         factor = max(1, round(resolution_m / pixel_size_m(geobox)))
-    return RasterSource(
-        path=name, bands=bands, geobox=_decimate(geobox, factor), decimation=factor, dtype=dtype, options=options
-    )
+    return RasterSource(path=name, bands=bands, geobox=_decimate(geobox, factor), decimation=factor, dtype=dtype, options=options)
+
+
+def read_whole(source: RasterSource) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read a raster in one piece, pixels (C, H, W) and valid (H, W); for rasters that fit into memory."""
+    return source.read(Window(0, 0, source.shape[1], source.shape[0]))
+
+
+def has_data(source: RasterSource) -> bool:
+    """Tell whether any pixel is valid: by a coarse look first, by every block only where that finds none."""
+    with open_dataset(source.path, source.options) as dataset:
+        coarse = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))
+        if source.aoi is None and dataset.dataset_mask(out_shape=coarse).any():
+            return True
+    return any(source.read(window)[1].any() for window in partition(source.shape, _COARSE_PX))
 
 
 @contextmanager
@@ -158,28 +179,31 @@ def _with_crs(dataset: Any, options: RasterOptions) -> Any:
     return dataset
 
 
-def _check(name: str, dataset: Any, options: RasterOptions, needs_georeference: bool) -> None:
+def _check(name: str, dataset: Any, needs_georeference: bool) -> None:
     if dataset.count == 0:
         raise RasterError(f"{name} has no bands of its own; it is a container. Name one of its subdatasets: {dataset.subdatasets[:3]}.")
-    missing = [b for b in options.bands if not 1 <= b <= dataset.count]
-    if missing:
-        raise RasterError(f"{name} has {dataset.count} bands; band {missing[0]} was asked for. Choose from 1 to {dataset.count} with --bands.")
-    if any(np.issubdtype(np.dtype(d), np.complexfloating) for d in dataset.dtypes if not d.startswith("complex_int")) or any(
-        d.startswith("complex") for d in dataset.dtypes
-    ):
-        raise RasterError(f"{name} holds complex numbers ({dataset.dtypes[0]}); real bands are needed. Convert it, for example to amplitude in dB.")
+    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+        raise RasterError(
+            f"{name} holds complex numbers ({dataset.dtypes[0]}); real bands are needed. Convert it, for example to amplitude in dB."
+        )
     if needs_georeference:
         _check_georeference(name, dataset)
 
 
 def _check_georeference(name: str, dataset: Any) -> None:
     if dataset.transform == Affine.identity() and (dataset.gcps[0] or dataset.rpcs):
-        raise RasterError(f"{name} is placed by ground control points or RPCs, not by a grid. Warp it on the fly with --warp, or with gdalwarp.")
+        raise RasterError(
+            f"{name} is placed by ground control points or RPCs, not by a grid. Warp it on the fly with --warp, or with gdalwarp."
+        )
     if dataset.crs is None:
-        raise RasterError(f"{name} declares no CRS, so lengths and areas would have no unit. Name it with --assume-crs, for example EPSG:32645.")
+        raise RasterError(
+            f"{name} declares no CRS, so lengths and areas would have no unit. Name it with --assume-crs, for example EPSG:32645."
+        )
     t = dataset.transform
     if t.b != 0 or t.d != 0:
-        raise RasterError(f"{name} is rotated (transform {tuple(t)[:6]}); a north-up grid is needed. Warp it on the fly with --warp, or with gdalwarp.")
+        raise RasterError(
+            f"{name} is rotated (transform {tuple(t)[:6]}); a north-up grid is needed. Warp it on the fly with --warp, or with gdalwarp."
+        )
 
 
 def _decimate(geobox: GeoBox, factor: int) -> GeoBox:
@@ -214,4 +238,84 @@ def average_blocks(pixels: NDArray[Any], valid: NDArray[np.bool_], k: int) -> tu
     there = np.pad(np.ones_like(valid), padding)
     count = sum((there[rows, cols].astype(np.float32) for rows, cols in steps), start=np.float32(0))
     whole = np.pad(valid, padding, constant_values=True)
-    return total / count, np.logical_and.reduce([whole[rows, cols] for rows, cols in steps])
+    return np.asarray(total / count, np.float32), np.logical_and.reduce([whole[rows, cols] for rows, cols in steps])
+
+
+@contextmanager
+def open_plain(path: Path) -> Iterator[Any]:
+    """Open a raster that geoseg made itself, for reading.
+
+    Raises:
+        RunError: If it cannot be opened or read.
+    """
+    try:
+        with rasterio.open(path) as dataset:
+            yield dataset
+    except RasterioError as exc:
+        raise RunError(f"{path} could not be read: {exc}. If it is damaged, remove it and run the same command again.") from exc
+
+
+class ScratchLabels:
+    """A uint32 raster on disk that is written and read by windows; see :class:`geoseg.objects.instances.LabelRaster`."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    def read(self, window: Window) -> NDArray[np.uint32]:
+        """Return the labels (H, W) of a window."""
+        labels: NDArray[np.uint32] = self._dataset.read(1, window=window)
+        return labels
+
+    def write(self, window: Window, labels: NDArray[np.uint32]) -> None:
+        """Set the labels (H, W) of a window."""
+        self._dataset.write(labels, 1, window=window)
+
+
+@contextmanager
+def open_scratch(path: Path, geobox: GeoBox) -> Iterator[ScratchLabels]:
+    """Create a label raster, empty, to be written and read by windows.
+
+    Raises:
+        WriteError: If the disk does not take it.
+    """
+    height, width = geobox.shape
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint32", "height": height, "width": width, "bigtiff": "if_safer"}
+    storage = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "zstd", "zstd_level": 1, "sparse_ok": True}
+    try:
+        with rasterio.open(path, "w+", **profile, **storage, transform=geobox.transform, crs=geobox.crs) as dataset:
+            yield ScratchLabels(dataset)
+    except RasterioError as exc:
+        raise WriteError(f"{path} could not be written: {exc}. Check the free space of the disk.") from exc
+
+
+def encode_geotiff(layers: NDArray[Any], transform: Affine, crs: Any, nodata: float | None = None) -> bytes:
+    """Encode layers as the bytes of a tiled GeoTIFF.
+
+    Args:
+        layers: (L, H, W).
+        transform: Of the upper left corner.
+        crs: As odc.geo or rasterio know it; None for none.
+        nodata: Value of pixels without data.
+    """
+    count, height, width = layers.shape
+    profile = {"driver": "GTiff", "count": count, "dtype": layers.dtype.name, "height": height, "width": width}
+    storage = {"tiled": True, "blockxsize": 256, "blockysize": 256, "interleave": "band", "compress": "zstd", "zstd_level": 1}
+    with MemoryFile() as memory:
+        with memory.open(**profile, **storage, transform=transform, crs=crs, nodata=nodata) as dataset:
+            dataset.write(layers)
+        return bytes(memory.getbuffer())
+
+
+def write_image(path: Path, pixels: NDArray[Any], geobox: GeoBox, nodata: float | None = None) -> None:
+    """Write an image that is in memory as a tiled GeoTIFF, whole or not at all.
+
+    Args:
+        path: Final name.
+        pixels: (C, H, W).
+        geobox: Its grid.
+        nodata: Value of pixels without data.
+
+    Raises:
+        WriteError: If the disk does not take it.
+    """
+    write_whole(path, encode_geotiff(pixels, geobox.transform, geobox.crs, nodata))

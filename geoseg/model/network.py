@@ -1,7 +1,7 @@
 """All of torch at inference: build a network, load its weights, run a batch."""
 
-import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import segmentation_models_pytorch as smp
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from geoseg.errors import ModelError
+from geoseg.errors import ModelError, RunError
+from geoseg.model.package import ModelPackage
 from geoseg.model.spec import ModelSpec
+from geoseg.pixels.decode import CONFIDENCE_SCALE, EVIDENCE_SCALE, LayerPlan
 
 
 def build_network(spec: ModelSpec) -> nn.Module:
@@ -33,9 +35,12 @@ def build_network(spec: ModelSpec) -> nn.Module:
             **network.options,
         )
     except (KeyError, RuntimeError, TypeError, ValueError) as exc:
-        raise ModelError(f"Model '{spec.name}' asks for {network.architecture} with {network.encoder}, which cannot be built: {exc}.") from exc
+        raise ModelError(
+            f"Model '{spec.name}' asks for {network.architecture} with {network.encoder}, which cannot be built: {exc}."
+        ) from exc
     _drop_unused_stages(module)
-    return module.to(memory_format=torch.channels_last)
+    assert isinstance(module, nn.Module)
+    return module
 
 
 def _drop_unused_stages(module: nn.Module) -> None:
@@ -68,3 +73,102 @@ def load_weights(module: nn.Module, path: Path) -> None:
         module.load_state_dict(state)
     except (RuntimeError, OSError, ValueError) as exc:
         raise ModelError(f"The weights in {path} do not fit the network that model.json describes: {exc}") from exc
+
+
+class TorchPredictor:
+    """A network on a device. Normalization, arg-max and quantization run there; uint8 comes back.
+
+    Args:
+        spec: What the model is.
+        module: The network, with weights.
+        device: ``cpu``, ``cuda`` or a device of torch's naming.
+    """
+
+    def __init__(self, spec: ModelSpec, module: nn.Module, device: str = "cpu") -> None:
+        self.spec = spec
+        self._device = torch.device(device)
+        self._module = module.eval().to(self._device).to(memory_format=torch.channels_last)
+        self._mean = torch.tensor(spec.mean, device=self._device)[:, None, None]
+        self._std = torch.tensor(spec.std, device=self._device)[:, None, None]
+        self._values = torch.tensor(spec.layers.values, dtype=torch.uint8, device=self._device)
+
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Infer a batch; see :class:`geoseg.model.predictor.Predictor`.
+
+        Raises:
+            RunError: If the device runs out of memory.
+        """
+        try:
+            with torch.inference_mode():
+                there = torch.from_numpy(valid).to(self._device)
+                raw = torch.from_numpy(_as_torch_dtype(pixels)).to(self._device).float()
+                scaled = torch.where(there[:, None], (raw - self._mean) / self._std, 0.0)
+                logits = self._module(scaled.contiguous(memory_format=torch.channels_last)).float()
+                return decode_on_device(logits, there, self.spec.layers, self._values).cpu().numpy()
+        except torch.OutOfMemoryError as exc:
+            raise RunError(
+                f"The device ran out of memory on a batch of {pixels.shape}: choose a smaller --batch-size or --tile-size."
+            ) from exc
+
+
+def decode_on_device(logits: Tensor, valid: Tensor, plan: LayerPlan, values: Tensor) -> Tensor:
+    """Do on the device what :func:`geoseg.pixels.decode.decode` does in NumPy.
+
+    Args:
+        logits: (N, C, H, W) float32.
+        valid: (N, H, W) bool.
+        plan: Layers and their channels.
+        values: (K,) uint8, class value of each semantic channel.
+
+    Returns:
+        (N, L, H, W) uint8.
+    """
+    start, stop = plan.semantic
+    probability = logits[:, start:stop].softmax(dim=1)
+    layers = [values[logits[:, start:stop].argmax(dim=1)], _quantize(probability.amax(dim=1), CONFIDENCE_SCALE)]
+    for evidence in plan.evidence:
+        p = logits[:, evidence.channel].sigmoid() if evidence.among is None else probability[:, evidence.channel - start]
+        layers.append(_quantize(p, EVIDENCE_SCALE))
+    fills = plan.fill_values().values()
+    return torch.stack([torch.where(valid, layer, fill) for layer, fill in zip(layers, fills, strict=True)], dim=1)
+
+
+def _quantize(probability: Tensor, scale: int) -> Tensor:
+    return (probability * scale + 0.5).floor().to(torch.uint8)
+
+
+def _as_torch_dtype(pixels: NDArray[Any]) -> NDArray[Any]:
+    if pixels.dtype in (np.uint16, np.uint32):
+        return pixels.astype(np.float32)
+    return np.ascontiguousarray(pixels)
+
+
+def pick_device(wanted: str) -> str:
+    """Resolve ``auto`` to ``cuda`` where there is one, else ``cpu``.
+
+    Raises:
+        ModelError: If CUDA is asked for and not there.
+    """
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError("--device cuda was asked for, but torch finds no CUDA device. Use --device cpu.")
+    return wanted
+
+
+def load_predictor(package: ModelPackage, device: str = "auto", threads: int = 0) -> TorchPredictor:
+    """Build the network of a package, load its weights and put it on a device.
+
+    Args:
+        package: The model.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: Processor threads for computing in this process; 0 leaves torch's choice.
+
+    Raises:
+        ModelError: If the network cannot be built, the weights do not fit, or the device is not there.
+    """
+    if threads > 0:
+        torch.set_num_threads(threads)
+    module = build_network(package.spec)
+    load_weights(module, package.weights)
+    return TorchPredictor(package.spec, module, pick_device(device))

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
+from geoseg.pixels.decode import Evidence, LayerPlan
 from geoseg.pixels.normalize import BandScaling
 
 
@@ -115,6 +116,8 @@ class ModelSpec(_Strict):
     """How to build it."""
     tile_size_px: int = Field(gt=0)
     """Tile side that it runs best with."""
+    memory_bytes_per_px: int = Field(default=1200, gt=0)
+    """Memory that a forward pass takes per pixel of a batch, measured."""
     halo: Halo
     """Margins that were measured."""
     training_data: tuple[TrainingData, ...] = ()
@@ -138,6 +141,18 @@ class ModelSpec(_Strict):
         """The class scheme."""
         rows = tuple(LandClass(value=c.value, name=c.name, color=c.color, kind=c.kind) for c in self.classes)
         return ClassScheme(classes=rows)
+
+    @property
+    def layers(self) -> LayerPlan:
+        """Layers that a run stores: class, confidence, and the evidence that the heads and object classes give."""
+        head = self.heads["semantic"]
+        semantic = (head.start, head.stop)
+        evidence = [Evidence(name=name, channel=h.start, among=None) for name, h in self.heads.items() if h.activation == "sigmoid"]
+        for kind in (ClassKind.BUILDING, ClassKind.ROAD):
+            channels = [head.start + i for i, c in enumerate(self.classes) if c.kind is kind]
+            if channels:
+                evidence.append(Evidence(name=kind.value, channel=channels[0], among=semantic))
+        return LayerPlan(semantic=semantic, values=tuple(c.value for c in self.classes), evidence=tuple(evidence))
 
     @property
     def scaling(self) -> BandScaling:

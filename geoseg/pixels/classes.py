@@ -63,8 +63,8 @@ class ClassScheme:
     def __post_init__(self) -> None:
         if not self.classes:
             raise ConfigError("A class scheme needs at least one class; none was given.")
-        for what, seen in (("value", [c.value for c in self]), ("name", [c.name for c in self])):
-            twice = sorted({str(s) for s in seen if seen.count(s) > 1})
+        for what, seen in (("value", [str(c.value) for c in self]), ("name", [c.name for c in self])):
+            twice = sorted({s for s in seen if seen.count(s) > 1})
             if twice:
                 raise ConfigError(f"Class scheme uses the same {what} twice: {', '.join(twice)}.")
 

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rasterio.features import rasterize
-from rasterio.windows import Window
 from scipy import ndimage
 from shapely.geometry import box
 from torch import Tensor
@@ -18,7 +16,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from geoseg.errors import LabelError
-from geoseg.io.raster import RasterSource, open_raster
+from geoseg.io.raster import RasterSource, open_raster, read_whole
 from geoseg.io.vector import read_vector
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.classes import ClassKind
@@ -63,19 +61,10 @@ def _load(path: Path, site: Site, spec: ModelSpec, data_dir: Path) -> LabelledRa
     source = open_raster(path, resolution_m=resolution if georeferenced else None, needs_georeference=georeferenced)
     pixels, valid = read_whole(source)
     label_path = data_dir / site.labels.format(parent=path.parent.relative_to(data_dir), stem=path.stem)
-    if georeferenced:
-        targets = _polygon_targets(source, label_path, site, spec, data_dir)
-    else:
-        targets = _class_targets(label_path, spec, valid.shape)
+    targets = _polygon_targets(source, label_path, site, spec, data_dir) if georeferenced else _class_targets(label_path, spec, valid.shape)
     targets[:, ~valid] = UNLABELLED
     rounded = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     return LabelledRaster(name=str(path.relative_to(data_dir)), source=source, pixels=rounded, targets=targets)
-
-
-def read_whole(source: RasterSource) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Read a raster in one piece; for sites that fit into memory."""
-    height, width = source.geobox.shape
-    return source.read(Window(0, 0, width, height))
 
 
 def _class_targets(path: Path, spec: ModelSpec, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -89,7 +78,9 @@ def _class_targets(path: Path, spec: ModelSpec, shape: tuple[int, ...]) -> NDArr
     semantic = channel[values]
     if (semantic == NOT_BUILDING).any():
         unknown, counts = np.unique(values[semantic == NOT_BUILDING], return_counts=True)
-        raise LabelError(f"{path} holds values that are no class: {dict(zip(unknown.tolist(), counts.tolist(), strict=True))} (value: pixels).")
+        raise LabelError(
+            f"{path} holds values that are no class: {dict(zip(unknown.tolist(), counts.tolist(), strict=True))} (value: pixels)."
+        )
     building = semantic == building_channel(spec)
     interior = building & ndimage.binary_erosion(building, border_value=1)
     boundary = building & ~interior
@@ -180,7 +171,7 @@ class _Sampled:
 
     @property
     def area_px(self) -> int:
-        return self._raster.targets[0].size
+        return int(self._raster.targets[0].size)
 
     def draw(self, rng: np.random.Generator, size: int, augmentation: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
         """Cut a rotated, scaled and perhaps mirrored window around a place."""

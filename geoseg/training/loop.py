@@ -32,11 +32,13 @@ class TrainingModule(pl.LightningModule):
 
     def __init__(self, recipe: Recipe, deadline_s: float | None = None) -> None:
         super().__init__()
-        self.network = build_network(recipe.model)
+        self.network = build_network(recipe.model).to(memory_format=torch.channels_last)
         self._recipe = recipe
         self._deadline_s = deadline_s
         self._started_s = time.monotonic()
         self._spent_s = 0.0
+        self._mean: Tensor
+        self._std: Tensor
         self.register_buffer("_mean", torch.tensor(recipe.model.mean)[:, None, None], persistent=False)
         self.register_buffer("_std", torch.tensor(recipe.model.std)[:, None, None], persistent=False)
 
@@ -162,7 +164,9 @@ def fit(
         default_root_dir=work_dir,
         callbacks=[
             EMAWeightAveraging(decay=recipe.schedule.ema_decay, update_starting_at_step=min(20, recipe.schedule.steps_per_epoch)),
-            ModelCheckpoint(dirpath=work_dir, filename="last", every_n_epochs=1, enable_version_counter=False, save_on_train_epoch_end=True),
+            ModelCheckpoint(
+                dirpath=work_dir, filename="last", every_n_epochs=1, enable_version_counter=False, save_on_train_epoch_end=True
+            ),
             _EpochReport(report),
         ],
         logger=CSVLogger(work_dir, name="log", version=0),

@@ -1,0 +1,75 @@
+"""The command line: one file per command; errors become one paragraph and an exit code."""
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from geoseg import __version__
+from geoseg.cli.demo import demo
+from geoseg.cli.evaluate import evaluate
+from geoseg.cli.plan import plan
+from geoseg.cli.segment import segment
+from geoseg.cli.train import train
+from geoseg.errors import GeosegError, MissingFileError, UsageError
+
+FAILED, USAGE = 1, 2
+
+app = typer.Typer(
+    help="Turn large satellite, aerial and drone rasters into maps: land cover, buildings and roads.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (segment, plan, demo, train, evaluate):
+    app.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"geoseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Take the options that every command has."""
+
+
+def main() -> None:
+    """Run the command line and exit with 0 done, 1 failed, 2 usage."""
+    debug = "--debug" in sys.argv
+    sys.argv = [sys.argv[0], *(["--debug"] if debug else []), *(a for a in sys.argv[1:] if a != "--debug")]
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except (UsageError, MissingFileError) as exc:
+        _fail(exc, USAGE, debug)
+    except GeosegError as exc:
+        _fail(exc, FAILED, debug)
+    except KeyboardInterrupt as exc:
+        _fail(exc, FAILED, debug)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(exc: BaseException, code: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exception(exc)
+    elif isinstance(exc, KeyboardInterrupt):
+        print("Stopped. What is done is kept; the same command again goes on.", file=sys.stderr)
+    else:
+        print(f"Error: {exc}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # worker threads may be in the middle of a tile; nothing of theirs stands under a final name
+    os._exit(code)

@@ -1,0 +1,49 @@
+"""Options of the command line, each spelled once."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Raster = Annotated[str, typer.Argument(help="Raster to segment: any file that GDAL reads.", show_default=False)]
+Model = Annotated[str | None, typer.Option("-m", "--model", help="Shipped model or folder of a model package.  [default: aerial]")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Run folder; made if it does not exist.", show_default=False)]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file with the same words, for example an earlier run.toml.")]
+Bands = Annotated[str | None, typer.Option("--bands", help="Bands in the model's order, for example 4,3,2.")]
+AssumeCrs = Annotated[str | None, typer.Option("--assume-crs", help="CRS of a raster that declares none, for example EPSG:32645.")]
+Warp = Annotated[bool | None, typer.Option("--warp", help="Warp a rotated or GCP-only raster to north-up.", show_default=False)]
+Aoi = Annotated[Path | None, typer.Option("--aoi", help="Vector file; only inside its polygons is segmented.")]
+TileSize = Annotated[int | None, typer.Option("--tile-size", metavar="PX", help="Side of a tile.  [default: the model's]")]
+HaloSize = Annotated[
+    str | None, typer.Option("--halo", metavar="PX", help="Margin of a tile in pixels, or 'exact'.  [default: the model's]")
+]
+ChunkSize = Annotated[int | None, typer.Option("--chunk-size", metavar="PX", help="Side of the unit of work.  [default: 4096]")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Tiles in one forward pass.  [default: 1]")]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.  [default: auto]")]
+Workers = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes; 0 works in this one.  [default: 0]")]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Running Dask scheduler, for example tcp://host:8786.")
+]
+Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="Memory that may be used, for example 4GB.")]
+Outputs = Annotated[
+    str | None,
+    typer.Option("--outputs", metavar="LIST", help="What to make, of classes,confidence,landcover,buildings,roads.  [default: all]"),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run in the output folder first.")]
+Progress = Annotated[
+    Literal["auto", "rich", "json", "none"], typer.Option("--progress", help="auto takes a bar on a terminal, else lines of text.")
+]
+Data = Annotated[Path, typer.Option("--data", help="Folder that the paths of the recipe start from.", show_default=False)]
+
+
+def collect(**given: object) -> dict[str, object]:
+    """Turn option values into fields of :class:`geoseg.config.RunConfig`; None means not given."""
+    values = dict(given)
+    bands, outputs, halo = values.pop("bands", None), values.pop("outputs", None), values.pop("halo", None)
+    if isinstance(bands, str):
+        values["bands"] = tuple(part.strip() for part in bands.split(","))
+    if isinstance(outputs, str):
+        values["outputs"] = tuple(part.strip() for part in outputs.split(","))
+    if isinstance(halo, str):
+        values["halo"] = int(halo) if halo.isdigit() else halo
+    return {key: value for key, value in values.items() if value is not None}

@@ -1,0 +1,50 @@
+"""``geoseg plan``: the dry run."""
+
+from pathlib import Path
+
+from geoseg.cli import options as o
+
+
+def plan(
+    raster: o.Raster,
+    model: o.Model = None,
+    config: o.Config = None,
+    bands: o.Bands = None,
+    assume_crs: o.AssumeCrs = None,
+    warp: o.Warp = None,
+    aoi: o.Aoi = None,
+    tile_size: o.TileSize = None,
+    halo: o.HaloSize = None,
+    chunk_size: o.ChunkSize = None,
+    batch_size: o.BatchSize = None,
+    device: o.Device = None,
+    workers: o.Workers = None,
+    memory: o.Memory = None,
+) -> None:
+    """Say what segmenting RASTER would take: tiles, halo work, memory, disk and time. Writes nothing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from geoseg.config import make_config
+    from geoseg.dryrun import estimate
+
+    given = o.collect(
+        raster=raster,
+        output=Path("out"),
+        model=model,
+        bands=bands,
+        assume_crs=assume_crs,
+        warp=warp,
+        aoi=aoi,
+        tile_size=tile_size,
+        halo=halo,
+        chunk_size=chunk_size,
+        batch_size=batch_size,
+        device=device,
+        workers=workers,
+        memory=memory,
+    )
+    table = Table("what", "value", title=f"Plan for {raster}", title_justify="left")
+    for name, value in estimate(make_config(given, config)).rows():
+        table.add_row(name, value)
+    Console().print(table)

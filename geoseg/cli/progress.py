@@ -1,0 +1,77 @@
+"""How a run's events are shown: a bar with time left, lines of text, JSON lines, or nothing."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from geoseg.events import ChunkDone, Event, Finished, Listener, RunPlanned, StageDone, Warned, ignore_events, to_json_line
+
+Style = Literal["auto", "rich", "json", "none"]
+
+
+@contextmanager
+def show_progress(style: Style) -> Iterator[Listener]:
+    """Yield a listener that shows events in a style."""
+    if style == "none":
+        yield ignore_events
+    elif style == "json":
+        yield lambda event: print(to_json_line(event), flush=True)
+    elif style == "auto" and not sys.stderr.isatty():
+        yield _print_line
+    else:
+        with _bar() as progress:
+            yield _Bar(progress)
+
+
+def _bar() -> Progress:
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    ]
+    return Progress(*columns, console=Console(stderr=True))
+
+
+class _Bar:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("planning", total=None)
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case RunPlanned():
+                self._progress.reset(self._task, total=event.chunks, completed=event.chunks_done, description="chunks")
+            case ChunkDone():
+                self._progress.update(self._task, completed=event.done)
+            case StageDone() | Warned() | Finished():
+                self._progress.console.print(describe(event))
+
+
+def _print_line(event: Event) -> None:
+    print(describe(event), file=sys.stderr, flush=True)
+
+
+def describe(event: Event) -> str:
+    """Say an event in one line."""
+    match event:
+        case RunPlanned():
+            done = f", {event.chunks_done} done before" if event.chunks_done else ""
+            return (
+                f"{event.source}: {event.width_px} x {event.height_px} px, model {event.model}, {event.tiles} tiles in "
+                f"{event.chunks} chunks{done}, about {event.memory_bytes / 1e9:.1f} GB of memory"
+            )
+        case ChunkDone():
+            return f"chunk {event.done}/{event.chunks} after {event.elapsed_s:.0f} s"
+        case StageDone():
+            return f"{event.stage}: {event.elapsed_s:.1f} s"
+        case Warned():
+            return f"Warning: {event.message}"
+        case Finished():
+            return f"Done in {event.elapsed_s:.0f} s: {event.output}" if event.elapsed_s else f"Already complete: {event.output}"

@@ -1,0 +1,142 @@
+"""The configuration of a run: what the command line, TOML files and ``run.toml`` say, in the same words."""
+
+import json
+import re
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from geoseg.errors import ConfigError, MissingFileError
+
+Output = Literal["classes", "confidence", "landcover", "buildings", "roads"]
+ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "landcover", "buildings", "roads")
+
+_RESULT_KEYS = ("raster", "model", "bands", "assume_crs", "warp", "aoi", "tile_size", "halo", "batch_size")
+"""Keys that change the pixels of the result; a run only goes on under the same ones."""
+
+
+class RunConfig(BaseModel):
+    """Everything that decides what a run does. Lengths are pixels of the run's grid unless they say otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    raster: str
+    """File name or GDAL connection string."""
+    output: Path
+    """The run folder."""
+    model: str = "aerial"
+    """Name of a shipped model, or the folder of a package."""
+    bands: tuple[int, ...] = ()
+    """1-based bands in the model's order; empty takes the first ones."""
+    assume_crs: str | None = None
+    """CRS of a raster that declares none."""
+    warp: bool = False
+    """Warp a rotated or GCP-only raster to north-up."""
+    aoi: Path | None = None
+    """Vector file; only pixels inside its polygons are segmented."""
+    tile_size: int | None = Field(default=None, gt=0)
+    """Side of a tile; None takes the model's."""
+    halo: int | Literal["exact"] | None = None
+    """Margin of a tile; ``exact`` and None take what was measured for the model."""
+    chunk_size: int = Field(default=4096, gt=0)
+    """Side of a chunk; rounded to whole tiles."""
+    batch_size: int = Field(default=1, gt=0)
+    """Tiles in one forward pass."""
+    device: str = "auto"
+    """``auto``, ``cpu`` or ``cuda``."""
+    workers: int = Field(default=0, ge=0)
+    """Worker processes on this machine; 0 works in this process."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler."""
+    memory: str | None = None
+    """Memory that the run may take, for example ``4GB``; None takes what the machine has free."""
+    outputs: tuple[Output, ...] = ALL_OUTPUTS
+    """What is made."""
+
+    @field_validator("memory")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_bytes(value)
+        return value
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory limit in bytes."""
+        return None if self.memory is None else parse_bytes(self.memory)
+
+    def result_keys(self) -> dict[str, Any]:
+        """Return the part that decides the pixels of the result."""
+        dumped = self.model_dump(mode="json")
+        return {key: dumped[key] for key in _RESULT_KEYS}
+
+
+def make_config(values: dict[str, Any], toml: Path | None = None) -> RunConfig:
+    """Build a configuration from a TOML file and values that override it.
+
+    Args:
+        values: By field name; None means not given.
+        toml: A ``run.toml`` or one written by hand. Its ``[run]`` table is read, or its top level.
+
+    Raises:
+        MissingFileError: If the TOML file does not exist.
+        ConfigError: If a key is unknown or a value does not fit; a near name is suggested.
+    """
+    given = {key: value for key, value in values.items() if value is not None}
+    try:
+        return RunConfig.model_validate({**(_read_toml(toml) if toml else {}), **given})
+    except ValidationError as exc:
+        raise ConfigError(f"The run cannot be configured so: {'; '.join(_fault(f) for f in exc.errors())}.") from exc
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise MissingFileError(f"There is no configuration {path}. Check --config.")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path} is not valid TOML: {exc}.") from exc
+    run = table.get("run", table)
+    return run if isinstance(run, dict) else table
+
+
+def _fault(fault: Any) -> str:
+    name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        near = get_close_matches(name, RunConfig.model_fields, n=1)
+        return f"there is no option '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    return f"{name}: {fault['msg']} (got {fault['input']!r})"
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size such as ``4GB``, ``512 MiB`` or ``2e9``.
+
+    Raises:
+        ConfigError: If it is no size.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kMGT]?)(i?)B?\s*", text, flags=re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"{text!r} is no size of memory; write for example 4GB or 512MiB.")
+    number, prefix, binary = match.groups()
+    base = 1024 if binary else 1000
+    return int(float(number) * base ** " KMGT".index(prefix.upper() or " "))
+
+
+def to_toml(table: dict[str, Any]) -> str:
+    """Write tables of plain values as TOML; None is left out, as TOML has none."""
+    lines: list[str] = []
+    for name, value in table.items():
+        if isinstance(value, dict):
+            lines += ["", f"[{name}]", *(f"{key} = {_toml_value(v)}" for key, v in value.items() if v is not None)]
+        elif value is not None:
+            lines.append(f"{name} = {_toml_value(value)}")
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml_value(v) for v in value)}]"
+    return json.dumps(value, ensure_ascii=False)

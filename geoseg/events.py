@@ -1,0 +1,83 @@
+"""What a run reports while it goes: each event is one JSON line."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlanned:
+    """Everything is checked and counted; work begins."""
+
+    source: str
+    """The raster."""
+    model: str
+    """Name and version of the model."""
+    height_px: int
+    """Rows of the run's grid."""
+    width_px: int
+    """Columns of the run's grid."""
+    tiles: int
+    """Tiles to infer."""
+    chunks: int
+    """Chunks in all."""
+    chunks_done: int
+    """Chunks that an earlier run left finished."""
+    memory_bytes: int
+    """Projected peak memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkDone:
+    """A chunk stands under its final name."""
+
+    chunk: str
+    """Its name."""
+    done: int
+    """Chunks done so far, earlier runs counted in."""
+    chunks: int
+    """Chunks in all."""
+    elapsed_s: float
+    """Seconds since the run began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageDone:
+    """A stage after inference has ended."""
+
+    stage: str
+    """``rasters``, ``buildings``, ``landcover``, ``roads``, ``features`` or ``report``."""
+    elapsed_s: float
+    """Seconds that the stage took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """Something that the user should know; the run goes on."""
+
+    message: str
+    """One sentence or two."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The run is done and everything is in place."""
+
+    output: str
+    """The run folder."""
+    elapsed_s: float
+    """Seconds in all."""
+
+
+Event = RunPlanned | ChunkDone | StageDone | Warned | Finished
+Listener = Callable[[Event], None]
+"""Takes each event as it comes."""
+
+
+def to_json_line(event: Event) -> str:
+    """Write an event as one line of JSON, its type under ``event``."""
+    return json.dumps({"event": type(event).__name__, **asdict(event)}, ensure_ascii=False)
+
+
+def ignore_events(event: Event) -> None:
+    """Listen to nothing."""

@@ -1,0 +1,83 @@
+"""Objects in pixel coordinates to tables on the ground, with the columns of the run folder."""
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from geoseg.io.ground import measure_lines, measure_polygons, pixel_step_m
+from geoseg.objects.instances import InstanceTable
+from geoseg.objects.regularize import RegularizeOptions, regularize
+from geoseg.objects.roads import RoadNetwork
+from geoseg.objects.vectorize import Patches
+from geoseg.pixels.classes import ClassKind, ClassScheme
+
+
+def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) -> gpd.GeoDataFrame:
+    """Return class polygons with ``class_value, class, area_m2``."""
+    names = {c.value: c.name for c in scheme}
+    polygons = to_ground(patches.polygons, geobox)
+    area, _ = measure_polygons(polygons, geobox.crs)
+    columns = {"class_value": patches.values.astype(np.int32), "class": [names[int(v)] for v in patches.values], "area_m2": area.round(2)}
+    return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
+
+
+def building_features(patches: Patches, table: InstanceTable, scheme: ClassScheme, geobox: GeoBox) -> gpd.GeoDataFrame:
+    """Return regularized building polygons with ``instance_id, class, score, area_m2, perimeter_m``."""
+    order = np.argsort(patches.values, kind="stable")
+    ids = patches.values[order]
+    polygons = to_ground(_regularize_on_ground(patches.polygons[order], geobox), geobox)
+    area, perimeter = measure_polygons(polygons, geobox.crs)
+    named = scheme.of_kind(ClassKind.BUILDING)
+    columns = {
+        "instance_id": ids,
+        "class": [named[0].name if named else "building"] * len(ids),
+        "score": table.score[ids - 1].round(4),
+        "area_m2": area.round(2),
+        "perimeter_m": perimeter.round(2),
+    }
+    return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
+
+
+def road_features(network: RoadNetwork, geobox: GeoBox) -> gpd.GeoDataFrame:
+    """Return centrelines with ``edge_id, from_node, to_node, length_m, width_m, score``."""
+    lines = to_ground(network.lines, geobox)
+    columns = {
+        "edge_id": np.arange(1, len(lines) + 1),
+        "from_node": network.from_node + 1,
+        "to_node": network.to_node + 1,
+        "length_m": measure_lines(lines, geobox.crs).round(2),
+        "width_m": network.width_m.round(2),
+        "score": network.score.round(4),
+    }
+    return gpd.GeoDataFrame(columns, geometry=lines, crs=_crs(geobox))
+
+
+def road_node_features(network: RoadNetwork, geobox: GeoBox) -> gpd.GeoDataFrame:
+    """Return crossings and ends of roads with ``node_id, degree``."""
+    points = to_ground(shapely.points(network.node_xy), geobox)
+    degree = np.bincount(np.concatenate([network.from_node, network.to_node]).astype(np.int64), minlength=len(points))
+    return gpd.GeoDataFrame({"node_id": np.arange(1, len(points) + 1), "degree": degree}, geometry=points, crs=_crs(geobox))
+
+
+def to_ground(geometries: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object_]:
+    """Move geometries from pixel coordinates into the CRS of a grid."""
+    a, b, c, d, e, f = tuple(geobox.transform)[:6]
+
+    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        x, y = points[:, 0], points[:, 1]
+        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+
+    return np.asarray(shapely.transform(np.asarray(geometries, dtype=object), place))
+
+
+def _regularize_on_ground(polygons: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object_]:
+    """Regularize in pixels scaled to metres, where right angles are right."""
+    step = np.asarray(pixel_step_m(geobox))
+    squared = np.asarray(shapely.transform(polygons, lambda points: points * step))
+    return np.asarray(shapely.transform(regularize(squared, RegularizeOptions()), lambda points: points / step))
+
+
+def _crs(geobox: GeoBox) -> str | None:
+    return None if geobox.crs is None else geobox.crs.to_wkt()

@@ -1,0 +1,43 @@
+"""Cloud-optimized GeoTIFFs, written once and given their name when they are whole."""
+
+from pathlib import Path
+
+import rasterio.shutil
+from rasterio.env import Env
+from rasterio.errors import RasterioError
+
+from geoseg.errors import WriteError
+from geoseg.io.files import move_whole, write_whole
+
+_BLOCK_PX = 512
+
+
+def write_cog(vrt: str, work_dir: Path, path: Path, *, overviews: str, predictor: bool = False) -> None:
+    """Copy a virtual raster into a COG.
+
+    Args:
+        vrt: Text of the VRT; its relative paths start from ``work_dir``.
+        work_dir: Where it is made.
+        path: Final name. Category names go into ``<name>.aux.xml`` beside it, as GDAL keeps them.
+        overviews: Resampling of the overviews: ``mode``, ``average`` or ``nearest``.
+        predictor: Store differences, which suits smooth values.
+
+    Raises:
+        WriteError: If the disk does not take it.
+    """
+    description = work_dir / f"{path.stem}.vrt"
+    write_whole(description, vrt.encode())
+    made = work_dir / path.name
+    options = {"blocksize": _BLOCK_PX, "compress": "deflate", "level": 6, "predictor": "yes" if predictor else "no"}
+    try:
+        with Env(GDAL_NUM_THREADS="ALL_CPUS", GDAL_TIFF_INTERNAL_MASK=True):
+            rasterio.shutil.copy(
+                description, made, driver="COG", overview_resampling=overviews, num_threads="all_cpus", bigtiff="if_safer", **options
+            )
+    except (RasterioError, OSError) as exc:
+        raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
+    sidecar = made.with_name(made.name + ".aux.xml")
+    if sidecar.exists():
+        move_whole(sidecar, path.with_name(path.name + ".aux.xml"))
+    move_whole(made, path)
+    description.unlink()

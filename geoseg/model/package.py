@@ -1,0 +1,180 @@
+"""Model packages: a folder with ``model.json`` (a STAC Item with the MLM extension) beside the weights."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from geoseg.errors import MissingFileError, ModelError
+from geoseg.model.spec import ModelSpec
+
+CARD_NAME = "model.json"
+WEIGHTS_NAME = "weights.safetensors"
+DEFAULT_MODEL = "aerial"
+_EXTENSIONS = (
+    "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
+)
+_CREATED = "2026-11-21T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPackage:
+    """A checked package on disk."""
+
+    folder: Path
+    """Where it lies."""
+    spec: ModelSpec
+    """What ``model.json`` says."""
+    sha256: str
+    """Checksum of the weights, verified."""
+
+    @property
+    def weights(self) -> Path:
+        """The weights file."""
+        return self.folder / WEIGHTS_NAME
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the folders of the models that come with geoseg, by name."""
+    root = Path(str(files("geoseg.model") / "shipped"))
+    return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{CARD_NAME}"))}
+
+
+def find_package(model: str | Path) -> ModelPackage:
+    """Read a package by the name of a shipped model or by its folder, and verify its checksum.
+
+    Raises:
+        MissingFileError: If the folder or its weights are missing, or no shipped model has that name.
+        ModelError: If ``model.json`` does not fit or the checksum differs.
+    """
+    shipped = shipped_models()
+    folder = shipped.get(str(model), Path(model))
+    if not (folder / CARD_NAME).is_file():
+        names = ", ".join(shipped) or "none"
+        raise MissingFileError(f"Model '{model}' is neither a shipped model ({names}) nor a folder with {CARD_NAME}. Check -m.")
+    spec, checksum = _read_card(folder / CARD_NAME)
+    weights = folder / WEIGHTS_NAME
+    if not weights.is_file():
+        raise MissingFileError(f"Model package {folder} holds no {WEIGHTS_NAME}. Get the whole package again.")
+    actual = hash_file(weights)
+    if actual != checksum:
+        raise ModelError(
+            f"The weights of {folder} have SHA-256 {actual[:12]}..., {CARD_NAME} says {checksum[:12]}...: "
+            "the package is damaged or was changed. Get it again."
+        )
+    return ModelPackage(folder=folder, spec=spec, sha256=actual)
+
+
+def _read_card(path: Path) -> tuple[ModelSpec, str]:
+    try:
+        item = json.loads(path.read_text(encoding="utf-8"))
+        spec = ModelSpec.model_validate(item["properties"]["geoseg:spec"])
+        asset = item["assets"]["weights"]
+        checksum = asset["file:checksum"]
+    except ValidationError as exc:
+        faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in exc.errors())
+        raise ModelError(f"{path} does not describe a model: {faults}.") from exc
+    except (ValueError, KeyError, TypeError) as exc:
+        raise ModelError(
+            f"{path} is not a model card of geoseg ({type(exc).__name__}: {exc}). Expected a STAC item with geoseg:spec."
+        ) from exc
+    if asset.get("href") != f"./{WEIGHTS_NAME}" or not isinstance(checksum, str) or not checksum.startswith("1220"):
+        raise ModelError(f"{path} must name ./{WEIGHTS_NAME} with a SHA-256 multihash (1220...); it names {asset.get('href')!r}.")
+    return spec, checksum.removeprefix("1220")
+
+
+def write_card(folder: Path, spec: ModelSpec) -> ModelPackage:
+    """Write ``model.json`` for the weights that lie in a folder.
+
+    Raises:
+        MissingFileError: If the weights are missing.
+    """
+    weights = folder / WEIGHTS_NAME
+    if not weights.is_file():
+        raise MissingFileError(f"There is no {weights} to describe.")
+    checksum = hash_file(weights)
+    text = json.dumps(to_stac_item(spec, checksum, weights.stat().st_size), indent=2, ensure_ascii=False)
+    (folder / CARD_NAME).write_text(text + "\n", encoding="utf-8")
+    return ModelPackage(folder=folder, spec=spec, sha256=checksum)
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file as hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any]:
+    """Describe a model as a STAC Item with the MLM extension, version 1.4."""
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": list(_EXTENSIONS),
+        "id": f"{spec.name}-{spec.version}",
+        "geometry": None,
+        "properties": {
+            "title": spec.name,
+            "description": spec.description,
+            "license": spec.license,
+            "datetime": _CREATED,
+            "mlm:name": spec.name,
+            "mlm:architecture": f"{spec.network.architecture} {spec.network.encoder}",
+            "mlm:tasks": _tasks(spec),
+            "mlm:framework": "PyTorch",
+            "mlm:pretrained": False,
+            "mlm:input": [_mlm_input(spec)],
+            "mlm:output": [_mlm_output(spec, name) for name in spec.heads],
+            "geoseg:spec": spec.model_dump(mode="json"),
+        },
+        "links": [],
+        "assets": {
+            "weights": {
+                "href": f"./{WEIGHTS_NAME}",
+                "type": "application/octet-stream; application=safetensors",
+                "title": "Weights, float16",
+                "roles": ["mlm:model", "mlm:weights"],
+                "mlm:artifact_type": "safetensors",
+                "file:size": size_bytes,
+                "file:checksum": f"1220{sha256}",
+            }
+        },
+    }
+
+
+def _tasks(spec: ModelSpec) -> list[str]:
+    return ["semantic-segmentation", "instance-segmentation"] if "building_interior" in spec.heads else ["semantic-segmentation"]
+
+
+def _mlm_input(spec: ModelSpec) -> dict[str, Any]:
+    side = spec.tile_size_px
+    return {
+        "name": "image",
+        "bands": list(spec.bands),
+        "input": {"shape": [-1, len(spec.bands), side, side], "dim_order": ["batch", "bands", "height", "width"], "data_type": "float32"},
+        "value_scaling": [{"type": "z-score", "mean": m, "stddev": s} for m, s in zip(spec.mean, spec.std, strict=True)],
+        "resize_type": None,
+    }
+
+
+def _mlm_output(spec: ModelSpec, name: str) -> dict[str, Any]:
+    head, side = spec.heads[name], spec.tile_size_px
+    output: dict[str, Any] = {
+        "name": name,
+        "tasks": ["semantic-segmentation"] if name == "semantic" else ["instance-segmentation"],
+        "result": {
+            "shape": [-1, head.stop - head.start, side, side],
+            "dim_order": ["batch", "channel", "height", "width"],
+            "data_type": "float32",
+        },
+    }
+    if name == "semantic":
+        output["classification:classes"] = [
+            {"value": c.value, "name": c.name, "color_hint": c.color.removeprefix("#").upper()} for c in spec.classes
+        ]
+    return output

@@ -1,0 +1,113 @@
+"""What a model does for the pipeline, and doubles that do it without a network."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.model.spec import Halo, Head, ModelSpec, NetworkSpec
+from geoseg.pixels.decode import decode
+from geoseg.pixels.normalize import normalize
+
+
+class Predictor(Protocol):
+    """A model that is ready to run."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is."""
+
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Infer a batch.
+
+        Args:
+            pixels: (N, C, H, W) in the raster's dtype.
+            valid: (N, H, W), True = data.
+
+        Returns:
+            (N, L, H, W) uint8 layers in the order of ``spec.layers``.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThresholdPredictor:
+    """Double: class 1 where the mean of the bands reaches a threshold. Sees one pixel at a time."""
+
+    spec: ModelSpec
+    """Two classes."""
+    threshold: float = 128.0
+    """In units of the raster's values."""
+
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Infer a batch; see :class:`Predictor`."""
+        score = (pixels.astype(np.float32).mean(axis=1) - np.float32(self.threshold)) / 64
+        logits = np.zeros((len(pixels), self.spec.channels, *score.shape[1:]), np.float32)
+        logits[:, 1:] = score[:, None]
+        return decode(logits, valid, self.spec.layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConstantPredictor:
+    """Double: the same class everywhere."""
+
+    spec: ModelSpec
+    """Any scheme."""
+    channel: int = 0
+    """Channel that wins."""
+
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Infer a batch; see :class:`Predictor`."""
+        logits = np.zeros((len(pixels), self.spec.channels, *pixels.shape[2:]), np.float32)
+        logits[:, self.channel] = 5
+        return decode(logits, valid, self.spec.layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighborhoodPredictor:
+    """Double with a known receptive field: classes by the mean of a (2 r + 1) square of normalized pixels.
+
+    With a halo of at least ``radius_px``, tiled equals whole-image inference to the bit: it sums integers.
+    """
+
+    spec: ModelSpec
+    """Two classes."""
+    radius_px: int = 8
+    """Reach of the receptive field."""
+
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        """Infer a batch; see :class:`Predictor`."""
+        normalized = np.stack([normalize(p, v, self.spec.scaling) for p, v in zip(pixels, valid, strict=True)])
+        whole = np.rint(normalized.mean(axis=1) * 64).astype(np.int64)
+        r = self.radius_px
+        summed = np.pad(whole, ((0, 0), (r + 1, r), (r + 1, r))).cumsum(axis=1).cumsum(axis=2)
+        side = 2 * r + 1
+        total = summed[:, side:, side:] - summed[:, :-side, side:] - summed[:, side:, :-side] + summed[:, :-side, :-side]
+        logits = np.zeros((len(pixels), self.spec.channels, *total.shape[1:]), np.float32)
+        logits[:, 1:] = (total / (64 * side * side))[:, None].astype(np.float32)
+        return decode(logits, valid, self.spec.layers)
+
+
+def double_spec(bands: int = 3, *, stride_px: int = 16, tile_size_px: int = 64, halo_px: int = 16) -> ModelSpec:
+    """Return the spec of a double: a surface and a building class, with building interior and boundary beside."""
+    return ModelSpec(
+        name="double",
+        version="1",
+        description="A double for tests; no network.",
+        license="Apache-2.0",
+        bands=tuple(f"band_{i + 1}" for i in range(bands)),
+        mean=(128.0,) * bands,
+        std=(64.0,) * bands,
+        classes=(
+            {"value": 0, "name": "ground", "color": "#c8b48c"},
+            {"value": 1, "name": "building", "color": "#dc2828", "kind": "building"},
+        ),
+        heads={
+            "semantic": Head(start=0, stop=2, activation="softmax"),
+            "building_interior": Head(start=2, stop=3, activation="sigmoid"),
+            "building_boundary": Head(start=3, stop=4, activation="sigmoid"),
+        },
+        network=NetworkSpec(architecture="none", encoder="none", stride_px=stride_px),
+        tile_size_px=tile_size_px,
+        halo=Halo(default_px=halo_px, exact_px=halo_px),
+    )

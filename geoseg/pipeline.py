@@ -1,0 +1,120 @@
+"""The straight line: a raster goes in, rasters and features come out."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from geoseg.config import RunConfig
+from geoseg.events import ChunkDone, Finished, Listener, RunPlanned, ignore_events
+from geoseg.inference import LoadPredictor, infer_chunk, network_loader, read_padded
+from geoseg.io.chunks import ChunkStore, check_complete
+from geoseg.io.raster import RasterSource
+from geoseg.model.predictor import Predictor
+from geoseg.planning import RunPlan, check_disk, plan_run
+from geoseg.products import make_products
+from geoseg.runfolder import RunFolder
+from geoseg.runtime import ClusterOptions, map_chunks
+from geoseg.tiling import TilePlan
+
+
+def segment_raster(config: RunConfig, listener: Listener = ignore_events, load: LoadPredictor | None = None) -> Path:
+    """Segment a raster into a run folder, going on where an earlier run of the same configuration stopped.
+
+    Args:
+        config: What to do.
+        listener: Takes events as they come.
+        load: Makes the predictor on each worker; None loads the network of the configured model.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UsageError: If something does not fit; nothing was changed on disk.
+        RunError: If the run could not be finished; what is done stays, and the same call goes on.
+    """
+    began = time.monotonic()
+    plan = plan_run(config)
+    folder = RunFolder(config.output)
+    if folder.is_finished(plan.fingerprint()):
+        listener(Finished(output=str(config.output), elapsed_s=0.0))
+        return config.output
+    check_disk(plan, config.output)
+    folder.begin(plan.config, plan.fingerprint())
+    load = load or network_loader(plan.package, config.device)
+    segment_chunks(plan, folder.chunks(plan), load, listener)
+    make_products(plan, folder, listener, began)
+    listener(Finished(output=str(config.output), elapsed_s=time.monotonic() - began))
+    return config.output
+
+
+def segment_chunks(plan: RunPlan, store: ChunkStore, load: LoadPredictor, listener: Listener) -> None:
+    """Infer every chunk that is not done yet.
+
+    Raises:
+        ChunkError: If a chunk failed three times.
+    """
+    began = time.monotonic()
+    tiles, config = plan.tiles, plan.config
+    missing = [chunk for chunk in tiles.chunks() if not store.is_done(chunk)]
+    done = tiles.chunk_count - len(missing)
+    listener(
+        RunPlanned(
+            source=plan.source.path,
+            model=f"{plan.package.spec.name} {plan.package.spec.version}",
+            height_px=tiles.height,
+            width_px=tiles.width,
+            tiles=tiles.tile_count,
+            chunks=tiles.chunk_count,
+            chunks_done=done,
+            memory_bytes=plan.memory_bytes,
+        )
+    )
+    if missing:
+        job = SegmentJob(source=plan.source, tiles=tiles, store=store, batch_size=config.batch_size, load=load)
+        options = ClusterOptions(workers=min(config.workers, len(missing)), scheduler=config.scheduler)
+        for (row, col), _ in map_chunks(job, [(c.row, c.col) for c in missing], options):
+            done += 1
+            name = tiles.chunk(row, col).name
+            listener(ChunkDone(chunk=name, done=done, chunks=tiles.chunk_count, elapsed_s=time.monotonic() - began))
+    check_complete(store, tiles.chunks())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentJob:
+    """Read, infer, stitch and write chunks; what a worker needs to do so."""
+
+    source: RasterSource
+    """The raster."""
+    tiles: TilePlan
+    """Its tiles."""
+    store: ChunkStore
+    """Where finished chunks go."""
+    batch_size: int
+    """Tiles in one forward pass; short batches are padded, so that the same kernels run (law 2)."""
+    load: LoadPredictor
+    """Makes the predictor."""
+
+    def prepare(self, threads: int) -> Callable[[tuple[int, int]], int]:
+        """Load the predictor and return the function that does one chunk."""
+        return _ChunkWorker(self, self.load(threads))
+
+
+class _ChunkWorker:
+    """Does chunks in several threads: while one infers, others read and write."""
+
+    def __init__(self, job: SegmentJob, predictor: Predictor) -> None:
+        self._job = job
+        self._predictor = predictor
+        self._infer = Lock()
+
+    def __call__(self, key: tuple[int, int]) -> int:
+        """Do the chunk at a row and column; return its number of valid pixels."""
+        job = self._job
+        chunk = job.tiles.chunk(*key)
+        pixels, valid = read_padded(job.source, chunk.footprint)
+        with self._infer:
+            stitched = infer_chunk(self._predictor, (pixels, valid), chunk, job.batch_size)
+        job.store.write(chunk, stitched)
+        return int(valid.sum())

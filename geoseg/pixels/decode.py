@@ -1,0 +1,101 @@
+"""Logits to what is stored: uint8 layers. The reference in NumPy; devices do the same in their own way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.pixels.classes import NODATA_CLASS
+
+CONFIDENCE_SCALE = 100
+"""Confidence is stored in percent, 0..100; pixels without data hold NODATA_CLASS."""
+EVIDENCE_SCALE = 255
+"""Evidence is a probability in 1/255."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """A probability layer that objects are made from."""
+
+    name: str
+    """``building``, ``building_interior``, ``building_boundary`` or ``road``."""
+    channel: int
+    """Channel of the logits."""
+    among: tuple[int, int] | None
+    """Channels of the softmax that it belongs to; None takes a sigmoid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerPlan:
+    """Which uint8 layers a run stores, in order: class, confidence, then evidence."""
+
+    semantic: tuple[int, int]
+    """Channels of the class scores."""
+    values: tuple[int, ...]
+    """Class value of each of them."""
+    evidence: tuple[Evidence, ...] = ()
+    """Probability layers for objects."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Layer names, in order."""
+        return ("class", "confidence", *(e.name for e in self.evidence))
+
+    def index(self, name: str) -> int:
+        """Return the position of a layer.
+
+        Raises:
+            ValueError: If the run has no such layer.
+        """
+        return self.names.index(name)
+
+    def fill_values(self) -> Mapping[str, int]:
+        """Return what each layer holds where there is no data."""
+        return {name: NODATA_CLASS if name in ("class", "confidence") else 0 for name in self.names}
+
+
+def decode(logits: NDArray[np.float32], valid: NDArray[np.bool_], plan: LayerPlan) -> NDArray[np.uint8]:
+    """Turn logits into stored layers.
+
+    Args:
+        logits: (N, C, H, W) raw scores.
+        valid: (N, H, W), True = data.
+        plan: Layers and the channels that they come from.
+
+    Returns:
+        (N, L, H, W) uint8: class value, confidence in percent (probability of the best class), evidence in 1/255.
+        Invalid pixels hold NODATA_CLASS in class and confidence, and 0 in evidence.
+    """
+    layers = np.empty((logits.shape[0], len(plan.names), *logits.shape[2:]), np.uint8)
+    start, stop = plan.semantic
+    probability = softmax(logits[:, start:stop])
+    layers[:, 0] = np.asarray(plan.values, np.uint8)[logits[:, start:stop].argmax(axis=1)]
+    layers[:, 1] = quantize(probability.max(axis=1), CONFIDENCE_SCALE)
+    for index, evidence in enumerate(plan.evidence, start=2):
+        if evidence.among is None:
+            p = sigmoid(logits[:, evidence.channel])
+        else:
+            begin, end = evidence.among
+            p = softmax(logits[:, begin:end])[:, evidence.channel - begin]
+        layers[:, index] = quantize(p, EVIDENCE_SCALE)
+    for index, fill in enumerate(plan.fill_values().values()):
+        layers[:, index][~valid] = fill
+    return layers
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return probabilities along axis 1, stable for large logits."""
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return probabilities, stable for large logits."""
+    small = np.exp(-np.abs(logits))
+    return np.asarray(np.where(logits >= 0, 1 / (1 + small), small / (1 + small)), np.float32)
+
+
+def quantize(probability: NDArray[np.float32], scale: int) -> NDArray[np.uint8]:
+    """Round probabilities in [0, 1] to 0..scale, half up."""
+    return np.asarray(np.floor(probability * np.float32(scale) + np.float32(0.5)), np.uint8)

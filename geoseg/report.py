@@ -1,0 +1,107 @@
+"""What a run tells about itself: ``summary.json`` and a STAC item."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from geoseg import __version__
+from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
+from geoseg.planning import RunPlan
+from geoseg.tiling import partition
+
+_BLOCK_PX = 2048
+_MEDIA_TYPES = {
+    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
+    ".gpkg": "application/geopackage+sqlite3",
+    ".toml": "application/toml",
+}
+
+
+def count_classes(
+    read: Callable[[Window], NDArray[np.uint8]], scheme: ClassScheme, row_area_m2: NDArray[np.float64], shape: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """Count the pixels of each class and their area on the ground.
+
+    Args:
+        read: Returns the class map of a window, uint8.
+        scheme: Its classes.
+        row_area_m2: (H,) area of one pixel of each row.
+        shape: Rows and columns of the raster.
+
+    Returns:
+        ``value, name, color, pixels, area_m2`` per class; the last row, ``nodata``, has value 255 and no color.
+    """
+    pixels = np.zeros(256, np.int64)
+    area = np.zeros(256)
+    for window in partition(shape, _BLOCK_PX):
+        block = read(window)
+        rows = np.arange(block.shape[0])[:, None] * 256
+        counts = np.bincount((rows + block).ravel(), minlength=256 * block.shape[0]).reshape(-1, 256)
+        pixels += counts.sum(axis=0)
+        area += row_area_m2[window.row_off : window.row_off + window.height] @ counts
+    legend = [(c.value, c.name, c.color) for c in scheme] + [(NODATA_CLASS, "nodata", None)]
+    return [
+        {"value": value, "name": name, "color": color, "pixels": int(pixels[value]), "area_m2": round(float(area[value]), 2)}
+        for value, name, color in legend
+    ]
+
+
+def describe_run(
+    plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str, int], timing_s: dict[str, float], warnings: list[str]
+) -> bytes:
+    """Write ``summary.json``."""
+    spec, geobox = plan.package.spec, plan.source.geobox
+    summary = {
+        "geoseg_version": __version__,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "classes": classes,
+        "counts": counts,
+        "timing_s": timing_s,
+        "model": {"name": spec.name, "version": spec.version, "sha256": plan.package.sha256, "license": spec.license},
+        "source": {
+            "path": plan.source.path,
+            "height_px": geobox.shape[0],
+            "width_px": geobox.shape[1],
+            "crs": str(geobox.crs),
+            "transform": list(geobox.transform)[:6],
+            "averaged_by": plan.source.decimation,
+        },
+        "tiles": {"tile_size_px": plan.tiles.tile_size_px, "halo_px": plan.tiles.halo_px, "halo_work": round(plan.tiles.halo_work, 3)},
+        "attribution": sorted({data.attribution for data in spec.training_data}),
+        "warnings": warnings,
+    }
+    return (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def describe_item(plan: RunPlan, folder: Path) -> bytes:
+    """Write the run as a STAC Item, its products as assets."""
+    outline = plan.source.geobox.geographic_extent.geom
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    item = {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": ["https://stac-extensions.github.io/processing/v1.2.0/schema.json"],
+        "id": folder.absolute().name,
+        "geometry": shapely.geometry.mapping(outline),
+        "bbox": list(outline.bounds),
+        "properties": {
+            "datetime": now,
+            "created": now,
+            "processing:software": {"geoseg": __version__},
+            "geoseg:model": f"{plan.package.spec.name} {plan.package.spec.version}",
+        },
+        "links": [],
+        "assets": {
+            path.stem: {"href": f"./{path.name}", "type": _MEDIA_TYPES[path.suffix], "roles": ["data"]}
+            for path in sorted(folder.iterdir())
+            if path.suffix in _MEDIA_TYPES
+        },
+    }
+    return (json.dumps(item, indent=2) + "\n").encode()

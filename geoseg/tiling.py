@@ -1,0 +1,239 @@
+"""Which pixels are inferred together: tiles with halos, whose cores partition the raster, gathered into chunks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rasterio.windows import Window
+
+from geoseg.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One model input."""
+
+    window: Window
+    """Pixels that the model sees, in the padded raster: it may reach past the lower and right edge."""
+    core: Window
+    """Pixels that are kept; inside the raster."""
+
+    @property
+    def crop(self) -> tuple[slice, slice]:
+        """Rows and columns of the core inside the tile."""
+        return _slices(self.core, self.window)
+
+    def place_in(self, chunk: Window) -> tuple[slice, slice]:
+        """Rows and columns of the core inside a chunk."""
+        return _slices(self.core, chunk)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """k x k tiles: the unit of reading, scheduling, writing and resuming."""
+
+    row: int
+    """Row of chunks, from the top."""
+    col: int
+    """Column of chunks, from the left."""
+    window: Window
+    """Union of the cores; the chunks partition the raster."""
+    tiles: tuple[Tile, ...]
+    """Row-major."""
+
+    @property
+    def name(self) -> str:
+        """Name that is unique in a plan, for file names and messages."""
+        return f"r{self.row:05d}_c{self.col:05d}"
+
+    @property
+    def footprint(self) -> Window:
+        """Smallest window that holds all tiles, in the padded raster."""
+        top, left = self.tiles[0].window.row_off, self.tiles[0].window.col_off
+        last = self.tiles[-1].window
+        return Window(left, top, last.col_off + last.width - left, last.row_off + last.height - top)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Axis:
+    """Tiling of one axis: starts at multiples of the stride, the last tile ends where the padded raster ends."""
+
+    length: int
+    tile: int
+    halo: int
+    stride: int
+
+    @property
+    def padded(self) -> int:
+        return -(-self.length // self.stride) * self.stride
+
+    @property
+    def size(self) -> int:
+        return min(self.tile, self.padded)
+
+    @property
+    def step(self) -> int:
+        return self.size - 2 * self.halo
+
+    @property
+    def count(self) -> int:
+        if self.padded <= self.size:
+            return 1
+        return -(-(self.padded - self.size) // self.step) + 1
+
+    def start(self, index: int) -> int:
+        return min(index * self.step, self.padded - self.size)
+
+    def core(self, index: int) -> tuple[int, int]:
+        begin = 0 if index == 0 else index * self.step + self.halo
+        end = self.length if index == self.count - 1 else (index + 1) * self.step + self.halo
+        return begin, end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TilePlan:
+    """The tiles of one raster. Tiles and chunks are made when asked for, so a plan of any size is small.
+
+    Law 1: the cores of all tiles, and the windows of all chunks, partition the raster.
+    Law 3: with a halo that covers the receptive field, tiled inference equals whole-image inference.
+
+    Raises:
+        ConfigError: If a size is not positive, the tile is not a multiple of the stride, or the halo leaves no core.
+    """
+
+    height: int
+    """Rows of the raster."""
+    width: int
+    """Columns of the raster."""
+    tile_size_px: int
+    """Side of a tile, a multiple of the stride. Tiles are smaller where the padded raster is."""
+    halo_px: int
+    """Margin that is thrown away, a multiple of the stride."""
+    stride_px: int
+    """Tiles start at its multiples."""
+    tiles_per_chunk: int
+    """k: a chunk holds at most k x k tiles."""
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ConfigError(f"A raster needs at least one pixel; this one has {self.height} rows and {self.width} columns.")
+        if self.tile_size_px % self.stride_px or self.halo_px % self.stride_px:
+            raise ConfigError(
+                f"Tile {self.tile_size_px} px and halo {self.halo_px} px must be multiples of the stride {self.stride_px} px."
+            )
+        if self.tile_size_px <= 2 * self.halo_px:
+            raise ConfigError(
+                f"A tile of {self.tile_size_px} px with a halo of {self.halo_px} px on each side keeps nothing. "
+                f"Choose --tile-size above {2 * self.halo_px}, or a smaller --halo."
+            )
+        if self.tiles_per_chunk < 1:
+            raise ConfigError(f"A chunk needs at least one tile; {self.tiles_per_chunk} was asked for.")
+
+    @property
+    def _rows(self) -> _Axis:
+        return _Axis(length=self.height, tile=self.tile_size_px, halo=self.halo_px, stride=self.stride_px)
+
+    @property
+    def _cols(self) -> _Axis:
+        return _Axis(length=self.width, tile=self.tile_size_px, halo=self.halo_px, stride=self.stride_px)
+
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """Rows and columns of every tile."""
+        return self._rows.size, self._cols.size
+
+    @property
+    def tile_count(self) -> int:
+        """Number of tiles."""
+        return self._rows.count * self._cols.count
+
+    @property
+    def chunk_shape(self) -> tuple[int, int]:
+        """Rows and columns of chunks."""
+        return -(-self._rows.count // self.tiles_per_chunk), -(-self._cols.count // self.tiles_per_chunk)
+
+    @property
+    def chunk_count(self) -> int:
+        """Number of chunks."""
+        return self.chunk_shape[0] * self.chunk_shape[1]
+
+    @property
+    def halo_work(self) -> float:
+        """Pixels inferred per pixel of the raster, at least 1."""
+        rows, cols = self.tile_shape
+        return self.tile_count * rows * cols / (self.height * self.width)
+
+    def tile(self, row: int, col: int) -> Tile:
+        """Return the tile at a row and column of tiles."""
+        rows, cols = self._rows, self._cols
+        (top, bottom), (left, right) = rows.core(row), cols.core(col)
+        return Tile(
+            window=Window(cols.start(col), rows.start(row), cols.size, rows.size), core=Window(left, top, right - left, bottom - top)
+        )
+
+    def chunk(self, row: int, col: int) -> Chunk:
+        """Return the chunk at a row and column of chunks."""
+        k = self.tiles_per_chunk
+        rows = range(row * k, min((row + 1) * k, self._rows.count))
+        cols = range(col * k, min((col + 1) * k, self._cols.count))
+        tiles = tuple(self.tile(i, j) for i in rows for j in cols)
+        first, last = tiles[0].core, tiles[-1].core
+        height = last.row_off + last.height - first.row_off
+        width = last.col_off + last.width - first.col_off
+        return Chunk(row=row, col=col, window=Window(first.col_off, first.row_off, width, height), tiles=tiles)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield all chunks, row-major."""
+        rows, cols = self.chunk_shape
+        return (self.chunk(i, j) for i in range(rows) for j in range(cols))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TilingOptions:
+    """How a raster is cut into tiles."""
+
+    tile_size_px: int
+    """Rounded up to a multiple of the stride."""
+    halo_px: int
+    """Rounded up to a multiple of the stride."""
+    stride_px: int
+    """Stride of the network."""
+    chunk_size_px: int = 4096
+    """Side of a chunk, rounded to whole tiles, at least one."""
+
+
+def plan_tiles(shape: tuple[int, int], options: TilingOptions) -> TilePlan:
+    """Cut a raster into tiles.
+
+    Args:
+        shape: Rows and columns of the raster.
+        options: Sizes, in pixels.
+
+    Raises:
+        ConfigError: If the sizes leave no core.
+    """
+    stride = options.stride_px
+    if min(options.tile_size_px, options.chunk_size_px) < 1 or options.halo_px < 0:
+        raise ConfigError(f"Tile, chunk and halo cannot be {options.tile_size_px}, {options.chunk_size_px} and {options.halo_px} px.")
+    tile, halo = (-(-size // stride) * stride for size in (options.tile_size_px, options.halo_px))
+    core = max(tile - 2 * halo, stride)
+    return TilePlan(
+        height=shape[0],
+        width=shape[1],
+        tile_size_px=tile,
+        halo_px=halo,
+        stride_px=stride,
+        tiles_per_chunk=max(1, options.chunk_size_px // core),
+    )
+
+
+def partition(shape: tuple[int, int], block_px: int) -> Iterator[Window]:
+    """Yield square blocks that partition a raster, row-major; smaller ones at the lower and right edge."""
+    height, width = shape
+    for top in range(0, height, block_px):
+        for left in range(0, width, block_px):
+            yield Window(left, top, min(block_px, width - left), min(block_px, height - top))
+
+
+def _slices(inner: Window, outer: Window) -> tuple[slice, slice]:
+    top, left = inner.row_off - outer.row_off, inner.col_off - outer.col_off
+    return slice(top, top + inner.height), slice(left, left + inner.width)
