@@ -14,8 +14,8 @@ from geoseg.errors import ConfigError, MissingFileError
 Output = Literal["classes", "confidence", "landcover", "buildings", "roads"]
 ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "landcover", "buildings", "roads")
 
-_RESULT_KEYS = ("raster", "model", "bands", "assume_crs", "warp", "aoi", "tile_size", "halo", "batch_size")
-"""Keys that change the pixels of the result; a run only goes on under the same ones."""
+_RESULT_KEYS = ("raster", "model", "bands", "assume_crs", "warp", "aoi", "tile_size", "halo", "batch_size", "outputs")
+"""Keys that change the result; a run only goes on under the same ones."""
 
 
 class RunConfig(BaseModel):
@@ -41,7 +41,7 @@ class RunConfig(BaseModel):
     """Side of a tile; None takes the model's."""
     halo: int | Literal["exact"] | None = None
     """Margin of a tile; ``exact`` and None take what was measured for the model."""
-    chunk_size: int = Field(default=4096, gt=0)
+    chunk_size: int = Field(default=3072, gt=0)
     """Side of a chunk; rounded to whole tiles."""
     batch_size: int = Field(default=1, gt=0)
     """Tiles in one forward pass."""
@@ -69,7 +69,7 @@ class RunConfig(BaseModel):
         return None if self.memory is None else parse_bytes(self.memory)
 
     def result_keys(self) -> dict[str, Any]:
-        """Return the part that decides the pixels of the result."""
+        """Return the part that decides the result."""
         dumped = self.model_dump(mode="json")
         return {key: dumped[key] for key in _RESULT_KEYS}
 

@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
 from geoseg.config import RunConfig
-from geoseg.events import ChunkDone, Finished, Listener, RunPlanned, ignore_events
+from geoseg.events import ChunkDone, Finished, Listener, RunPlanned, Warned, ignore_events
 from geoseg.inference import LoadPredictor, infer_chunk, network_loader, read_padded
 from geoseg.io.chunks import ChunkStore, check_complete
 from geoseg.io.raster import RasterSource
-from geoseg.model.predictor import Predictor
 from geoseg.planning import RunPlan, check_disk, plan_run
 from geoseg.products import make_products
 from geoseg.runfolder import RunFolder
@@ -71,6 +70,8 @@ def segment_chunks(plan: RunPlan, store: ChunkStore, load: LoadPredictor, listen
             memory_bytes=plan.memory_bytes,
         )
     )
+    for warning in plan.warnings:
+        listener(Warned(message=warning))
     if missing:
         job = SegmentJob(source=plan.source, tiles=tiles, store=store, batch_size=config.batch_size, load=load)
         options = ClusterOptions(workers=min(config.workers, len(missing)), scheduler=config.scheduler)
@@ -98,23 +99,25 @@ class SegmentJob:
 
     def prepare(self, threads: int) -> Callable[[tuple[int, int]], int]:
         """Load the predictor and return the function that does one chunk."""
-        return _ChunkWorker(self, self.load(threads))
+        return _ChunkWorker(self, threads)
 
 
 class _ChunkWorker:
-    """Does chunks in several threads: while one infers, others read and write."""
+    """Does chunks in several threads: while one of them waits for the network, others read and write.
 
-    def __init__(self, job: SegmentJob, predictor: Predictor) -> None:
+    The network runs in a thread of its own, always the same, so that its thread pool and its memory exist once.
+    """
+
+    def __init__(self, job: SegmentJob, threads: int) -> None:
         self._job = job
-        self._predictor = predictor
-        self._infer = Lock()
+        self._network = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
+        self._predictor = self._network.submit(job.load, threads).result()
 
     def __call__(self, key: tuple[int, int]) -> int:
         """Do the chunk at a row and column; return its number of valid pixels."""
         job = self._job
         chunk = job.tiles.chunk(*key)
         pixels, valid = read_padded(job.source, chunk.footprint)
-        with self._infer:
-            stitched = infer_chunk(self._predictor, (pixels, valid), chunk, job.batch_size)
+        stitched = self._network.submit(infer_chunk, self._predictor, (pixels, valid), chunk, job.batch_size).result()
         job.store.write(chunk, stitched)
         return int(valid.sum())

@@ -12,13 +12,14 @@ from shapely.geometry.base import BaseGeometry
 
 from geoseg.config import RunConfig
 from geoseg.errors import MemoryLimitError, ModelError, RasterError, UsageError, WriteError
+from geoseg.io.ground import pixel_size_m
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, open_raster
 from geoseg.io.vector import read_vector
 from geoseg.model.package import ModelPackage, find_package
 from geoseg.model.spec import ModelSpec
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 
-_LIBRARIES_BYTES = 700_000_000
+_LIBRARIES_BYTES = 1_050_000_000
 """Python, torch, GDAL and Dask once loaded; measured, see docs/performance.md."""
 _LAYER_BYTES_PER_PX = 14
 """Pixels, valid, stitched layers and the encoded file of one chunk."""
@@ -46,13 +47,24 @@ class RunPlan:
         processes = max(1, self.config.workers)
         forward = rows * cols * self.config.batch_size * self.package.spec.memory_bytes_per_px
         side = self.tiles.tiles_per_chunk * max(rows, cols)
-        chunk = min(side**2, self.tiles.height * self.tiles.width + rows * cols) * (_LAYER_BYTES_PER_PX + 4 * len(self.source.bands))
+        chunk = min(side**2, self.tiles.height * self.tiles.width + rows * cols) * (_LAYER_BYTES_PER_PX + self.source.bytes_per_px)
         return processes * (_LIBRARIES_BYTES + forward + 2 * chunk)
 
     @property
     def disk_bytes(self) -> int:
         """Projected disk space while the run goes on."""
         return self.tiles.height * self.tiles.width * _DISK_BYTES_PER_PX
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know before trusting the result."""
+        coarsest, size = self.package.spec.coarsest_m, pixel_size_m(self.source.geobox)
+        if coarsest is None or size <= coarsest:
+            return ()
+        return (
+            f"The pixels of {self.source.path} are {size:.3g} m on the ground; model '{self.package.spec.name}' knows up to {coarsest:g} m. "
+            "Expect poor results, or choose another model.",
+        )
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what must be the same for a run to go on: options, model and raster."""

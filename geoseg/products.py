@@ -9,7 +9,7 @@ import geopandas as gpd
 import numpy as np
 from odc.geo.geobox import GeoBox
 
-from geoseg.events import Listener, StageDone, Warned
+from geoseg.events import Listener, StageDone
 from geoseg.features import (
     building_features,
     landcover_features,
@@ -43,7 +43,6 @@ class _Progress:
     listener: Listener
     timing_s: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -51,10 +50,6 @@ class _Progress:
         yield
         self.timing_s[name] = round(time.monotonic() - began, 3)
         self.listener(StageDone(stage=name, elapsed_s=self.timing_s[name]))
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-        self.listener(Warned(message=message))
 
 
 def make_products(plan: RunPlan, folder: RunFolder, listener: Listener, began_s: float) -> None:
@@ -180,5 +175,5 @@ class _Maker:
         self.progress.counts["tiles"] = self.plan.tiles.tile_count
         self.progress.counts["chunks"] = self.plan.tiles.chunk_count
         write_whole(self.folder.path / "item.json", describe_item(self.plan, self.folder.path))
-        summary = describe_run(self.plan, classes, self.progress.counts, self.progress.timing_s, self.progress.warnings)
+        summary = describe_run(self.plan, classes, self.progress.counts, self.progress.timing_s)
         write_whole(self.folder.summary, summary)

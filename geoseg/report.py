@@ -10,8 +10,10 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window
+from shapely.geometry import mapping
 
 from geoseg import __version__
+from geoseg.io.raster import RasterSource
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.planning import RunPlan
 from geoseg.tiling import partition
@@ -53,9 +55,7 @@ def count_classes(
     ]
 
 
-def describe_run(
-    plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str, int], timing_s: dict[str, float], warnings: list[str]
-) -> bytes:
+def describe_run(plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str, int], timing_s: dict[str, float]) -> bytes:
     """Write ``summary.json``."""
     spec, geobox = plan.package.spec, plan.source.geobox
     summary = {
@@ -69,27 +69,35 @@ def describe_run(
             "path": plan.source.path,
             "height_px": geobox.shape[0],
             "width_px": geobox.shape[1],
-            "crs": str(geobox.crs),
+            "crs": _name_crs(plan.source),
             "transform": list(geobox.transform)[:6],
             "averaged_by": plan.source.decimation,
         },
         "tiles": {"tile_size_px": plan.tiles.tile_size_px, "halo_px": plan.tiles.halo_px, "halo_work": round(plan.tiles.halo_work, 3)},
         "attribution": sorted({data.attribution for data in spec.training_data}),
-        "warnings": warnings,
+        "warnings": list(plan.warnings),
     }
     return (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def _name_crs(source: RasterSource) -> str | None:
+    """Return ``EPSG:code`` where there is one, else WKT."""
+    crs = source.geobox.crs
+    if crs is None:
+        return None
+    return f"EPSG:{crs.epsg}" if crs.epsg is not None else str(crs.to_wkt())
+
+
 def describe_item(plan: RunPlan, folder: Path) -> bytes:
     """Write the run as a STAC Item, its products as assets."""
-    outline = plan.source.geobox.geographic_extent.geom
+    outline = shapely.box(*plan.source.geobox.geographic_extent.boundingbox)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     item = {
         "type": "Feature",
         "stac_version": "1.1.0",
         "stac_extensions": ["https://stac-extensions.github.io/processing/v1.2.0/schema.json"],
         "id": folder.absolute().name,
-        "geometry": shapely.geometry.mapping(outline),
+        "geometry": mapping(outline),
         "bbox": list(outline.bounds),
         "properties": {
             "datetime": now,

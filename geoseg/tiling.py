@@ -197,7 +197,7 @@ class TilingOptions:
     """Rounded up to a multiple of the stride."""
     stride_px: int
     """Stride of the network."""
-    chunk_size_px: int = 4096
+    chunk_size_px: int = 3072
     """Side of a chunk, rounded to whole tiles, at least one."""
 
 

@@ -28,6 +28,8 @@ from geoseg.io.ground import pixel_size_m
 from geoseg.tiling import partition
 
 _COARSE_PX = 1024
+_STRIP_PX = 1024
+"""Source rows that are averaged at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,11 @@ class RasterSource:
         """Rows and columns of the run's grid."""
         return int(self.geobox.shape[0]), int(self.geobox.shape[1])
 
+    @property
+    def bytes_per_px(self) -> int:
+        """Bytes of all bands of a pixel."""
+        return len(self.bands) * np.dtype(self.dtype).itemsize
+
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read the pixels of a window of the run's grid.
 
@@ -71,26 +78,38 @@ class RasterSource:
             window: Integer rectangle inside the grid.
 
         Returns:
-            Pixels (C, H, W) in the source's dtype, float32 where decimated, and valid (H, W), True = data.
+            Pixels (C, H, W) in the source's dtype and valid (H, W), True = data. Averages of integers are rounded.
 
         Raises:
             RunError: If the file cannot be read there; the message names the window.
         """
-        k = self.decimation
+        pixels = np.empty((len(self.bands), window.height, window.width), self.dtype)
+        valid = np.empty((window.height, window.width), bool)
+        strip_px = window.height if self.decimation == 1 else max(1, _STRIP_PX // self.decimation)
         try:
             with open_dataset(self.path, self.options) as dataset:
-                full = _clip(Window(window.col_off * k, window.row_off * k, window.width * k, window.height * k), dataset)
-                pixels = dataset.read(self.bands, window=full)
-                valid = dataset.dataset_mask(window=full) != 0
+                for top in range(0, window.height, strip_px):
+                    rows = slice(top, min(top + strip_px, window.height))
+                    strip = Window(window.col_off, window.row_off + top, window.width, rows.stop - top)
+                    pixels[:, rows], valid[rows] = self._read_strip(dataset, strip)
         except (RasterioError, OSError) as exc:
             raise RunError(f"{self.path} could not be read at {_describe(window)}: {exc}. Check the file with gdalinfo.") from exc
-        if np.issubdtype(pixels.dtype, np.floating):
-            valid &= np.isfinite(pixels).all(axis=0)
-        if k > 1:
-            pixels, valid = average_blocks(pixels, valid, k)
         if self.aoi is not None:
             valid &= self._inside_aoi(window)
         return pixels, valid
+
+    def _read_strip(self, dataset: Any, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read some rows of a window, so that averaging holds few source pixels at a time."""
+        k = self.decimation
+        full = _clip(Window(window.col_off * k, window.row_off * k, window.width * k, window.height * k), dataset)
+        pixels = dataset.read(self.bands, window=full, out_dtype=self.dtype)
+        valid = dataset.dataset_mask(window=full) != 0
+        if np.issubdtype(pixels.dtype, np.floating):
+            valid &= np.isfinite(pixels).all(axis=0)
+        if k == 1:
+            return pixels, valid
+        averaged, whole = average_blocks(pixels, valid, k)
+        return (np.rint(averaged) if np.issubdtype(pixels.dtype, np.integer) else averaged), whole
 
     def _inside_aoi(self, window: Window) -> NDArray[np.bool_]:
         transform = self.geobox.transform * Affine.translation(window.col_off, window.row_off)
@@ -126,7 +145,7 @@ def open_raster(
         with open_dataset(name, options) as dataset:
             _check(name, dataset, needs_georeference)
             bands = tuple(range(1, dataset.count - (1 if options.warp else 0) + 1))
-            dtype = dataset.dtypes[0]
+            dtype = np.result_type(*(dataset.dtypes[band - 1] for band in bands)).name
             geobox = GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs)
     except RasterioError as exc:
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
@@ -234,7 +253,9 @@ def average_blocks(pixels: NDArray[Any], valid: NDArray[np.bool_], k: int) -> tu
     padding = ((0, -height % k), (0, -width % k))
     padded = np.pad(pixels, ((0, 0), *padding))
     steps = [(slice(i, None, k), slice(j, None, k)) for i in range(k) for j in range(k)]
-    total = sum((padded[:, rows, cols].astype(np.float32) for rows, cols in steps), start=np.float32(0))
+    total = np.zeros((len(pixels), *(-(-n // k) for n in valid.shape)), np.float32)
+    for rows, cols in steps:
+        total += padded[:, rows, cols]
     there = np.pad(np.ones_like(valid), padding)
     count = sum((there[rows, cols].astype(np.float32) for rows, cols in steps), start=np.float32(0))
     whole = np.pad(valid, padding, constant_values=True)

@@ -108,6 +108,8 @@ class ModelSpec(_Strict):
     """Per band."""
     resolution_m: float | None = Field(default=None, gt=0)
     """Pixel size on the ground that finer imagery is averaged to; None takes imagery as it is."""
+    coarsest_m: float | None = Field(default=None, gt=0)
+    """Pixel size on the ground from which results are not to be trusted; None knows no limit."""
     classes: tuple[ClassRow, ...]
     """Class scheme, in the channel order of the ``semantic`` head."""
     heads: dict[str, Head]

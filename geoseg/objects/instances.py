@@ -156,9 +156,9 @@ def _first_pixels(block: NDArray[Any], count: int, window: Window, width: int) -
     """Return the flat index in the raster of the first pixel of labels 1..count, row-major."""
     where = np.flatnonzero(block)
     rows, cols = np.divmod(where, block.shape[1])
-    flat = (rows + window.row_off) * width + cols + window.col_off
     first = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(first, block.ravel()[where] - 1, flat)
+    # written backwards, so that the first pixel of a label is the one that stays
+    first[block.ravel()[where][::-1].astype(np.int64) - 1] = ((rows + window.row_off) * width + cols + window.col_off)[::-1]
     return first
 
 
@@ -231,12 +231,16 @@ class _Tally:
         self._first = np.full(size + 1, np.iinfo(np.int64).max)
 
     def add(self, block: NDArray[np.uint32], probability: NDArray[np.uint8], window: Window, width: int) -> None:
-        present, local = np.unique(block, return_inverse=True)
-        local = local.reshape(block.shape)
-        self._area[present] += np.bincount(local.ravel())
-        self._sum[present] += np.bincount(local.ravel(), probability.ravel()).astype(np.int64)
-        first = _first_pixels(local + 1, len(present), window, width)
-        self._first[present] = np.minimum(self._first[present], first)
+        high = int(block.max(initial=0))
+        if high == 0:
+            return
+        # the ids of a block lie close together, so the sums of a block are as long as their range
+        low = int(block[block > 0].min())
+        local = np.where(block > 0, block.astype(np.int64) - (low - 1), 0)
+        ids = slice(low, high + 1)
+        self._area[ids] += np.bincount(local.ravel())[1:]
+        self._sum[ids] += np.bincount(local.ravel(), probability.ravel()).astype(np.int64)[1:]
+        self._first[ids] = np.minimum(self._first[ids], _first_pixels(local, high - low + 1, window, width))
 
     def rank(self, min_area_px: int) -> tuple[NDArray[np.uint32], InstanceTable]:
         """Return the map to final ids, and the table in their order."""

@@ -20,6 +20,7 @@ from geoseg.io.raster import RasterSource, open_raster, read_whole
 from geoseg.io.vector import read_vector
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.classes import ClassKind
+from geoseg.scene import SceneOptions, draw_scene
 from geoseg.training.recipe import Augmentation, Recipe, Site
 
 UNLABELLED = 255
@@ -27,6 +28,7 @@ UNLABELLED = 255
 NOT_BUILDING = 254
 """Semantic target of pixels that are known to be no building, and no more."""
 _PLACES_PER_CLASS = 4000
+_SCENE_PX = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +37,8 @@ class LabelledRaster:
 
     name: str
     """File name, for reports."""
-    source: RasterSource
-    """Where the pixels came from."""
+    source: RasterSource | None
+    """Where the pixels came from; None if they were drawn."""
     pixels: NDArray[np.uint8]
     """(C, H, W)."""
     targets: NDArray[np.uint8]
@@ -49,10 +51,24 @@ def load_site(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledRaste
     Raises:
         LabelError: If the glob finds nothing, or the labels hold unknown values or lie elsewhere.
     """
+    if site.kind == "drawn_scenes":
+        return [_draw(seed, spec) for seed in site.seeds]
     paths = sorted(data_dir.glob(site.rasters))
     if not paths:
         raise LabelError(f"Site '{site.name}': no raster matches {site.rasters} below {data_dir}. Check --data.")
     return [_load(path, site, spec, data_dir) for path in paths]
+
+
+def _draw(seed: int, spec: ModelSpec) -> LabelledRaster:
+    options = SceneOptions(height_px=_SCENE_PX, width_px=_SCENE_PX, seed=seed, resolution_m=spec.resolution_m or 0.3)
+    scene = draw_scene(options)
+    channel = np.full(256, UNLABELLED, np.uint8)
+    for index, row in enumerate(spec.classes):
+        channel[row.value] = index
+    outline = rasterize([b.boundary for b in scene.buildings], scene.classes.shape, all_touched=True) == 1
+    interior = (scene.instances > 0) & ~outline
+    targets = _with_unknown(channel[scene.classes], interior, outline, ~scene.valid)
+    return LabelledRaster(name=f"drawn scene {seed}", source=None, pixels=scene.pixels, targets=targets)
 
 
 def _load(path: Path, site: Site, spec: ModelSpec, data_dir: Path) -> LabelledRaster:

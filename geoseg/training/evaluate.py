@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoseg.errors import LabelError
 from geoseg.inference import infer_raster
 from geoseg.model.predictor import Predictor
 from geoseg.model.spec import Metric, ModelSpec
@@ -31,6 +32,8 @@ def evaluate_site(predictor: Predictor, site: Site, data_dir: Path) -> tuple[Met
     channel[list(spec.layers.values)] = np.arange(len(spec.classes))
     truths, found = [], []
     for raster in load_site(site, spec, data_dir):
+        if raster.source is None:
+            raise LabelError(f"Site '{site.name}' is drawn; a model is measured on real imagery. Remove it from the tests.")
         classes = infer_raster(predictor, raster.source, tiles_of(spec, raster.source.shape, spec.halo.default_px))[0]
         truth = raster.targets[0].copy()
         truth[classes == NODATA_CLASS] = UNLABELLED

@@ -103,8 +103,8 @@ def _one_tile(spec: ModelSpec, source: RasterSource) -> TilePlan:
 
 def _large_sources(recipe: Recipe, data_dir: Path) -> list[RasterSource]:
     side = recipe.model.tile_size_px
-    rasters = [r.source for site in recipe.sites for r in load_site(site, recipe.model, data_dir)]
-    large = [s for s in rasters if min(s.shape) > side]
+    sources = [r.source for site in recipe.sites for r in load_site(site, recipe.model, data_dir)]
+    large = [s for s in sources if s is not None and min(s.shape) > side]
     return sorted(large, key=lambda s: s.shape[0] * s.shape[1], reverse=True)[:_HALO_RASTERS]
 
 

@@ -19,12 +19,14 @@ class Site(_Strict):
 
     name: str
     """Shown in reports."""
-    rasters: str
+    kind: Literal["class_raster", "building_polygons", "drawn_scenes"]
+    """Rasters of class values, polygons that tell buildings from everything else, or scenes that geoseg draws."""
+    rasters: str = ""
     """Glob below the data folder."""
-    labels: str
+    labels: str = ""
     """Label file below the data folder; ``{parent}`` and ``{stem}`` of the raster are filled in."""
-    kind: Literal["class_raster", "building_polygons"]
-    """Rasters of class values, or polygons that tell buildings from everything else."""
+    seeds: tuple[int, ...] = ()
+    """Scenes to draw, of 1024 x 1024 px at the model's resolution."""
     labelled_area: str | None = None
     """Vector file whose polygons bound the complete labels; None means everywhere."""
     labelled_names: tuple[str, ...] = ()

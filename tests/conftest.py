@@ -1,0 +1,48 @@
+"""Rasters, grids and a class scheme that many tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
+
+UTM = "EPSG:32645"
+NORTH_UP = Affine(2.0, 0.0, 300000.0, 0.0, -2.0, 3000000.0)
+
+WriteTif = Callable[..., Path]
+"""``write_tif(pixels, name="image.tif", **profile)`` writes (C, H, W) and returns the path."""
+
+
+@pytest.fixture
+def write_tif(tmp_path: Path) -> WriteTif:
+    def write(pixels: NDArray[Any], name: str = "image.tif", **profile: Any) -> Path:
+        count, height, width = pixels.shape
+        given = {"driver": "GTiff", "dtype": pixels.dtype.name, "crs": UTM, "transform": NORTH_UP, **profile}
+        with rasterio.open(tmp_path / name, "w", count=count, height=height, width=width, **given) as dataset:
+            dataset.write(pixels)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def make_geobox() -> Callable[[int, int], GeoBox]:
+    """A north-up UTM grid of 2 m pixels, of given rows and columns."""
+    return lambda height, width: GeoBox((height, width), NORTH_UP, UTM)
+
+
+@pytest.fixture
+def scheme() -> ClassScheme:
+    return ClassScheme(
+        classes=(
+            LandClass(value=1, name="water & ice", color="#1e78dc"),
+            LandClass(value=4, name="forest", color="#286e28"),
+            LandClass(value=2, name="house <new>", color="#dc2828", kind=ClassKind.BUILDING),
+        )
+    )

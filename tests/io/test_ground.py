@@ -1,0 +1,113 @@
+"""Lengths and areas are metres on the ground in every CRS (law 10)."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from pyproj import Geod, Transformer
+
+from geoseg.io.ground import measure_lines, measure_polygons, pixel_size_m, pixel_step_m, row_areas_m2
+
+GEOD = Geod(ellps="WGS84")
+
+
+def grid(crs: str, lon: float, lat: float, pixel: float, shape: tuple[int, int]) -> GeoBox:
+    x, y = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
+    return GeoBox(shape, Affine(pixel, 0, x, 0, -pixel, y), crs)
+
+
+def pixel_outline(geobox: GeoBox, row: int, points: int = 9) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitudes and latitudes around the pixel at the middle column, its sides cut into short pieces."""
+    t = np.linspace(0, 1, points)
+    left, col = geobox.shape[1] // 2, np.concatenate([t, np.ones(points), t[::-1], np.zeros(points)])
+    down = np.concatenate([np.zeros(points), t, np.ones(points), t[::-1]])
+    x, y = geobox.transform @ (left + col, row + down)
+    return Transformer.from_crs(geobox.crs, "EPSG:4326", always_xy=True).transform(x, y)
+
+
+GRIDS = {
+    "degrees at the equator": grid("EPSG:4326", 10, 0.001, 1e-4, (40, 30)),
+    "degrees at 27 north": grid("EPSG:4326", 85.5, 27.6, 1e-5, (40, 30)),
+    "degrees at 60 north": grid("EPSG:4326", -150, 60, 1e-4, (400, 30)),
+    "degrees at 45 south": grid("EPSG:4326", 170, -45, 1e-4, (400, 30)),
+    "degrees at 85 north": grid("EPSG:4326", 0, 85, 1e-3, (40, 30)),
+    "degrees of the whole world": grid("EPSG:4326", -180, 90, 0.25, (720, 1440)),
+    "web mercator at 27 north": grid("EPSG:3857", 85.5, 27.6, 0.15, (40, 30)),
+    "web mercator from 70 to 10 north": grid("EPSG:3857", 5, 70, 10_000, (1000, 100)),
+    "a UTM zone's middle": grid("EPSG:32645", 87, 27, 2.0, (400, 300)),
+    "a UTM zone's edge": grid("EPSG:32645", 84.01, 60, 30.0, (400, 30)),
+}
+every_grid = pytest.mark.parametrize("geobox", GRIDS.values(), ids=GRIDS.keys())
+
+
+@every_grid
+def test_row_areas_are_those_of_the_ellipsoid(geobox: GeoBox) -> None:
+    areas = row_areas_m2(geobox)
+    height = geobox.shape[0]
+    assert areas.shape == (height,)
+    for row in {0, 1, height // 7, height // 2, height - 2, height - 1}:
+        exact = abs(GEOD.polygon_area_perimeter(*pixel_outline(geobox, row))[0])
+        assert areas[row] == pytest.approx(exact, rel=0.005)
+
+
+@every_grid
+def test_pixel_sides_are_those_of_the_ellipsoid(geobox: GeoBox) -> None:
+    row = geobox.shape[0] // 2
+    lon, lat = pixel_outline(geobox, row, points=2)
+    sides = GEOD.inv(lon[:-1], lat[:-1], lon[1:], lat[1:])[2]
+    width, height = pixel_step_m(geobox, row + 0.5)
+    assert width == pytest.approx((sides[0] + sides[4]) / 2, rel=0.005)
+    assert height == pytest.approx(sides[2], rel=0.005)
+
+
+@every_grid
+def test_the_pixel_size_is_the_side_of_a_square_as_large_as_the_middle_pixel(geobox: GeoBox) -> None:
+    exact = abs(GEOD.polygon_area_perimeter(*pixel_outline(geobox, geobox.shape[0] // 2))[0])
+    assert pixel_size_m(geobox) == pytest.approx(np.sqrt(exact), rel=0.005)
+
+
+def test_a_south_up_grid_measures_the_same() -> None:
+    up = GRIDS["web mercator at 27 north"]
+    a, _, c, _, e, f = tuple(up.transform)[:6]
+    flipped = GeoBox(up.shape, Affine(a, 0, c, 0, -e, f + e * up.shape[0]), up.crs)
+    np.testing.assert_allclose(row_areas_m2(flipped)[::-1], row_areas_m2(up), rtol=1e-9)
+
+
+def square(crs: str, side_m: float, lon: float = 85.5, lat: float = 27.6) -> shapely.Polygon:
+    """A square on the ground, drawn with geodesics."""
+    corners = [GEOD.fwd(lon, lat, azimuth, side_m / np.sqrt(2))[:2] for azimuth in (45, 135, 225, 315)]
+    to_crs = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    return shapely.Polygon([to_crs.transform(*corner) for corner in corners])
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:32645", "EPSG:32644"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_known_square_has_its_area_and_perimeter(crs: str, reverse: bool) -> None:
+    outline = square(crs, 40)
+    area, perimeter = measure_polygons(np.array([outline.reverse() if reverse else outline]), crs)
+    assert area == pytest.approx([1600], rel=1e-4)
+    assert perimeter == pytest.approx([160], rel=1e-4)
+
+
+def test_holes_are_taken_off_and_their_outline_counts() -> None:
+    court = shapely.Polygon(square("EPSG:3857", 40).exterior, [square("EPSG:3857", 10).exterior])
+    area, perimeter = measure_polygons(np.array([court]), "EPSG:3857")
+    assert area == pytest.approx([1600 - 100], rel=1e-4)
+    assert perimeter == pytest.approx([160 + 40], rel=1e-4)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:32645"])
+def test_a_known_line_has_its_length(crs: str) -> None:
+    points = [(85.5, 27.6), GEOD.fwd(85.5, 27.6, 70, 250)[:2]]
+    to_crs = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    line = shapely.LineString([to_crs.transform(*p) for p in points])
+    assert measure_lines(np.array([line]), crs) == pytest.approx([250], rel=1e-5)
+
+
+@pytest.mark.parametrize("measure", [lambda g, crs: measure_polygons(g, crs)[0], measure_lines])
+def test_nothing_measures_nothing(measure: Callable[..., NDArray[np.float64]]) -> None:
+    assert measure(np.empty(0, object), "EPSG:3857").shape == (0,)

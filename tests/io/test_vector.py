@@ -1,0 +1,104 @@
+"""Vector files: what is written is read back, what is read lies in the run's CRS and is valid."""
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from geopandas.testing import assert_geodataframe_equal
+
+from geoseg.errors import MissingFileError, UsageError, WriteError
+from geoseg.io.vector import read_layer, read_vector, write_layers
+
+UTM = "EPSG:32645"
+
+
+@pytest.fixture
+def layers() -> dict[str, gpd.GeoDataFrame]:
+    boxes = shapely.box([0, 10.5], 0, [5, 20], 5)
+    buildings = gpd.GeoDataFrame({"instance_id": np.array([1, 2]), "class": "house", "score": [0.5, 1.0]}, geometry=boxes, crs=UTM)
+    roads = gpd.GeoDataFrame({"edge_id": np.array([1])}, geometry=[shapely.LineString([(0, 0), (3, 4.25)])], crs=UTM)
+    return {"buildings": buildings, "roads": roads}
+
+
+def test_written_layers_are_read_back(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
+    write_layers(layers, tmp_path / "made.gpkg", tmp_path / "features.gpkg")
+    assert [p.name for p in tmp_path.iterdir()] == ["features.gpkg"]
+    for name, table in layers.items():
+        assert_geodataframe_equal(read_layer(tmp_path / "features.gpkg", name), table, check_dtype=False)
+
+
+def test_layers_replace_those_of_an_earlier_run(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
+    (tmp_path / "made.gpkg").write_bytes(b"left by a run that was killed")
+    write_layers(layers, tmp_path / "made.gpkg", tmp_path / "features.gpkg")
+    write_layers({"roads": layers["roads"]}, tmp_path / "made.gpkg", tmp_path / "features.gpkg")
+    assert gpd.list_layers(tmp_path / "features.gpkg")["name"].tolist() == ["roads"]
+
+
+def test_a_layer_without_features_keeps_its_name_columns_type_and_crs(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
+    write_layers({"buildings": layers["buildings"][:0]}, tmp_path / "made.gpkg", tmp_path / "features.gpkg")
+    table = read_layer(tmp_path / "features.gpkg", "buildings")
+    assert len(table) == 0
+    assert list(table.columns) == ["instance_id", "class", "score", "geometry"]
+    assert table.crs == UTM
+    assert gpd.list_layers(tmp_path / "features.gpkg")["geometry_type"].tolist() == ["Polygon"]
+
+
+def test_layers_that_cannot_be_written_leave_the_old_file(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
+    (tmp_path / "features.gpkg").write_bytes(b"old")
+    with pytest.raises(WriteError, match=r"features\.gpkg could not be written"):
+        write_layers(layers, tmp_path / "nowhere" / "made.gpkg", tmp_path / "features.gpkg")
+    assert (tmp_path / "features.gpkg").read_bytes() == b"old"
+
+
+def test_a_layer_that_is_not_there_is_named(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
+    write_layers(layers, tmp_path / "made.gpkg", tmp_path / "features.gpkg")
+    with pytest.raises(UsageError, match="'rivers'"):
+        read_layer(tmp_path / "features.gpkg", "rivers")
+
+
+def test_a_vector_file_is_brought_into_the_crs_that_is_asked_for(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
+    layers["buildings"].translate(500000, 3000000).to_crs("EPSG:4326").to_file(tmp_path / "aoi.geojson")
+    table = read_vector(tmp_path / "aoi.geojson", UTM)
+    assert table.crs == UTM
+    np.testing.assert_allclose(table.bounds, layers["buildings"].translate(500000, 3000000).bounds, atol=0.01)
+
+
+def test_invalid_polygons_are_repaired(tmp_path: Path) -> None:
+    bow = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
+    gpd.GeoDataFrame(geometry=[bow], crs=UTM).to_file(tmp_path / "aoi.gpkg")
+    table = read_vector(tmp_path / "aoi.gpkg", UTM)
+    assert table.is_valid.all()
+    assert table.area.sum() == pytest.approx(2)
+
+
+def test_a_missing_vector_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"nowhere\.gpkg"):
+        read_vector(tmp_path / "nowhere.gpkg", UTM)
+
+
+@pytest.mark.parametrize("content", ["", "no vector data", '{"type": "FeatureCollection", "features": ['])
+def test_a_file_that_holds_no_vector_data_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "aoi.geojson").write_text(content)
+    with pytest.raises(UsageError, match=r"aoi\.geojson could not be read as vector data"):
+        read_vector(tmp_path / "aoi.geojson", UTM)
+
+
+def test_a_table_without_geometry_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "aoi.csv").write_text("name,area\na,1\n")
+    with pytest.raises(UsageError, match=r"aoi\.csv"):
+        read_vector(tmp_path / "aoi.csv", UTM)
+
+
+def test_a_vector_file_without_a_crs_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "aoi.shp"
+    gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs=UTM).to_file(path)
+    path.with_suffix(".prj").unlink()
+    with pytest.raises(UsageError, match="declares no CRS"):
+        read_vector(path, UTM)
+
+
+def test_features_without_a_shape_are_no_obstacle(tmp_path: Path) -> None:
+    gpd.GeoDataFrame(geometry=[None, shapely.box(0, 0, 1, 1)], crs=UTM).to_file(tmp_path / "aoi.gpkg")
+    assert read_vector(tmp_path / "aoi.gpkg", UTM).area.sum() == pytest.approx(1)

@@ -1,0 +1,68 @@
+"""Decoding: class, confidence and evidence equal those of SciPy's softmax and sigmoid."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+from scipy import special
+
+from geoseg.pixels.classes import NODATA_CLASS
+from geoseg.pixels.decode import Evidence, LayerPlan, decode, quantize, sigmoid, softmax
+
+PLAN = LayerPlan(
+    semantic=(0, 3),
+    values=(7, 0, 254),
+    evidence=(Evidence(name="building", channel=2, among=(0, 3)), Evidence(name="building_interior", channel=3, among=None)),
+)
+SHAPE = (2, 4, 3, 5)
+scores = hnp.arrays(np.float32, SHAPE, elements=st.floats(-60, 60, width=32))
+huge = hnp.arrays(np.float32, (1, 3, 2, 2), elements=st.floats(-(2.0**100), 2.0**100, width=32))
+
+
+def within_one_rounding(stored: NDArray[np.uint8], exact: NDArray[np.float64]) -> bool:
+    """Half up, but for float32 ties."""
+    return bool((np.abs(stored - exact) <= 0.5 + 1e-3).all())
+
+
+@settings(deadline=None, max_examples=60)
+@given(logits=scores)
+def test_layers_equal_those_of_scipy(logits: NDArray[np.float32]) -> None:
+    layers = decode(logits, np.ones((2, 3, 5), np.bool_), PLAN)
+    probability = special.softmax(logits[:, :3].astype(np.float64), axis=1)
+    assert layers.dtype == np.uint8
+    assert layers.shape == (2, 4, 3, 5)
+    np.testing.assert_array_equal(layers[:, 0], np.array(PLAN.values)[logits[:, :3].argmax(axis=1)])
+    assert within_one_rounding(layers[:, 1], 100 * probability.max(axis=1))
+    assert within_one_rounding(layers[:, 2], 255 * probability[:, 2])
+    assert within_one_rounding(layers[:, 3], 255 * special.expit(logits[:, 3].astype(np.float64)))
+
+
+@settings(deadline=None, max_examples=40)
+@given(logits=scores, valid=hnp.arrays(np.bool_, (2, 3, 5)))
+def test_nodata_in_is_nodata_out_and_confidence_is_never_below_chance(logits: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+    layers = decode(logits, valid, PLAN)
+    for index, fill in enumerate([NODATA_CLASS, NODATA_CLASS, 0, 0]):
+        assert (layers[:, index][~valid] == fill).all()
+    assert np.isin(layers[:, 0][valid], PLAN.values).all()
+    assert ((layers[:, 1][valid] >= 33) & (layers[:, 1][valid] <= 100)).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(logits=huge)
+def test_probabilities_of_huge_logits_are_those_of_scipy(logits: NDArray[np.float32]) -> None:
+    np.testing.assert_allclose(softmax(logits), special.softmax(logits, axis=1), atol=1e-6)
+    np.testing.assert_allclose(sigmoid(logits), special.expit(logits), atol=1e-6)
+
+
+def test_quantization_rounds_half_up_and_reaches_both_ends() -> None:
+    assert quantize(np.array([0, 0.004, 0.005, 0.5, 0.994, 1], np.float32), 100).tolist() == [0, 0, 1, 50, 99, 100]
+    assert quantize(np.array([0, 1], np.float32), 255).tolist() == [0, 255]
+
+
+def test_a_plan_names_its_layers_and_has_no_others() -> None:
+    assert PLAN.names == ("class", "confidence", "building", "building_interior")
+    assert PLAN.index("building") == 2
+    with pytest.raises(ValueError, match="not in"):
+        PLAN.index("road")

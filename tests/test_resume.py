@@ -1,0 +1,306 @@
+"""Runs that were stopped go on; runs of something else are refused (law 9)."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pytest
+import rasterio
+import shapely
+
+from geoseg.config import RunConfig
+from geoseg.errors import ChunkError, RunFolderError
+from geoseg.events import Finished, RunPlanned
+from geoseg.model.package import shipped_models, write_card
+from geoseg.model.predictor import NeighborhoodPredictor, double_spec
+from geoseg.pipeline import segment_raster
+from geoseg.planning import plan_run
+from geoseg.runfolder import RunFolder
+from geoseg.scene import SceneOptions, draw_scene
+from tests.doubles import CRS, TRANSFORM, Listening, Logged, always, bytes_of, configure, contents, draw_blobs, write_package, write_raster
+
+NEAR = NeighborhoodPredictor(spec=double_spec())
+SHAPE = 150, 200
+STEP = {"chunk_size": 64}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    raster = write_raster(tmp_path / "blobs.tif", draw_blobs(*SHAPE), nodata=0)
+    return configure(raster, write_package(tmp_path / "package"), tmp_path / "out", **STEP)
+
+
+@pytest.fixture
+def logged(tmp_path: Path) -> Logged:
+    return Logged(NEAR, tmp_path / "calls")
+
+
+@pytest.fixture
+def finished(config: RunConfig) -> Path:
+    return segment_raster(config, load=always(NEAR))
+
+
+def change(config: RunConfig, **values: Any) -> RunConfig:
+    return config.model_copy(update=values)
+
+
+def write_square(path: Path, side_m: float) -> Path:
+    x, y = TRANSFORM @ (0, 0)
+    gpd.GeoDataFrame(geometry=[shapely.box(x, y - side_m, x + side_m, y)], crs=CRS).to_file(path)
+    return path
+
+
+# Broken off, and gone on
+
+
+@pytest.mark.parametrize("broken_at", [0, 1, 17, 23])
+def test_a_broken_run_goes_on_where_it_was(config: RunConfig, logged: Logged, tmp_path: Path, broken_at: int) -> None:
+    tiles = plan_run(config).tiles
+    with pytest.raises(ChunkError, match="the power is out"):
+        segment_raster(config, load=always(replace(logged, fails_from=broken_at)))
+    kept = {path.stem for path in (config.output / ".work" / "chunks").glob("*.tif")}
+    missing = [chunk for chunk in tiles.chunks() if chunk.name not in kept]
+    assert bool(kept) == (broken_at > 4)
+    assert missing
+
+    heard, before = Listening(), logged.calls
+    run = segment_raster(config, heard, always(logged))
+    assert logged.calls - before == sum(len(chunk.tiles) for chunk in missing)
+    assert heard.of(RunPlanned)[0].chunks_done == len(kept)
+    assert bytes_of(run) == bytes_of(segment_raster(change(config, output=tmp_path / "unbroken"), load=always(NEAR)))
+
+
+def test_nothing_but_whole_files_stands_under_final_names_of_a_broken_run(config: RunConfig, logged: Logged) -> None:
+    with pytest.raises(ChunkError):
+        segment_raster(config, load=always(replace(logged, fails_from=17)))
+    assert {path.name for path in config.output.iterdir()} == {"run.toml", ".work"}
+    for path in (config.output / ".work" / "chunks").iterdir():
+        with rasterio.open(path) as chunk:
+            assert chunk.read().shape[0] == len(NEAR.spec.layers.names)
+
+
+def test_half_written_chunks_are_made_again(config: RunConfig, logged: Logged) -> None:
+    with pytest.raises(ChunkError):
+        segment_raster(config, load=always(replace(logged, fails_from=1)))
+    (config.output / ".work" / "chunks" / "r00000_c00000.tif.part").write_bytes(b"half")
+    segment_raster(config, load=always(NEAR))
+    assert not [name for name in contents(config.output) if ".part" in name]
+
+
+def test_a_finished_run_is_not_done_again(config: RunConfig, finished: Path, logged: Logged) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    heard = Listening()
+    assert segment_raster(config, heard, always(logged)) == finished
+    assert [type(event) for event in heard] == [Finished]
+    assert logged.calls == 0
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+
+
+def test_a_run_that_was_killed_after_its_summary_is_tidied(config: RunConfig, finished: Path) -> None:
+    (finished / ".work" / "chunks").mkdir(parents=True)
+    segment_raster(config, load=always(NEAR))
+    assert not (finished / ".work").exists()
+
+
+def test_more_workers_may_go_on_with_a_run(config: RunConfig, logged: Logged) -> None:
+    with pytest.raises(ChunkError):
+        segment_raster(config, load=always(replace(logged, fails_from=17)))
+    heard = Listening()
+    segment_raster(change(config, workers=1, memory="9GB"), heard, always(NEAR))
+    assert heard.of(RunPlanned)[0].chunks_done > 0
+
+
+def test_products_that_an_earlier_call_left_out_are_not_passed_off_as_done(config: RunConfig) -> None:
+    segment_raster(change(config, outputs=("classes",)), load=always(NEAR))
+    try:
+        segment_raster(config, load=always(NEAR))
+    except RunFolderError as exc:
+        assert "outputs" in str(exc)
+    else:
+        assert contents(config.output) >= {"confidence.tif", "instances.tif", "features.gpkg"}
+
+
+# Somebody else's folder
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"batch_size": 2}, "batch_size was 1, is now 2"),
+        ({"halo": 32}, "halo_px was 16, is now 32"),
+        ({"tile_size": 96}, "tile_size_px was 64, is now 96"),
+        ({"chunk_size": 96}, "tiles_per_chunk was 2, is now 3"),
+        ({"bands": (3, 2, 1)}, r"bands was \[\], is now \[3, 2, 1\]"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_other_options_in_the_same_folder_are_refused_by_name(
+    config: RunConfig, finished: Path, values: dict[str, Any], named: str
+) -> None:
+    before = contents(finished)
+    with pytest.raises(RunFolderError, match=f"holds another run: .*{named}.*--overwrite"):
+        segment_raster(change(config, **values), load=always(NEAR))
+    assert contents(finished) == before
+
+
+def test_another_model_in_the_same_folder_is_refused(config: RunConfig, finished: Path) -> None:
+    weights = Path(config.model, "weights.safetensors")
+    weights.write_bytes(b"trained a little more")
+    write_card(weights.parent, NEAR.spec)
+    with pytest.raises(RunFolderError, match="model_sha256 was"):
+        segment_raster(config, load=always(NEAR))
+
+
+def test_a_raster_that_was_changed_is_refused(config: RunConfig, finished: Path) -> None:
+    write_raster(Path(config.raster), draw_blobs(*SHAPE, seed=2), nodata=0)
+    with pytest.raises(RunFolderError, match="raster_changed was"):
+        segment_raster(config, load=always(NEAR))
+
+
+def test_an_area_of_interest_that_was_changed_is_refused(config: RunConfig, tmp_path: Path) -> None:
+    inside = change(config, aoi=write_square(tmp_path / "aoi.gpkg", 40.0))
+    segment_raster(inside, load=always(NEAR))
+    write_square(tmp_path / "aoi.gpkg", 20.0)
+    with pytest.raises(RunFolderError, match="aoi"):
+        segment_raster(inside, load=always(NEAR))
+
+
+def test_foreign_files_are_refused_and_kept(config: RunConfig) -> None:
+    config.output.mkdir()
+    (config.output / "thesis.docx").write_bytes(b"three years")
+    with pytest.raises(RunFolderError, match="holds files but no run of geoseg"):
+        segment_raster(config, load=always(NEAR))
+    assert contents(config.output) == {"thesis.docx"}
+
+
+def test_chunks_of_nobody_knows_what_are_never_taken_for_done(config: RunConfig, logged: Logged, tmp_path: Path) -> None:
+    with pytest.raises(ChunkError):
+        segment_raster(change(config, bands=(3, 3, 3)), load=always(replace(logged, fails_from=17)))
+    (config.output / "run.toml").unlink()
+    try:
+        run = segment_raster(config, load=always(NEAR))
+    except RunFolderError:
+        return
+    assert bytes_of(run) == bytes_of(segment_raster(change(config, output=tmp_path / "clean"), load=always(NEAR)))
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"[run", b""], ids=["binary", "half a table", "empty"])
+def test_a_damaged_record_is_refused(config: RunConfig, finished: Path, damage: bytes) -> None:
+    (finished / "run.toml").write_bytes(damage)
+    with pytest.raises(RunFolderError, match=r"--overwrite"):
+        segment_raster(config, load=always(NEAR))
+
+
+# --overwrite
+
+
+def test_overwriting_removes_the_earlier_run(config: RunConfig, finished: Path, tmp_path: Path) -> None:
+    RunFolder(config.output).clear()
+    other = change(config, batch_size=2)
+    assert bytes_of(segment_raster(other, load=always(NEAR))) == bytes_of(
+        segment_raster(change(config, output=tmp_path / "fresh"), load=always(NEAR))
+    )
+
+
+def test_overwriting_nothing_does_nothing(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "none").clear()
+    assert contents(tmp_path) == set()
+
+
+def put_beside(folder: Path) -> None:
+    (folder / "thesis.docx").write_bytes(b"three years")
+
+
+def put_alone(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+    put_beside(folder)
+
+
+@pytest.mark.parametrize("put", [put_alone, put_beside], ids=["alone", "beside a run"])
+def test_overwriting_never_removes_foreign_files(finished: Path, put: Callable[[Path], None]) -> None:
+    put(finished)
+    with pytest.raises(RunFolderError, match=r"\S"):
+        RunFolder(finished).clear()
+    assert (finished / "thesis.docx").read_bytes() == b"three years"
+
+
+def test_overwriting_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(RunFolderError, match="is a file"):
+        RunFolder(tmp_path / "out").clear()
+
+
+# The real thing: killed and interrupted processes
+
+
+SMALL = ["--tile-size", "256", "--halo", "64", "--chunk-size", "128"]
+needs_model = pytest.mark.skipif("aerial" not in shipped_models(), reason="no model is shipped in this checkout")
+
+
+def start(raster: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "geoseg", "segment", str(raster), "-o", str(out), "--progress", "json", *SMALL]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for_chunks(process: subprocess.Popen[str], count: int) -> dict[str, Any]:
+    """Read events until some chunks are done; return the first one."""
+    assert process.stdout is not None
+    events = []
+    for line in process.stdout:
+        events.append(json.loads(line))
+        if sum(event["event"] == "ChunkDone" for event in events) == count:
+            return dict(events[0])
+    raise AssertionError(f"the process ended early: {process.stderr.read() if process.stderr else ''}")
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    drawn = draw_scene(SceneOptions(height_px=700, width_px=700))
+    return write_raster(tmp_path_factory.mktemp("scene") / "scene.tif", drawn.pixels, transform=drawn.transform, crs=drawn.crs, nodata=0)
+
+
+@pytest.mark.slow
+@needs_model
+def test_a_killed_process_goes_on_and_ends_as_if_nothing_had_happened(scene: Path, tmp_path: Path) -> None:
+    killed, unbroken = tmp_path / "killed", tmp_path / "unbroken"
+    process = start(scene, killed)
+    planned = wait_for_chunks(process, 8)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    kept = {path.name: path.stat().st_mtime_ns for path in (killed / ".work" / "chunks").glob("*.tif")}
+    assert 8 <= len(kept) < planned["chunks"]
+    assert not (killed / "classes.tif").exists()
+
+    again = start(scene, killed)
+    assert wait_for_chunks(again, 1)["chunks_done"] == len(kept)
+    assert {path.name: path.stat().st_mtime_ns for path in (killed / ".work" / "chunks").glob("*.tif")}.items() >= kept.items()
+    whole = start(scene, unbroken)
+    assert [process.communicate()[1] for process in (again, whole)] == ["", ""]
+    assert [again.returncode, whole.returncode] == [0, 0]
+    assert bytes_of(killed) == bytes_of(unbroken)
+
+
+@pytest.mark.slow
+@needs_model
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_process_says_how_to_go_on(scene: Path, tmp_path: Path, stop: signal.Signals) -> None:
+    process = start(scene, tmp_path / "out")
+    wait_for_chunks(process, 2)
+    began = time.monotonic()
+    os.killpg(process.pid, stop)
+    _, said = process.communicate(timeout=60)
+    assert time.monotonic() - began < 20
+    assert "Traceback" not in said
+    assert "the same command again goes on" in said
+    assert process.returncode == 1
+    assert len(list((tmp_path / "out" / ".work" / "chunks").glob("*.tif"))) >= 2
