@@ -1,6 +1,7 @@
 """The configuration of a run: what the command line, TOML files and ``run.toml`` say, in the same words."""
 
 import json
+import math
 import re
 import tomllib
 from difflib import get_close_matches
@@ -117,7 +118,7 @@ def parse_bytes(text: str) -> int:
     Raises:
         ConfigError: If it is no size.
     """
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kMGT]?)(i?)B?\s*", text, flags=re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[0-9]{1,2})?)\s*([kMGT]?)(i?)B?\s*", text, flags=re.IGNORECASE)
     if match is None:
         raise ConfigError(f"{text!r} is no size of memory; write for example 4GB or 512MiB.")
     number, prefix, binary = match.groups()
@@ -139,4 +140,7 @@ def to_toml(table: dict[str, Any]) -> str:
 def _toml_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml_value(v) for v in value)}]"
-    return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    # JSON and TOML write strings alike, but for this one character
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

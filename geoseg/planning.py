@@ -62,7 +62,7 @@ class RunPlan:
         if coarsest is None or size <= coarsest:
             return ()
         return (
-            f"The pixels of {self.source.path} are {size:.3g} m on the ground; model '{self.package.spec.name}' knows up to {coarsest:g} m. "
+            f"{self.source.path} has pixels of {size:.3g} m on the ground; model '{self.package.spec.name}' knows up to {coarsest:g} m. "
             "Expect poor results, or choose another model.",
         )
 
@@ -72,6 +72,7 @@ class RunPlan:
         path = Path(self.source.path)
         return {
             **self.config.result_keys(),
+            "raster": str(path.absolute()) if path.exists() else self.source.path,
             "raster_bytes": path.stat().st_size if path.exists() else None,
             "raster_changed": path.stat().st_mtime_ns if path.exists() else None,
             "grid": [height, width, *tuple(self.source.geobox.transform)[:6]],
@@ -162,7 +163,7 @@ def _bounds(numbers: Iterable[float]) -> str:
 
 
 def _check_memory(plan: RunPlan) -> None:
-    limit = plan.config.memory_bytes or psutil.virtual_memory().available
+    limit = psutil.virtual_memory().available if plan.config.memory_bytes is None else plan.config.memory_bytes
     if plan.memory_bytes > limit:
         raise MemoryLimitError(
             f"The run would take about {plan.memory_bytes / 1e9:.1f} GB of memory; {limit / 1e9:.1f} GB may be used. "

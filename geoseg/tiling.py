@@ -116,6 +116,8 @@ class TilePlan:
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise ConfigError(f"A raster needs at least one pixel; this one has {self.height} rows and {self.width} columns.")
+        if self.stride_px < 1 or self.halo_px < 0:
+            raise ConfigError(f"Stride {self.stride_px} px must be above 0 and halo {self.halo_px} px not below.")
         if self.tile_size_px % self.stride_px or self.halo_px % self.stride_px:
             raise ConfigError(
                 f"Tile {self.tile_size_px} px and halo {self.halo_px} px must be multiples of the stride {self.stride_px} px."

@@ -174,5 +174,3 @@ def bytes_of(run: Path) -> dict[str, Any]:
 def contents(folder: Path) -> set[str]:
     """Names of all files below a folder, for 'nothing was left behind'."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
-
-

@@ -249,7 +249,15 @@ def test_a_run_reports_its_plan_every_chunk_and_its_end(raster: Path, package: P
 
 
 def test_work_in_progress_is_gone_when_the_run_is_finished(reference: Path) -> None:
-    assert contents(reference) >= {"classes.tif", "confidence.tif", "instances.tif", "features.gpkg", "run.toml", "summary.json", "item.json"}
+    assert contents(reference) >= {
+        "classes.tif",
+        "confidence.tif",
+        "instances.tif",
+        "features.gpkg",
+        "run.toml",
+        "summary.json",
+        "item.json",
+    }
     assert not [name for name in contents(reference) if name.startswith(".work") or name.endswith(".part")]
 
 

@@ -243,7 +243,7 @@ def test_overwriting_a_file_is_refused(tmp_path: Path) -> None:
 # The real thing: killed and interrupted processes
 
 
-SMALL = ["--tile-size", "256", "--halo", "64", "--chunk-size", "128"]
+SMALL = ["--tile-size", "128", "--halo", "32", "--chunk-size", "64"]
 needs_model = pytest.mark.skipif("aerial" not in shipped_models(), reason="no model is shipped in this checkout")
 
 
@@ -265,7 +265,7 @@ def wait_for_chunks(process: subprocess.Popen[str], count: int) -> dict[str, Any
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    drawn = draw_scene(SceneOptions(height_px=700, width_px=700))
+    drawn = draw_scene(SceneOptions(height_px=448, width_px=448))
     return write_raster(tmp_path_factory.mktemp("scene") / "scene.tif", drawn.pixels, transform=drawn.transform, crs=drawn.crs, nodata=0)
 
 

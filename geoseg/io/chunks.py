@@ -52,7 +52,7 @@ class ChunkStore:
             WriteError: If the disk does not take it.
         """
         origin = Affine.translation(chunk.window.col_off, chunk.window.row_off)
-        content = encode_geotiff(layers, self.geobox.transform * origin, self.geobox.crs)
+        content = encode_geotiff(layers, self.geobox.transform @ origin, self.geobox.crs)
         write_whole(self.path(chunk), content)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.env import Env
 from rasterio.errors import RasterioError
 
@@ -34,7 +35,7 @@ def write_cog(vrt: str, work_dir: Path, path: Path, *, overviews: str, predictor
             rasterio.shutil.copy(
                 description, made, driver="COG", overview_resampling=overviews, num_threads="all_cpus", bigtiff="if_safer", **options
             )
-    except (RasterioError, OSError) as exc:
+    except (RasterioError, CPLE_BaseError, OSError) as exc:
         raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
     sidecar = made.with_name(made.name + ".aux.xml")
     if sidecar.exists():

@@ -59,9 +59,9 @@ def row_areas_m2(geobox: GeoBox) -> NDArray[np.float64]:
 
 def measure_polygons(geometries: NDArray[np.object_], crs: object) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return areas in m2 and perimeters in m on the WGS 84 ellipsoid, each (n,)."""
-    measured = [_GEOD.geometry_area_perimeter(g) for g in _to_lonlat(geometries, crs)]
-    areas = np.array([abs(area) for area, _ in measured], np.float64)
-    return areas, np.array([perimeter for _, perimeter in measured], np.float64)
+    shapes = _to_lonlat(geometries, crs)
+    areas = np.array([abs(_GEOD.geometry_area_perimeter(g)[0]) for g in shapes], np.float64)
+    return areas, np.array([_GEOD.geometry_length(g) for g in shapely.boundary(shapes)], np.float64)
 
 
 def measure_lines(geometries: NDArray[np.object_], crs: object) -> NDArray[np.float64]:

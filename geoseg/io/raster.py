@@ -3,6 +3,7 @@
 ``rasterio.open`` is called in this file and nowhere else.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +15,10 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from pyproj.exceptions import ProjError
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.features import geometry_mask
 from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
@@ -92,7 +95,7 @@ class RasterSource:
                     rows = slice(top, min(top + strip_px, window.height))
                     strip = Window(window.col_off, window.row_off + top, window.width, rows.stop - top)
                     pixels[:, rows], valid[rows] = self._read_strip(dataset, strip)
-        except (RasterioError, OSError) as exc:
+        except (RasterioError, CPLE_BaseError, OSError) as exc:
             raise RunError(f"{self.path} could not be read at {_describe(window)}: {exc}. Check the file with gdalinfo.") from exc
         if self.aoi is not None:
             valid &= self._inside_aoi(window)
@@ -103,7 +106,7 @@ class RasterSource:
         k = self.decimation
         full = _clip(Window(window.col_off * k, window.row_off * k, window.width * k, window.height * k), dataset)
         pixels = dataset.read(self.bands, window=full, out_dtype=self.dtype)
-        valid = dataset.dataset_mask(window=full) != 0
+        valid = _read_valid(dataset, window=full)
         if np.issubdtype(pixels.dtype, np.floating):
             valid &= np.isfinite(pixels).all(axis=0)
         if k == 1:
@@ -112,7 +115,7 @@ class RasterSource:
         return (np.rint(averaged) if np.issubdtype(pixels.dtype, np.integer) else averaged), whole
 
     def _inside_aoi(self, window: Window) -> NDArray[np.bool_]:
-        transform = self.geobox.transform * Affine.translation(window.col_off, window.row_off)
+        transform = self.geobox.transform @ Affine.translation(window.col_off, window.row_off)
         shape = (int(window.height), int(window.width))
         inside: NDArray[np.bool_] = geometry_mask([self.aoi], shape, transform, invert=True)
         return inside
@@ -144,14 +147,15 @@ def open_raster(
     try:
         with open_dataset(name, options) as dataset:
             _check(name, dataset, needs_georeference)
-            bands = tuple(range(1, dataset.count - (1 if options.warp else 0) + 1))
+            # warping may have added an alpha band, which is not the raster's own
+            bands = tuple(range(1, getattr(dataset, "src_dataset", dataset).count + 1))
             dtype = np.result_type(*(dataset.dtypes[band - 1] for band in bands)).name
             geobox = GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs)
-    except RasterioError as exc:
+    except (RasterioError, CRSError, CPLE_BaseError) as exc:
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
     factor = 1
     if resolution_m is not None and geobox.crs is not None:
-        factor = max(1, round(resolution_m / pixel_size_m(geobox)))
+        factor = max(1, round(resolution_m / _ground_pixel_m(name, geobox)))
     return RasterSource(path=name, bands=bands, geobox=_decimate(geobox, factor), decimation=factor, dtype=dtype, options=options)
 
 
@@ -162,23 +166,62 @@ def read_whole(source: RasterSource) -> tuple[NDArray[Any], NDArray[np.bool_]]:
 
 def has_data(source: RasterSource) -> bool:
     """Tell whether any pixel is valid: by a coarse look first, by every block only where that finds none."""
-    with open_dataset(source.path, source.options) as dataset:
-        coarse = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))
-        if source.aoi is None and dataset.dataset_mask(out_shape=coarse).any():
-            return True
+    if source.aoi is None and not np.issubdtype(source.dtype, np.floating):
+        try:
+            with open_dataset(source.path, source.options) as dataset:
+                coarse = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))
+                if _read_valid(dataset, out_shape=coarse).any():
+                    return True
+        except (RasterioError, CPLE_BaseError, OSError) as exc:
+            raise RunError(f"{source.path} could not be read: {exc}. Check the file with gdalinfo.") from exc
     return any(source.read(window)[1].any() for window in partition(source.shape, _COARSE_PX))
 
 
 @contextmanager
 def open_dataset(path: str, options: RasterOptions) -> Iterator[Any]:
     """Open a raster for reading, warped to north-up if the options ask for it."""
-    with rasterio.open(path) as dataset:
+    with warnings.catch_warnings():
+        # where a georeference is needed, its absence is an error of our own
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        opened = rasterio.open(path)
+    with opened as dataset:
         if not options.warp:
             yield _with_crs(dataset, options)
             return
-        source = {"src_crs": dataset.gcps[1]} if dataset.gcps[0] else {}
-        with WarpedVRT(dataset, resampling=Resampling.bilinear, tolerance=0.0, add_alpha=True, **source) as warped:
+        add_alpha = ColorInterp.alpha not in dataset.colorinterp
+        with WarpedVRT(
+            dataset, resampling=Resampling.bilinear, tolerance=0.0, add_alpha=add_alpha, **_placed_by(dataset, options)
+        ) as warped:
             yield warped
+
+
+def _placed_by(dataset: Any, options: RasterOptions) -> dict[str, Any]:
+    """Return what tells GDAL where a raster lies: its grid, or else its control points or RPCs."""
+    if dataset.transform == Affine.identity() and dataset.gcps[0]:
+        return {"src_crs": dataset.gcps[1], "SRC_METHOD": "GCP_POLYNOMIAL"}
+    if dataset.transform == Affine.identity() and dataset.rpcs:
+        return {"src_crs": "EPSG:4326", "SRC_METHOD": "RPC"}
+    return {"src_crs": _with_crs(dataset, options).crs}
+
+
+def _read_valid(dataset: Any, **where: Any) -> NDArray[np.bool_]:
+    """Return valid pixels by mask band, nodata value and alpha; GDAL's own mask overlooks alpha in most band counts and types."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NodataShadowWarning)
+        valid: NDArray[np.bool_] = dataset.dataset_mask(**where) != 0
+    if ColorInterp.alpha in dataset.colorinterp and MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
+        valid &= dataset.read(dataset.colorinterp.index(ColorInterp.alpha) + 1, **where) != 0
+    return valid
+
+
+def _ground_pixel_m(name: str, geobox: GeoBox) -> float:
+    try:
+        size = pixel_size_m(geobox)
+    except ProjError as exc:
+        raise RasterError(f"{name} does not lie on the earth, so it has no metres on the ground: {exc}.") from exc
+    if not 0 < size < np.inf:
+        raise RasterError(f"{name} has pixels of {size} m on the ground: its transform does not fit its CRS. Check both with gdalinfo.")
+    return size
 
 
 class _AssumedCrs:
@@ -186,7 +229,10 @@ class _AssumedCrs:
 
     def __init__(self, dataset: Any, crs: str) -> None:
         self._dataset = dataset
-        self.crs = rasterio.crs.CRS.from_user_input(crs)
+        try:
+            self.crs = rasterio.crs.CRS.from_user_input(crs)
+        except CRSError as exc:
+            raise RasterError(f"There is no CRS {crs!r}: {exc}. Name one with --assume-crs, for example EPSG:32645.") from exc
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dataset, name)
@@ -227,7 +273,7 @@ def _check_georeference(name: str, dataset: Any) -> None:
 
 def _decimate(geobox: GeoBox, factor: int) -> GeoBox:
     height, width = (-(-n // factor) for n in geobox.shape)
-    return GeoBox((height, width), geobox.transform * Affine.scale(factor), geobox.crs)
+    return GeoBox((height, width), geobox.transform @ Affine.scale(factor), geobox.crs)
 
 
 def _clip(window: Window, dataset: Any) -> Window:
@@ -254,8 +300,9 @@ def average_blocks(pixels: NDArray[Any], valid: NDArray[np.bool_], k: int) -> tu
     padded = np.pad(pixels, ((0, 0), *padding))
     steps = [(slice(i, None, k), slice(j, None, k)) for i in range(k) for j in range(k)]
     total = np.zeros((len(pixels), *(-(-n // k) for n in valid.shape)), np.float32)
-    for rows, cols in steps:
-        total += padded[:, rows, cols]
+    with np.errstate(over="ignore", invalid="ignore"):  # nodata may be as large as the type allows
+        for rows, cols in steps:
+            total += padded[:, rows, cols]
     there = np.pad(np.ones_like(valid), padding)
     count = sum((there[rows, cols].astype(np.float32) for rows, cols in steps), start=np.float32(0))
     whole = np.pad(valid, padding, constant_values=True)

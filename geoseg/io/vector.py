@@ -25,6 +25,8 @@ def read_vector(path: Path, crs: object) -> gpd.GeoDataFrame:
         table = gpd.read_file(path)
     except (DataSourceError, DataLayerError) as exc:
         raise UsageError(f"{path} could not be read as vector data: {exc}. Expected GeoPackage, GeoJSON or another OGR format.") from exc
+    if not isinstance(table, gpd.GeoDataFrame):
+        raise UsageError(f"{path} is a table without geometry. Expected GeoPackage, GeoJSON or another OGR format with shapes.")
     if table.crs is None:
         raise UsageError(f"{path} declares no CRS, so it cannot be placed. Write one into the file, for example with ogr2ogr -a_srs.")
     projected = table.to_crs(crs)

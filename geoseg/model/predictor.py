@@ -41,7 +41,9 @@ class ThresholdPredictor:
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`Predictor`."""
-        score = (pixels.astype(np.float32).mean(axis=1) - np.float32(self.threshold)) / 64
+        there = np.where(valid[:, None], pixels, 0).astype(np.float32)
+        just_below = np.nextafter(np.float32(self.threshold), np.float32(-np.inf))
+        score = (there.mean(axis=1) - just_below) / 64
         logits = np.zeros((len(pixels), self.spec.channels, *score.shape[1:]), np.float32)
         logits[:, 1:] = score[:, None]
         return decode(logits, valid, self.spec.layers)

@@ -136,6 +136,11 @@ class ModelSpec(_Strict):
             raise ValueError(f"mean and std need one number per band; there are {len(self.bands)} bands")
         if self.tile_size_px % self.network.stride_px:
             raise ValueError(f"tile_size_px {self.tile_size_px} must be a multiple of the stride {self.network.stride_px}")
+        empty = [name for name, head in self.heads.items() if head.stop <= head.start]
+        if empty:
+            raise ValueError(f"head '{empty[0]}' spans no channel: {self.heads[empty[0]].start}..{self.heads[empty[0]].stop}")
+        # both check themselves at birth, and their errors are ValueErrors
+        _ = self.scheme, self.scaling
         return self
 
     @property

@@ -371,7 +371,7 @@ def _holds_corner(web: Web, rows: NDArray[np.int64], triangle: tuple[int, int, i
     # Half a pixel more than enough, since corners are whole numbers: the exact test follows.
     k = rows[y] + np.searchsorted(web.x[rows[y] : rows[y + 1]], low - 0.5)
     while k < rows[y + 1] and web.x[k] < high + 0.5:
-        is_other = web.edges[k] != 0 and k != a and k != b and k != c
+        is_other = web.edges[k] != 0 and k != a and k != b and k != c  # noqa: PLR1714  (numba looks up no tuple of mixed integers)
         if is_other and min(_cross(web, a, b, k), _cross(web, b, c, k), _cross(web, c, a, k)) >= 0:
             return True
         k += 1

@@ -113,7 +113,7 @@ def label_instances(layers: InstanceLayers, seeds: LabelRaster, labels: LabelRas
 
 def _find_seeds(layers: InstanceLayers, seeds: LabelRaster, options: InstanceOptions) -> NDArray[np.uint32]:
     """Label seeds per block into ``seeds``; return the map from those provisional labels to ids over the whole raster."""
-    threshold = np.ceil(options.seed_threshold * EVIDENCE_SCALE)
+    threshold = max(1, np.ceil(options.seed_threshold * EVIDENCE_SCALE))
     faces = _Faces(width=layers.shape[1])
     first: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
     count = 0
@@ -185,7 +185,7 @@ def _grow_block(
     right = min(window.col_off + window.width + reach, width)
     around = Window(left, top, right - left, bottom - top)
     grown = ids[seeds.read(around)]
-    grow(grown, layers.building(around) >= np.ceil(options.mask_threshold * EVIDENCE_SCALE), reach)
+    grow(grown, layers.building(around) >= max(1, np.ceil(options.mask_threshold * EVIDENCE_SCALE)), reach)
     row, col = window.row_off - top, window.col_off - left
     return grown[row : row + window.height, col : col + window.width]
 

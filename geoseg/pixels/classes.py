@@ -1,5 +1,6 @@
 """The class scheme: which value means what, and how it is drawn."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,8 +39,7 @@ class LandClass:
     def __post_init__(self) -> None:
         if not 0 <= self.value < NODATA_CLASS:
             raise ConfigError(f"Class '{self.name}' has value {self.value}; class values run from 0 to 254.")
-        digits = self.color.removeprefix("#")
-        if len(digits) != 6 or any(c not in "0123456789abcdefABCDEF" for c in digits):
+        if re.fullmatch("#[0-9a-fA-F]{6}", self.color) is None:
             raise ConfigError(f"Class '{self.name}' has color {self.color!r}; write it as #rrggbb.")
 
     @property

@@ -42,5 +42,5 @@ def normalize(pixels: NDArray[Any], valid: NDArray[np.bool_], scaling: BandScali
     """
     mean = np.asarray(scaling.mean, np.float32)[:, None, None]
     std = np.asarray(scaling.std, np.float32)[:, None, None]
-    scaled = (pixels.astype(np.float32) - mean) / std
-    return np.where(valid, scaled, np.float32(0))
+    there = np.where(valid, pixels, 0).astype(np.float32)
+    return np.where(valid, (there - mean) / std, np.float32(0))

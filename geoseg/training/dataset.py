@@ -181,9 +181,7 @@ class _Sampled:
         self._raster = raster
         rng = np.random.default_rng(0)
         semantic = raster.targets[0]
-        self._places = [
-            _some_places(semantic == channel, rng) for channel in np.unique(semantic) if channel not in (UNLABELLED, NOT_BUILDING)
-        ]
+        self._places = [_some_places(semantic == channel, rng) for channel in np.unique(semantic) if channel != UNLABELLED]
 
     @property
     def area_px(self) -> int:

@@ -26,7 +26,7 @@ def total_loss(logits: Tensor, targets: Tensor, spec: ModelSpec, weights: LossWe
     semantic = spec.heads["semantic"]
     scores = logits[:, semantic.start : semantic.stop]
     parts = {
-        "semantic": semantic_loss(scores, targets[:, 0], torch.tensor(weights.classes), building_channel(spec)),
+        "semantic": semantic_loss(scores, targets[:, 0], weights, building_channel(spec)),
         "dice": dice_loss(scores, targets[:, 0], spec),
     }
     total = parts["semantic"] + weights.dice * parts["dice"]
@@ -38,7 +38,7 @@ def total_loss(logits: Tensor, targets: Tensor, spec: ModelSpec, weights: LossWe
     return {**parts, "total": total}
 
 
-def semantic_loss(scores: Tensor, target: Tensor, class_weights: Tensor, building: int) -> Tensor:
+def semantic_loss(scores: Tensor, target: Tensor, weights: LossWeights, building: int) -> Tensor:
     """Cross entropy that also learns from pixels of which only "no building" is known.
 
     There the loss is ``-log(1 - p(building))``, the marginal likelihood of a partial label.
@@ -46,18 +46,18 @@ def semantic_loss(scores: Tensor, target: Tensor, class_weights: Tensor, buildin
     Args:
         scores: (N, K, H, W) logits.
         target: (N, H, W) uint8: channel, NOT_BUILDING or UNLABELLED.
-        class_weights: (K,).
+        weights: Of the classes and of "no building".
         building: Channel of the building class.
     """
     log_p = functional.log_softmax(scores, dim=1)
     labels = target.long()
     known = labels < NOT_BUILDING
     cross_entropy = functional.nll_loss(log_p, torch.where(known, labels, 0), reduction="none")
-    weight = class_weights.to(scores)[torch.where(known, labels, 0)] * known
+    weight = torch.tensor(weights.classes).to(scores)[torch.where(known, labels, 0)] * known
     loss = cross_entropy * weight
     if building >= 0:
         others = [k for k in range(scores.shape[1]) if k != building]
-        partial = (labels == NOT_BUILDING).to(scores)
+        partial = (labels == NOT_BUILDING).to(scores) * weights.not_building
         loss = loss - torch.logsumexp(log_p[:, others], dim=1) * partial
         weight = weight + partial
     return _mean_of_windows(loss, weight)

@@ -78,6 +78,8 @@ class LossWeights(_Strict):
 
     classes: tuple[float, ...]
     """Weight of each class in the cross entropy, in channel order."""
+    not_building: float = 1.0
+    """Weight of pixels that are only known to be no building; raise it where training sites are denser built than the world."""
     dice: float = 0.5
     """Soft Dice of the object classes."""
     interior: float = 1.0
