@@ -1,6 +1,7 @@
 """Small rasters, model packages and predictors that several tests share."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pytest
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.windows import Window
 from scipy.ndimage import gaussian_filter
 
+from geoseg.cli import main as command_line
 from geoseg.config import RunConfig, make_config
 from geoseg.events import Event
 from geoseg.model.package import WEIGHTS_NAME, write_card
@@ -150,6 +153,20 @@ class Listening(list[Event]):
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self if isinstance(event, kind)]
+
+
+def call_geoseg(patch: pytest.MonkeyPatch, *words: object) -> int:
+    """Run the command line in this process and return its exit code; what would be a traceback is raised."""
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    patch.setattr(sys, "argv", ["geoseg", *map(str, words)])
+    patch.setattr(command_line.os, "_exit", leave)
+    patch.setattr(command_line.signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as left:
+        command_line.main()
+    return int(left.value.code or 0)
 
 
 def read_band(path: Path, band: int = 1) -> NDArray[Any]:

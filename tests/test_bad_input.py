@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import geopandas as gpd
 import numpy as np
@@ -17,11 +17,10 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 
 from geoseg import runtime
-from geoseg.cli import main as command_line
 from geoseg.errors import RunError
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
-from tests.doubles import CRS, TRANSFORM, always, configure, contents, draw_blobs, write_network, write_package, write_raster
+from tests.doubles import CRS, TRANSFORM, always, call_geoseg, configure, contents, draw_blobs, network_spec, write_network, write_package, write_raster
 
 PIXELS = draw_blobs(64, 80)
 FAILED, USAGE = 1, 2
@@ -32,46 +31,37 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_network(tmp_path_factory.mktemp("model") / "small")
 
 
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that can be planned with but not run."""
+    return write_package(tmp_path_factory.mktemp("model") / "double")
+
+
 @pytest.fixture
 def raster(tmp_path: Path) -> Path:
     return write_raster(tmp_path / "city.tif", PIXELS)
 
 
-class Said(str):
-    """What stands on the error stream, and the exit code."""
+class Said(NamedTuple):
+    """How a command ended."""
 
     code: int
-
-    __slots__ = ("code",)
+    error: str
 
 
 @pytest.fixture
 def geoseg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Run the command line in this process; anything that would be a traceback fails the test."""
-
-    def leave(code: int) -> None:
-        raise SystemExit(code)
-
-    def run(*words: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["geoseg", *map(str, words)])
-        with pytest.raises(SystemExit) as left:
-            command_line.main()
-        said = Said(capsys.readouterr().err)
-        said.code = int(left.value.code or 0)
-        return said
-
-    monkeypatch.setattr(command_line.os, "_exit", leave)
-    monkeypatch.setattr(command_line.signal, "signal", lambda *_: None)
-    return run
+    """Run the command line in this process; what would be a traceback fails the test."""
+    return lambda *words: Said(call_geoseg(monkeypatch, *words), capsys.readouterr().err)
 
 
 @pytest.fixture
-def segment(geoseg: Callable[..., Said], model: Path, tmp_path: Path) -> Callable[..., Said]:
-    """``segment(raster, *options)`` into ``out``, with the small model and no bar; nothing may be left behind."""
+def segment(geoseg: Callable[..., Said], package: Path, tmp_path: Path) -> Callable[..., Said]:
+    """``segment(raster, *options)`` into ``out``, without progress; nothing may be left behind."""
 
     def run(raster: object, *options: object) -> Said:
         before = contents(tmp_path)
-        said = geoseg("segment", raster, "-o", tmp_path / "out", "-m", model, "--progress", "none", *options)
+        said = geoseg("segment", raster, "-o", tmp_path / "out", "-m", package, "--progress", "none", *options)
         assert contents(tmp_path) == before
         return said
 
@@ -80,10 +70,10 @@ def segment(geoseg: Callable[..., Said], model: Path, tmp_path: Path) -> Callabl
 
 def check(said: Said, code: int, *words: str) -> None:
     assert said.code == code, said
-    assert said.startswith("Error: ")
-    assert said.count("\n") == 1, said
+    assert said.error.startswith("Error: ")
+    assert said.error.count("\n") == 1, said
     for word in words:
-        assert word in said
+        assert word in said.error
 
 
 # Rasters
@@ -270,7 +260,8 @@ def test_too_little_memory(segment: Callable[..., Said], raster: Path) -> None:
 def test_a_command_that_typer_refuses_is_a_usage_error(geoseg: Callable[..., Said], words: list[str]) -> None:
     said = geoseg(*words)
     assert said.code == USAGE
-    assert "Traceback" not in said
+    assert "Usage" in said.error
+    assert "Traceback" not in said.error
 
 
 # Models
@@ -332,7 +323,11 @@ def test_an_unknown_model(segment: Callable[..., Said], raster: Path) -> None:
 
 def test_weights_that_are_no_weights(segment: Callable[..., Said], raster: Path, tmp_path: Path) -> None:
     """The checksum is right and the content is not: what a web page saved under the name of a file looks like."""
-    check(segment(raster, "-m", write_package(tmp_path / "package")), USAGE, "cannot be built")
+    check(segment(raster, "-m", write_package(tmp_path / "package", network_spec())), USAGE, "do not fit the network")
+
+
+def test_a_network_that_cannot_be_built(segment: Callable[..., Said], raster: Path) -> None:
+    check(segment(raster), USAGE, "'double'", "cannot be built")
 
 
 # Output folders
@@ -345,10 +340,9 @@ def test_an_output_that_is_a_file(segment: Callable[..., Said], raster: Path, tm
     assert (tmp_path / "out").read_text() == "precious"
 
 
-def test_an_output_that_cannot_be_made(geoseg: Callable[..., Said], raster: Path, model: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_made(segment: Callable[..., Said], raster: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
-    said = geoseg("segment", raster, "-o", tmp_path / "file" / "out", "-m", model, "--progress", "none")
-    check(said, FAILED, "could not be written")
+    check(segment(raster, "-o", tmp_path / "file" / "out"), FAILED, "could not be written")
 
 
 def test_overwriting_is_not_begun_for_a_run_that_cannot_be_planned(segment: Callable[..., Said], tmp_path: Path) -> None:
@@ -357,13 +351,12 @@ def test_overwriting_is_not_begun_for_a_run_that_cannot_be_planned(segment: Call
     check(segment(tmp_path / "nowhere.tif", "--overwrite"), USAGE, "nowhere.tif")
 
 
-def test_overwriting_never_removes_the_raster_that_is_segmented(geoseg: Callable[..., Said], model: Path, tmp_path: Path) -> None:
-    raster = write_raster(tmp_path / "city.tif", PIXELS)
-    out = ["-o", tmp_path / "out", "-m", model, "--progress", "none"]
-    assert geoseg("segment", raster, *out).code == 0
-    inside = raster.rename(tmp_path / "out" / "city.tif")
-    check(geoseg("segment", inside, *out, "--overwrite"), USAGE, "city.tif")
-    assert inside.exists()
+def test_overwriting_never_removes_the_raster_that_is_segmented(
+    segment: Callable[..., Said], raster: Path, package: Path, tmp_path: Path
+) -> None:
+    load = always(ThresholdPredictor(spec=double_spec()))
+    run = segment_raster(configure(raster, package, tmp_path / "out"), load=load)
+    check(segment(raster.rename(run / "city.tif"), "--overwrite"), USAGE, "city.tif")
 
 
 @pytest.fixture
@@ -405,14 +398,14 @@ def test_a_disk_that_fills_up_leaves_only_whole_files_and_the_run_goes_on(small_
 # The real thing, for exit codes and streams
 
 
-def test_a_process_says_one_paragraph_and_exits(raster: Path, model: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "geoseg", "segment", str(raster), "-o", str(tmp_path / "out"), "-m", str(model)]
+def test_a_process_says_one_paragraph_and_exits(raster: Path, package: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "geoseg", "segment", str(raster), "-o", str(tmp_path / "out"), "-m", str(package)]
     usage = subprocess.run([*command, "--bands", "7,8,9"], capture_output=True, text=True, check=False)
-    assert (usage.returncode, usage.stdout) == (USAGE, "")
-    check(_said(usage), USAGE, "asks for 7")
+    assert usage.stdout == ""
+    check(Said(usage.returncode, usage.stderr), USAGE, "asks for 7")
     failed = subprocess.run([*command, "--memory", "1MB"], capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "40"})
-    assert (failed.returncode, failed.stdout) == (FAILED, "")
-    check(_said(failed), FAILED, "GB of memory")
+    assert failed.stdout == ""
+    check(Said(failed.returncode, failed.stderr), FAILED, "GB of memory")
 
 
 def test_a_process_whose_chunk_fails_says_one_paragraph(model: Path, tmp_path: Path) -> None:
@@ -421,10 +414,4 @@ def test_a_process_whose_chunk_fails_says_one_paragraph(model: Path, tmp_path: P
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     command = [sys.executable, "-m", "geoseg", "segment", str(path), "-o", str(tmp_path / "out"), "-m", str(model), "--progress", "none"]
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    check(_said(failed), FAILED, "cut.tif")
-
-
-def _said(process: subprocess.CompletedProcess[str]) -> Said:
-    said = Said(process.stderr)
-    said.code = process.returncode
-    return said
+    check(Said(failed.returncode, failed.stderr), FAILED, "cut.tif")

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from geoseg import runtime
-from geoseg.errors import ChunkError, ConfigError, UsageError
+from geoseg.errors import ChunkError, ConfigError, MemoryLimitError, MissingFileError, UsageError, WriteError
 from geoseg.runtime import ClusterOptions, map_chunks
 
 HERE = ClusterOptions()
@@ -41,7 +41,7 @@ class FailingFirst:
         with (self.folder / str(key)).open("ab") as stream:
             stream.write(b".")
         if self.tries(key) <= self.times:
-            raise self.error("the disk hiccuped.")
+            raise self.error("the disk hiccuped.") from OSError(28, "cause")
         return key
 
     def tries(self, key: int) -> int:
@@ -94,6 +94,13 @@ def test_a_key_that_fails_three_times_is_named_with_its_reason(tmp_path: Path) -
     with pytest.raises(ChunkError, match=r"Chunk 7 failed 3 times: the disk hiccuped\. What is done is kept; the same command"):
         list(map_chunks(job, [7], HERE))
     assert job.tries(7) == 3
+
+
+@pytest.mark.parametrize("error", [WriteError, MemoryLimitError, MissingFileError, OSError, MemoryError, KeyError, ZeroDivisionError])
+def test_whatever_a_worker_raises_comes_back_with_its_reason(tmp_path: Path, error: type[Exception]) -> None:
+    with pytest.raises(ChunkError, match=r"Chunk 7 failed 3 times: .*the disk hiccuped") as caught:
+        list(map_chunks(FailingFirst(tmp_path, times=99, error=error), [7], HERE))
+    assert type(caught.value.__cause__) is error
 
 
 def test_a_usage_error_of_a_worker_stays_one(tmp_path: Path) -> None:
