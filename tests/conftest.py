@@ -46,3 +46,12 @@ def scheme() -> ClassScheme:
             LandClass(value=2, name="house <new>", color="#dc2828", kind=ClassKind.BUILDING),
         )
     )
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real imagery with labels, beside the repository."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real imagery: {folder} is missing")
+    return folder

@@ -1,7 +1,5 @@
 """The demo: a drawn scene through the shipped model."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image

@@ -230,7 +230,7 @@ def test_peak_memory_does_not_grow_with_the_raster(tmp_path: Path) -> None:
 
 
 def test_a_plan_that_does_not_fit_is_refused_with_numbers(raster: Path, package: Path, tmp_path: Path) -> None:
-    with pytest.raises(MemoryLimitError, match=r"about 0\.\d GB of memory; 0\.1 GB may be used.*--chunk-size"):
+    with pytest.raises(MemoryLimitError, match=r"about \d\.\d GB of memory; 0\.1 GB may be used.*--chunk-size"):
         segment_raster(configure(raster, package, tmp_path / "out", memory="100MB"), load=always(NEAR))
     assert contents(tmp_path) == set()
 

@@ -121,12 +121,8 @@ def test_more_workers_may_go_on_with_a_run(config: RunConfig, logged: Logged) ->
 
 def test_products_that_an_earlier_call_left_out_are_not_passed_off_as_done(config: RunConfig) -> None:
     segment_raster(change(config, outputs=("classes",)), load=always(NEAR))
-    try:
+    with pytest.raises(RunFolderError, match="outputs was"):
         segment_raster(config, load=always(NEAR))
-    except RunFolderError as exc:
-        assert "outputs" in str(exc)
-    else:
-        assert contents(config.output) >= {"confidence.tif", "instances.tif", "features.gpkg"}
 
 
 # Somebody else's folder
@@ -299,7 +295,7 @@ def test_an_interrupted_process_says_how_to_go_on(scene: Path, tmp_path: Path, s
     began = time.monotonic()
     os.killpg(process.pid, stop)
     _, said = process.communicate(timeout=60)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 30
     assert "Traceback" not in said
     assert "the same command again goes on" in said
     assert process.returncode == 1

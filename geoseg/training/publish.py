@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from geoseg.errors import LabelError
 from geoseg.inference import infer_raster
 from geoseg.io.raster import RasterSource
 from geoseg.model.network import TorchPredictor, build_network, load_weights, pick_device, save_weights
@@ -21,7 +20,6 @@ from geoseg.training.loop import TrainingModule
 from geoseg.training.recipe import Recipe
 
 _DEFAULT_SHARE, _EXACT_SHARE = 0.005, 0.0005
-_HALO_RASTERS = 3
 
 
 def publish(module: TrainingModule, recipe: Recipe, data_dir: Path, folder: Path, say: Callable[[str], None]) -> ModelPackage:
@@ -47,10 +45,12 @@ def measure_package(spec: ModelSpec, recipe: Recipe, data_dir: Path, folder: Pat
     network = build_network(spec)
     load_weights(network, folder / WEIGHTS_NAME)
     predictor = TorchPredictor(spec, network, pick_device("auto"))
-    spec = spec.model_copy(update={"halo": measure_halo(predictor, _large_sources(recipe, data_dir), say)})
-    spec = spec.model_copy(update={"memory_bytes_per_px": measure_memory(predictor)})
+    # memory first: what earlier passes leave behind would hide what this one takes
+    memory = measure_memory(predictor)
+    say(f"memory: {memory} bytes per pixel of a batch")
+    halo = measure_halo(predictor, _large_sources(recipe, data_dir), say)
+    spec = spec.model_copy(update={"halo": halo, "memory_bytes_per_px": memory})
     predictor.spec = spec
-    say(f"memory: {spec.memory_bytes_per_px} bytes per pixel of a batch")
     metrics = []
     for site in recipe.tests:
         for metric in evaluate_site(predictor, site, data_dir):
@@ -63,25 +63,28 @@ def measure_package(spec: ModelSpec, recipe: Recipe, data_dir: Path, folder: Pat
 def measure_halo(predictor: TorchPredictor, sources: list[RasterSource], say: Callable[[str], None]) -> Halo:
     """Find the smallest halos at which tiled labels agree with whole-image inference, on the worst of some rasters.
 
+    Tiles have half the model's size, so that there are twice as many seams as in a run: what holds here holds there.
+
     Args:
         predictor: The model.
         sources: Rasters larger than a tile that fit into memory in one piece.
         say: Takes one line per halo.
 
-    Raises:
-        LabelError: If no raster is larger than a tile.
+    Returns:
+        The halos and the imagery; where even the widest possible halo does not reach a limit, that widest one.
     """
     spec = predictor.spec
     if not sources:
-        raise LabelError(
-            f"The halo is measured on rasters larger than a tile of {spec.tile_size_px} px; no site has one. Choose smaller tiles."
-        )
+        say(f"halo: no raster of the sites is larger than a tile of {spec.tile_size_px} px to measure it on; the recipe's stands")
+        return spec.halo
     whole = [infer_raster(predictor, source, _one_tile(spec, source)) for source in sources]
     found: dict[float, int] = {}
-    for halo in range(0, spec.tile_size_px // 2, spec.network.stride_px):
+    half = spec.model_copy(update={"tile_size_px": _half_tile(spec)})
+    widest = (half.tile_size_px - 1) // (2 * spec.network.stride_px) * spec.network.stride_px
+    for halo in range(0, widest + 1, spec.network.stride_px):
         shares = []
         for source, reference in zip(sources, whole, strict=True):
-            tiled = infer_raster(predictor, source, tiles_of(spec, source.shape, halo))
+            tiled = infer_raster(predictor, source, tiles_of(half, source.shape, halo))
             shares.append(float((tiled[0] != reference[0]).mean()))
         say(f"halo {halo} px: at most {max(shares):.4%} of the labels differ from whole-image inference")
         for limit in (_DEFAULT_SHARE, _EXACT_SHARE):
@@ -89,9 +92,13 @@ def measure_halo(predictor: TorchPredictor, sources: list[RasterSource], say: Ca
                 found.setdefault(limit, halo)
         if _EXACT_SHARE in found:
             break
-    widest = spec.tile_size_px // 2 - spec.network.stride_px
-    names = ", ".join(sorted({Path(s.path).parent.name for s in sources}))
+    names = ", ".join(f"{Path(s.path).parent.name}/{Path(s.path).name}" for s in sources)
     return Halo(default_px=found.get(_DEFAULT_SHARE, widest), exact_px=found.get(_EXACT_SHARE, widest), measured_on=names)
+
+
+def _half_tile(spec: ModelSpec) -> int:
+    stride = spec.network.stride_px
+    return max(stride, spec.tile_size_px // 2 // stride * stride)
 
 
 def _one_tile(spec: ModelSpec, source: RasterSource) -> TilePlan:
@@ -103,9 +110,12 @@ def _one_tile(spec: ModelSpec, source: RasterSource) -> TilePlan:
 
 def _large_sources(recipe: Recipe, data_dir: Path) -> list[RasterSource]:
     side = recipe.model.tile_size_px
-    sources = [r.source for site in recipe.sites for r in load_site(site, recipe.model, data_dir)]
-    large = [s for s in sources if s is not None and min(s.shape) > side]
-    return sorted(large, key=lambda s: s.shape[0] * s.shape[1], reverse=True)[:_HALO_RASTERS]
+    largest = []
+    for site in recipe.sites:
+        sources = [r.source for r in load_site(site, recipe.model, data_dir)]
+        large = [s for s in sources if s is not None and min(s.shape) > side]
+        largest += sorted(large, key=lambda s: s.shape[0] * s.shape[1])[-1:]
+    return largest
 
 
 def measure_memory(predictor: TorchPredictor) -> int:
