@@ -1,6 +1,19 @@
-"""``python -m geoseg``."""
+"""``python -m geoseg`` and the command ``geoseg``."""
 
+import sys
+
+from geoseg.allocator import restart_keeping_memory
 from geoseg.cli.main import main
 
-if __name__ == "__main__":
+_WITH_NETWORKS = {"segment", "demo", "train", "evaluate"}
+
+
+def run() -> None:
+    """Run the command line; commands that run networks get an allocator that suits them."""
+    if _WITH_NETWORKS & set(sys.argv[1:3]):
+        restart_keeping_memory(sys.argv[1:])
     main()
+
+
+if __name__ == "__main__":
+    run()

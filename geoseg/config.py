@@ -42,7 +42,7 @@ class RunConfig(BaseModel):
     """Side of a tile; None takes the model's."""
     halo: int | Literal["exact"] | None = None
     """Margin of a tile; ``exact`` and None take what was measured for the model."""
-    chunk_size: int = Field(default=3072, gt=0)
+    chunk_size: int = Field(default=1024, gt=0)
     """Side of a chunk; rounded to whole tiles."""
     batch_size: int = Field(default=1, gt=0)
     """Tiles in one forward pass."""

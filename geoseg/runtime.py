@@ -161,7 +161,7 @@ def _client(options: ClusterOptions) -> Iterator[tuple[Client, int]]:
                 processes=processes,
                 threads_per_worker=2,
                 memory_limit=0,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
                 silence_logs=logging.ERROR,
             ) as cluster,
             Client(cluster) as client,

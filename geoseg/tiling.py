@@ -199,7 +199,7 @@ class TilingOptions:
     """Rounded up to a multiple of the stride."""
     stride_px: int
     """Stride of the network."""
-    chunk_size_px: int = 3072
+    chunk_size_px: int = 1024
     """Side of a chunk, rounded to whole tiles, at least one."""
 
 

@@ -17,7 +17,7 @@ TileSize = Annotated[int | None, typer.Option("--tile-size", metavar="PX", help=
 HaloSize = Annotated[
     str | None, typer.Option("--halo", metavar="PX", help="Margin of a tile in pixels, or 'exact'.  [default: the model's]")
 ]
-ChunkSize = Annotated[int | None, typer.Option("--chunk-size", metavar="PX", help="Side of the unit of work.  [default: 3072]")]
+ChunkSize = Annotated[int | None, typer.Option("--chunk-size", metavar="PX", help="Side of the unit of work.  [default: 1024]")]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Tiles in one forward pass.  [default: 1]")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.  [default: auto]")]
 Workers = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes; 0 works in this one.  [default: 0]")]
