@@ -46,7 +46,7 @@ class RunConfig(BaseModel):
     """Side of a chunk; rounded to whole tiles."""
     batch_size: int = Field(default=1, gt=0)
     """Tiles in one forward pass."""
-    device: str = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """``auto``, ``cpu`` or ``cuda``."""
     workers: int = Field(default=0, ge=0)
     """Worker processes on this machine; 0 works in this process."""

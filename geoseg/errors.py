@@ -60,7 +60,7 @@ class ChunkError(RunError):
     """Chunks failed more often than they are retried."""
 
 
-class WriteError(RunError, OSError):
+class WriteError(OSError, RunError):
     """A result could not be written; nothing stands half-written under a final name."""
 
 

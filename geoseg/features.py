@@ -23,11 +23,12 @@ def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) ->
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
 
 
-def building_features(patches: Patches, table: InstanceTable, scheme: ClassScheme, geobox: GeoBox) -> gpd.GeoDataFrame:
+def building_features(patches: Patches, table: InstanceTable, nodata: Patches, scheme: ClassScheme, geobox: GeoBox) -> gpd.GeoDataFrame:
     """Return regularized building polygons with ``instance_id, class, score, area_m2, perimeter_m``."""
     order = np.argsort(patches.values, kind="stable")
     ids = patches.values[order]
-    polygons = to_ground(_regularize_on_ground(patches.polygons[order], geobox), geobox)
+    outlines = _leave_out(_regularize_on_ground(patches.polygons[order], geobox), nodata.polygons)
+    polygons = to_ground(outlines, geobox)
     area, perimeter = measure_polygons(polygons, geobox.crs)
     named = scheme.of_kind(ClassKind.BUILDING)
     columns = {
@@ -70,6 +71,18 @@ def to_ground(geometries: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.obj
         return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
     return np.asarray(shapely.transform(np.asarray(geometries, dtype=object), place))
+
+
+def _leave_out(outlines: NDArray[np.object_], nodata: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Cut nodata off the outlines that reach into it (law 4); of what falls apart the largest piece stays."""
+    kept = outlines.copy()
+    touching, hole = shapely.STRtree(nodata).query(outlines, predicate="intersects")
+    for index in np.unique(touching):
+        rest = shapely.difference(outlines[index], shapely.union_all(nodata[hole[touching == index]]))
+        pieces = [piece for piece in shapely.get_parts(rest) if piece.geom_type == "Polygon"]
+        if pieces:
+            kept[index] = max(pieces, key=lambda piece: piece.area)
+    return kept
 
 
 def _regularize_on_ground(polygons: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object_]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.config import RunConfig
+from geoseg.errors import UsageError
 from geoseg.events import ChunkDone, Finished, Listener, RunPlanned, Warned, ignore_events
 from geoseg.inference import LoadPredictor, infer_chunk, network_loader, read_padded
 from geoseg.io.chunks import ChunkStore, check_complete
@@ -37,12 +38,17 @@ def segment_raster(config: RunConfig, listener: Listener = ignore_events, load: 
     plan = plan_run(config)
     folder = RunFolder(config.output)
     if folder.is_finished(plan.fingerprint()):
+        folder.finish()
         listener(Finished(output=str(config.output), elapsed_s=0.0))
         return config.output
     check_disk(plan, config.output)
     folder.begin(plan.config, plan.fingerprint())
     load = load or network_loader(plan.package, config.device)
-    segment_chunks(plan, folder.chunks(plan), load, listener)
+    try:
+        segment_chunks(plan, folder.chunks(plan), load, listener)
+    except UsageError:
+        folder.abandon()
+        raise
     make_products(plan, folder, listener, began)
     listener(Finished(output=str(config.output), elapsed_s=time.monotonic() - began))
     return config.output

@@ -15,7 +15,7 @@ from geoseg.errors import MemoryLimitError, ModelError, RasterError, UsageError,
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, open_raster
 from geoseg.io.vector import read_vector
-from geoseg.model.package import ModelPackage, find_package
+from geoseg.model.package import ModelPackage, find_package, hash_file
 from geoseg.model.spec import ModelSpec
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 
@@ -75,6 +75,7 @@ class RunPlan:
             "raster": str(path.absolute()) if path.exists() else self.source.path,
             "raster_bytes": path.stat().st_size if path.exists() else None,
             "raster_changed": path.stat().st_mtime_ns if path.exists() else None,
+            "aoi_sha256": hash_file(self.config.aoi) if self.config.aoi is not None else None,
             "grid": [height, width, *tuple(self.source.geobox.transform)[:6]],
             "model_sha256": self.package.sha256,
             "tile_size_px": self.tiles.tile_size_px,

@@ -24,7 +24,7 @@ from geoseg.io.raster import ScratchLabels, open_scratch
 from geoseg.io.vector import write_layers
 from geoseg.objects.instances import InstanceLayers, InstanceOptions, InstanceTable, label_instances
 from geoseg.objects.roads import RoadOptions, extract_roads
-from geoseg.objects.vectorize import VectorizeOptions, vectorize
+from geoseg.objects.vectorize import Patches, VectorizeOptions, vectorize
 from geoseg.pixels.classes import NODATA_CLASS
 from geoseg.planning import RunPlan
 from geoseg.report import count_classes, describe_item, describe_run
@@ -136,6 +136,7 @@ class _Maker:
             table = self._label(labels)
             options = VectorizeOptions(simplify_m=1.5 * pixel_size_m(self.geobox), background=0)
             patches = vectorize(labels.read, self.shape, partition(self.shape, _BLOCK_PX), pixel_step_m(self.geobox), options)
+        holes = self._find_nodata()
         write_cog(
             plain_vrt(self.geobox, scratch.name, "uint32", LayerStyle(nodata=0)),
             self.folder.work,
@@ -143,7 +144,18 @@ class _Maker:
             overviews="nearest",
         )
         self.progress.counts["buildings"] = len(table)
-        return {"buildings": building_features(patches, table, self.plan.package.spec.scheme, self.geobox)}
+        return {"buildings": building_features(patches, table, holes, self.plan.package.spec.scheme, self.geobox)}
+
+    def _find_nodata(self) -> Patches:
+        """Return the exact polygons of nodata, which simplified outlines must not cover."""
+        with self.layer("class") as read:
+            return vectorize(
+                lambda window: (read(window) == NODATA_CLASS).astype(np.uint8),
+                self.shape,
+                partition(self.shape, _BLOCK_PX),
+                pixel_step_m(self.geobox),
+                VectorizeOptions(background=0),
+            )
 
     def _label(self, labels: ScratchLabels) -> InstanceTable:
         width_m, height_m = pixel_step_m(self.geobox)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from pyproj import Transformer
 from rasterio.windows import Window
 from shapely.geometry import mapping
 
@@ -90,7 +91,9 @@ def _name_crs(source: RasterSource) -> str | None:
 
 def describe_item(plan: RunPlan, folder: Path) -> bytes:
     """Write the run as a STAC Item, its products as assets."""
-    outline = shapely.box(*plan.source.geobox.geographic_extent.boundingbox)
+    box = plan.source.geobox.boundingbox
+    to_degrees = Transformer.from_crs(plan.source.geobox.crs, "EPSG:4326", always_xy=True)
+    outline = shapely.box(*to_degrees.transform_bounds(box.left, box.bottom, box.right, box.top))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     item = {
         "type": "Feature",

@@ -2,6 +2,7 @@
 
 import shutil
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from geoseg.planning import RunPlan
 
 _RUN_TOML = "run.toml"
 _SUMMARY = "summary.json"
+_PRODUCTS = ("classes.tif", "confidence.tif", "instances.tif", "features.gpkg", "item.json")
+_OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,9 @@ class RunFolder:
             WriteError: If the folder cannot be made or written to.
         """
         try:
+            if not (self.path / _RUN_TOML).exists():
+                # chunks without a run.toml are nobody's
+                shutil.rmtree(self.work, ignore_errors=True)
             (self.work / "chunks").mkdir(parents=True, exist_ok=True)
             for part in self.work.rglob("*.part"):
                 part.unlink()
@@ -68,17 +74,31 @@ class RunFolder:
         """Remove what was only needed while the run went on."""
         shutil.rmtree(self.work, ignore_errors=True)
 
+    def abandon(self) -> None:
+        """Undo :meth:`begin` if nothing was done since."""
+        if self.work.exists() and not any((self.work / "chunks").glob("*.tif")):
+            self.finish()
+            (self.path / _RUN_TOML).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.rmdir()
+
     def clear(self) -> None:
         """Remove an earlier run; files that geoseg did not write make it refuse.
 
         Raises:
-            RunFolderError: If the folder holds something else.
+            RunFolderError: If the folder holds something else, or is a file.
             WriteError: If it cannot be removed.
         """
         if not self.path.exists():
             return
-        if any(self.path.iterdir()) and not (self.path / _RUN_TOML).exists():
-            raise RunFolderError(f"{self.path} holds files but no run of geoseg; --overwrite only removes runs. Choose another -o.")
+        if not self.path.is_dir():
+            raise RunFolderError(f"{self.path} is a file; -o names a folder.")
+        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in _OWN_NAMES)
+        if foreign:
+            raise RunFolderError(
+                f"{self.path} holds {len(foreign)} files that geoseg did not write, first {foreign[0]}; --overwrite only removes runs. "
+                "Move them away or choose another -o."
+            )
         try:
             shutil.rmtree(self.path)
         except OSError as exc:

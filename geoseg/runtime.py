@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import dask
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed, get_worker
 
-from geoseg.errors import ChunkError, ConfigError, GeosegError, UsageError
+from geoseg.errors import ChunkError, ConfigError, UsageError
 
 Key = TypeVar("Key")
 Result = TypeVar("Result", covariant=True)
@@ -131,7 +131,7 @@ def _result(future: Any, key: Any) -> Any:
         ) from exc
     except UsageError:
         raise
-    except (GeosegError, OSError, RuntimeError, ValueError, MemoryError) as exc:
+    except Exception as exc:  # whatever a chunk fails with, foreign errors included, is said in our words
         raise ChunkError(f"Chunk {key} failed {_RETRIES + 1} times: {exc} What is done is kept; the same command again goes on.") from exc
 
 
@@ -141,10 +141,10 @@ def _client(options: ClusterOptions) -> Iterator[tuple[Client, int]]:
     quiet = {
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
-        "distributed.logging.distributed": "error",
+        "distributed.logging.distributed": "critical",
     }
     with dask.config.set(quiet):
-        logging.getLogger("distributed").setLevel(logging.ERROR)
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
         if options.scheduler is not None:
             try:
                 client = Client(options.scheduler, timeout=_CONNECT_TIMEOUT_S)
@@ -162,7 +162,8 @@ def _client(options: ClusterOptions) -> Iterator[tuple[Client, int]]:
                 threads_per_worker=2,
                 memory_limit=0,
                 dashboard_address="127.0.0.1:0",
-                silence_logs=logging.ERROR,
+                worker_dashboard_address="127.0.0.1:0",
+                silence_logs=logging.CRITICAL,
             ) as cluster,
             Client(cluster) as client,
         ):

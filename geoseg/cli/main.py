@@ -18,6 +18,7 @@ from geoseg.cli.train import train
 from geoseg.errors import GeosegError, MissingFileError, UsageError
 
 FAILED, USAGE = 1, 2
+_TYPERS_INTERRUPT = 130
 
 app = typer.Typer(
     help="Turn large satellite, aerial and drone rasters into maps: land cover, buildings and roads.",
@@ -56,6 +57,11 @@ def main() -> None:
         _fail(exc, FAILED, debug)
     except KeyboardInterrupt as exc:
         _fail(exc, FAILED, debug)
+    except SystemExit as exc:
+        # typer turns Ctrl-C into an exit of its own
+        if exc.code == _TYPERS_INTERRUPT:
+            _fail(KeyboardInterrupt(), FAILED, debug)
+        raise
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

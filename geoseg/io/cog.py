@@ -9,6 +9,7 @@ from rasterio.errors import RasterioError
 
 from geoseg.errors import WriteError
 from geoseg.io.files import move_whole, write_whole
+from geoseg.io.raster import bounded_cache
 
 _BLOCK_PX = 512
 
@@ -31,7 +32,7 @@ def write_cog(vrt: str, work_dir: Path, path: Path, *, overviews: str, predictor
     made = work_dir / path.name
     options = {"blocksize": _BLOCK_PX, "compress": "deflate", "level": 6, "predictor": "yes" if predictor else "no"}
     try:
-        with Env(GDAL_NUM_THREADS="ALL_CPUS", GDAL_TIFF_INTERNAL_MASK=True):
+        with bounded_cache(), Env(GDAL_NUM_THREADS="ALL_CPUS", GDAL_TIFF_INTERNAL_MASK=True):
             rasterio.shutil.copy(
                 description, made, driver="COG", overview_resampling=overviews, num_threads="all_cpus", bigtiff="if_safer", **options
             )

@@ -18,6 +18,7 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.env import Env
 from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.features import geometry_mask
 from rasterio.io import MemoryFile
@@ -31,6 +32,7 @@ from geoseg.io.ground import pixel_size_m
 from geoseg.tiling import partition
 
 _COARSE_PX = 1024
+_CACHE_MB = 64
 _STRIP_PX = 1024
 """Source rows that are averaged at a time."""
 
@@ -177,14 +179,20 @@ def has_data(source: RasterSource) -> bool:
     return any(source.read(window)[1].any() for window in partition(source.shape, _COARSE_PX))
 
 
+def bounded_cache() -> Env:
+    """Keep GDAL's block cache small: its own choice, a share of the machine's memory, fills up with the raster (law 8)."""
+    return Env(GDAL_CACHEMAX=_CACHE_MB)
+
+
 @contextmanager
 def open_dataset(path: str, options: RasterOptions) -> Iterator[Any]:
     """Open a raster for reading, warped to north-up if the options ask for it."""
     with warnings.catch_warnings():
         # where a georeference is needed, its absence is an error of our own
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        opened = rasterio.open(path)
-    with opened as dataset:
+        with bounded_cache():
+            opened = rasterio.open(path)
+    with bounded_cache(), opened as dataset:
         if not options.warp:
             yield _with_crs(dataset, options)
             return
@@ -317,7 +325,7 @@ def open_plain(path: Path) -> Iterator[Any]:
         RunError: If it cannot be opened or read.
     """
     try:
-        with rasterio.open(path) as dataset:
+        with bounded_cache(), rasterio.open(path) as dataset:
             yield dataset
     except RasterioError as exc:
         raise RunError(f"{path} could not be read: {exc}. If it is damaged, remove it and run the same command again.") from exc
@@ -350,7 +358,7 @@ def open_scratch(path: Path, geobox: GeoBox) -> Iterator[ScratchLabels]:
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint32", "height": height, "width": width, "bigtiff": "if_safer"}
     storage = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "zstd", "zstd_level": 1, "sparse_ok": True}
     try:
-        with rasterio.open(path, "w+", **profile, **storage, transform=geobox.transform, crs=geobox.crs) as dataset:
+        with bounded_cache(), rasterio.open(path, "w+", **profile, **storage, transform=geobox.transform, crs=geobox.crs) as dataset:
             yield ScratchLabels(dataset)
     except RasterioError as exc:
         raise WriteError(f"{path} could not be written: {exc}. Check the free space of the disk.") from exc
@@ -368,7 +376,7 @@ def encode_geotiff(layers: NDArray[Any], transform: Affine, crs: Any, nodata: fl
     count, height, width = layers.shape
     profile = {"driver": "GTiff", "count": count, "dtype": layers.dtype.name, "height": height, "width": width}
     storage = {"tiled": True, "blockxsize": 256, "blockysize": 256, "interleave": "band", "compress": "zstd", "zstd_level": 1}
-    with MemoryFile() as memory:
+    with bounded_cache(), MemoryFile() as memory:
         with memory.open(**profile, **storage, transform=transform, crs=crs, nodata=nodata) as dataset:
             dataset.write(layers)
         return bytes(memory.getbuffer())

@@ -7,6 +7,7 @@ import numpy as np
 import segmentation_models_pytorch as smp
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -71,8 +72,9 @@ def load_weights(module: nn.Module, path: Path) -> None:
     try:
         state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
         module.load_state_dict(state)
-    except (RuntimeError, OSError, ValueError) as exc:
-        raise ModelError(f"The weights in {path} do not fit the network that model.json describes: {exc}") from exc
+    except (RuntimeError, OSError, ValueError, SafetensorError) as exc:
+        reason = " ".join(str(exc).split())
+        raise ModelError(f"The weights in {path} do not fit the network that model.json describes: {reason}") from exc
 
 
 class TorchPredictor:
@@ -167,8 +169,9 @@ def load_predictor(package: ModelPackage, device: str = "auto", threads: int = 0
     Raises:
         ModelError: If the network cannot be built, the weights do not fit, or the device is not there.
     """
+    where = pick_device(device)
     if threads > 0:
         torch.set_num_threads(threads)
     module = build_network(package.spec)
     load_weights(module, package.weights)
-    return TorchPredictor(package.spec, module, pick_device(device))
+    return TorchPredictor(package.spec, module, where)
