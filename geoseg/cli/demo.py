@@ -36,7 +36,7 @@ def demo(
     table.add_row("road centrelines found", f"{result.road_length_m / 1000:.1f} km")
     console.print(table)
     console.print(
-        "The scene is drawn and the model has learned from photographs: the numbers show that the line works, not how good the model is."
+        "The model has seen drawn scenes of other seeds among its photographs: the numbers show that the line works, not how good it is elsewhere."
     )
     for what, path in (("Scene", result.raster), ("Run folder", result.run), ("Overview picture", result.picture)):
         typer.echo(f"{what}: {path}")
