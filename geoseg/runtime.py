@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import dask
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, as_completed, get_worker
+from distributed.comm.addressing import get_address_host_port
 
 from geoseg.errors import ChunkError, ConfigError, UsageError
 
@@ -146,11 +148,7 @@ def _client(options: ClusterOptions) -> Iterator[tuple[Client, int]]:
     with dask.config.set(quiet):
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         if options.scheduler is not None:
-            try:
-                client = Client(options.scheduler, timeout=_CONNECT_TIMEOUT_S)
-            except (OSError, TimeoutError, ValueError) as exc:
-                raise UsageError(f"No Dask scheduler answers at {options.scheduler}: {exc}. Start one with: dask scheduler.") from exc
-            with client:
+            with _connect(options.scheduler) as client:
                 yield client, 0
             return
         processes = options.workers > 0
@@ -168,3 +166,13 @@ def _client(options: ClusterOptions) -> Iterator[tuple[Client, int]]:
             Client(cluster) as client,
         ):
             yield client, max(1, cores // count)
+
+
+def _connect(address: str) -> Client:
+    try:
+        # a client that finds nobody stays behind half made and can lock up the next one when it is collected
+        with socket.create_connection(get_address_host_port(address), timeout=_CONNECT_TIMEOUT_S):
+            pass
+        return Client(address, timeout=_CONNECT_TIMEOUT_S)
+    except (OSError, TimeoutError, ValueError) as exc:
+        raise UsageError(f"No Dask scheduler answers at {address}: {exc}. Start one with: dask scheduler.") from exc

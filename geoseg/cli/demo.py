@@ -35,9 +35,7 @@ def demo(
     )
     table.add_row("road centrelines found", f"{result.road_length_m / 1000:.1f} km")
     console.print(table)
-    console.print(
-        "The model has seen drawn scenes of other seeds among its photographs: the numbers show that the line works, not how good it is elsewhere."
-    )
+    console.print("The model has seen other drawn scenes: the numbers show that the line works, not how good it is elsewhere.")
     for what, path in (("Scene", result.raster), ("Run folder", result.run), ("Overview picture", result.picture)):
         typer.echo(f"{what}: {path}")
     typer.echo(f"{time.monotonic() - began:.0f} s. Now a raster of your own: geoseg segment city.tif -o out/")
