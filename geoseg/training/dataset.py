@@ -52,15 +52,16 @@ def load_site(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledRaste
         LabelError: If the glob finds nothing, or the labels hold unknown values or lie elsewhere.
     """
     if site.kind == "drawn_scenes":
-        return [_draw(seed, spec) for seed in site.seeds]
+        return [_draw(seed, site, spec) for seed in site.seeds]
     paths = sorted(data_dir.glob(site.rasters))
     if not paths:
         raise LabelError(f"Site '{site.name}': no raster matches {site.rasters} below {data_dir}. Check --data.")
     return [_load(path, site, spec, data_dir) for path in paths]
 
 
-def _draw(seed: int, spec: ModelSpec) -> LabelledRaster:
-    options = SceneOptions(height_px=_SCENE_PX, width_px=_SCENE_PX, seed=seed, resolution_m=spec.resolution_m or 0.3)
+def _draw(seed: int, site: Site, spec: ModelSpec) -> LabelledRaster:
+    resolution = site.resolution_m or spec.resolution_m or 0.3
+    options = SceneOptions(height_px=_SCENE_PX, width_px=_SCENE_PX, seed=seed, resolution_m=resolution)
     scene = draw_scene(options)
     channel = np.full(256, UNLABELLED, np.uint8)
     for index, row in enumerate(spec.classes):

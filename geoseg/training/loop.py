@@ -13,7 +13,8 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from geoseg.model.network import build_network
+from geoseg.model.network import build_network, load_weights
+from geoseg.model.package import find_package
 from geoseg.training.dataset import WindowDataset
 from geoseg.training.losses import total_loss
 from geoseg.training.recipe import Recipe, Schedule
@@ -157,6 +158,8 @@ def fit(
     module = TrainingModule(recipe, deadline_s)
     dataset = WindowDataset(recipe, data_dir)
     last = work_dir / CHECKPOINT
+    if recipe.start_from is not None and not last.exists():
+        load_weights(module.network, find_package(recipe.start_from).weights)
     trainer = pl.Trainer(
         accelerator="auto",
         devices=1,

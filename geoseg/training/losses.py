@@ -30,6 +30,9 @@ def total_loss(logits: Tensor, targets: Tensor, spec: ModelSpec, weights: LossWe
         "dice": dice_loss(scores, targets[:, 0], spec),
     }
     total = parts["semantic"] + weights.dice * parts["dice"]
+    if weights.lovasz:
+        parts["lovasz"] = lovasz_loss(scores, targets[:, 0], building_channel(spec))
+        total = total + weights.lovasz * parts["lovasz"]
     for index, (name, weight) in enumerate((("interior", weights.interior), ("boundary", weights.boundary)), start=1):
         head = spec.heads.get(f"building_{name}")
         if head is not None:
@@ -78,6 +81,35 @@ def dice_loss(scores: Tensor, target: Tensor, spec: ModelSpec) -> Tensor:
         overlap = 2 * (p * truth).sum() + 1
         losses.append(1 - overlap / (p.sum() + truth.sum() + 1))
     return torch.stack(losses).mean() if losses else scores.new_zeros(())
+
+
+def lovasz_loss(scores: Tensor, target: Tensor, building: int) -> Tensor:
+    """Lovasz-softmax over the classes that a batch shows (Berman et al. 2018), a convex stand-in for 1 - IoU.
+
+    Pixels that are only known to be no building count for the building class alone.
+
+    Args:
+        scores: (N, K, H, W) logits.
+        target: (N, H, W) uint8: channel, NOT_BUILDING or UNLABELLED.
+        building: Channel of the building class, or -1.
+    """
+    probability = scores.softmax(dim=1)
+    losses = []
+    for channel in range(scores.shape[1]):
+        known = target != UNLABELLED if channel == building else target < NOT_BUILDING
+        truth = (target[known] == channel).to(scores)
+        if not truth.any():
+            continue
+        errors, order = (truth - probability[:, channel][known]).abs().sort(descending=True)
+        losses.append(errors @ _jaccard_steps(truth[order]))
+    return torch.stack(losses).mean() if losses else scores.sum() * 0
+
+
+def _jaccard_steps(truth: Tensor) -> Tensor:
+    hits = truth.sum() - truth.cumsum(0)
+    union = truth.sum() + (1 - truth).cumsum(0)
+    jaccard = 1 - hits / union
+    return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
 
 
 def binary_loss(scores: Tensor, target: Tensor) -> Tensor:

@@ -82,6 +82,8 @@ class LossWeights(_Strict):
     """Weight of pixels that are only known to be no building; raise it where training sites are denser built than the world."""
     dice: float = 0.5
     """Soft Dice of the object classes."""
+    lovasz: float = 0.0
+    """Lovasz-softmax of all classes, which stands for the mean IoU."""
     interior: float = 1.0
     """Building interior."""
     boundary: float = 1.0
@@ -103,6 +105,8 @@ class Recipe(_Strict):
     """Variation of windows."""
     loss: LossWeights
     """Weights of the loss."""
+    start_from: str | None = None
+    """Model package whose weights training starts from; None starts from random ones."""
 
 
 def read_recipe(path: Path) -> Recipe:
