@@ -11,9 +11,10 @@ from rasterio.windows import Window
 from geoseg.io.raster import RasterSource
 from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Predictor
+from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import LayerPlan
 from geoseg.pixels.stitch import cut_tiles, stitch_cores
-from geoseg.tiling import Chunk, TilePlan
+from geoseg.tiling import Chunk, TilePlan, TilingOptions, plan_tiles
 
 LoadPredictor = Callable[[int], Predictor]
 """Makes a predictor that computes with a number of threads; travels between processes."""
@@ -67,6 +68,12 @@ def infer_raster(predictor: Predictor, source: RasterSource, tiles: TilePlan) ->
         rows, cols = slice(w.row_off, w.row_off + w.height), slice(w.col_off, w.col_off + w.width)
         stitched[:, rows, cols] = infer_chunk(predictor, read_padded(source, chunk.footprint), chunk, 1)
     return stitched
+
+
+def tiles_of(spec: ModelSpec, shape: tuple[int, int], halo_px: int) -> TilePlan:
+    """Return the tiles that a run with the model would take."""
+    options = TilingOptions(tile_size_px=spec.tile_size_px, halo_px=halo_px, stride_px=spec.network.stride_px, chunk_size_px=1)
+    return plan_tiles(shape, options)
 
 
 def _empty_layers(plan: LayerPlan, window: Window) -> NDArray[np.uint8]:

@@ -18,9 +18,9 @@ def evaluate(
     from rich.console import Console
     from rich.table import Table
 
+    from geoseg.evaluation.evaluate import evaluate_site
     from geoseg.model.network import load_predictor
     from geoseg.model.package import DEFAULT_MODEL, find_package
-    from geoseg.training.evaluate import evaluate_site
     from geoseg.training.recipe import read_recipe
 
     predictor = load_predictor(find_package(model or DEFAULT_MODEL), device or "auto")

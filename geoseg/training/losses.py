@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from geoseg.labels.targets import NOT_BUILDING, UNLABELLED, building_channel
 from geoseg.model.spec import ModelSpec
-from geoseg.training.dataset import NOT_BUILDING, UNLABELLED, building_channel
 from geoseg.training.recipe import LossWeights
 
 _OBJECT_KINDS = {"building", "road"}

@@ -2,41 +2,17 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoseg.errors import ConfigError, MissingFileError
+from geoseg.labels.site import Site
 from geoseg.model.spec import ModelSpec
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Site(_Strict):
-    """Rasters with labels of one kind, sampled as a group."""
-
-    name: str
-    """Shown in reports."""
-    kind: Literal["class_raster", "building_polygons", "drawn_scenes"]
-    """Rasters of class values, polygons that tell buildings from everything else, or scenes that geoseg draws."""
-    rasters: str = ""
-    """Glob below the data folder."""
-    labels: str = ""
-    """Label file below the data folder; ``{parent}`` and ``{stem}`` of the raster are filled in."""
-    seeds: tuple[int, ...] = ()
-    """Scenes to draw, of 1024 x 1024 px at the model's resolution."""
-    labelled_area: str | None = None
-    """Vector file whose polygons bound the complete labels; None means everywhere."""
-    labelled_names: tuple[str, ...] = ()
-    """Values of the area's ``name`` column to keep; empty keeps all."""
-    labelled_lonlat: tuple[float, float, float, float] | None = None
-    """West, south, east, north in degrees of the complete labels."""
-    weight: float = Field(default=1.0, gt=0)
-    """Share of the windows, relative to the other sites."""
-    resolution_m: float | None = None
-    """Grid that the site is read at; None takes the model's."""
 
 
 class Schedule(_Strict):

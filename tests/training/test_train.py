@@ -8,18 +8,20 @@ import pytest
 import torch
 
 from geoseg.errors import ConfigError, LabelError
-from geoseg.inference import infer_raster
+from geoseg.evaluation.evaluate import evaluate_site
+from geoseg.evaluation.semantic import confusion_matrix, iou_per_class
+from geoseg.inference import infer_raster, tiles_of
 from geoseg.io.raster import open_raster
+from geoseg.labels.site import Site
+from geoseg.labels.targets import NOT_BUILDING, UNLABELLED, load_site
 from geoseg.model.network import load_predictor
 from geoseg.model.package import CARD_NAME, find_package
 from geoseg.tiling import TilePlan
-from geoseg.training.dataset import NOT_BUILDING, UNLABELLED, WindowDataset, load_site
-from geoseg.training.evaluate import evaluate_site, tiles_of
+from geoseg.training.dataset import WindowDataset
 from geoseg.training.loop import fit, learning_rate
 from geoseg.training.losses import semantic_loss, total_loss
-from geoseg.training.metrics import confusion_matrix, iou_per_class
 from geoseg.training.publish import publish
-from geoseg.training.recipe import Recipe, Site, read_recipe
+from geoseg.training.recipe import Recipe, read_recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning.*", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -36,7 +38,9 @@ def tiny_recipe(epochs: int = 2, steps: int = 2) -> Recipe:
         update={"epochs": epochs, "steps_per_epoch": steps, "batch_size": 4, "window_px": 64, "learning_rate": 3e-3, "ema_decay": 0.5}
     )
     sites = (Site(name="drawn", kind="drawn_scenes", seeds=(7,)),)
-    return Recipe.model_validate(recipe.model_copy(update={"model": model, "sites": sites, "tests": (), "schedule": schedule}).model_dump())
+    return Recipe.model_validate(
+        recipe.model_copy(update={"start_from": None, "model": model, "sites": sites, "tests": (), "schedule": schedule}).model_dump()
+    )
 
 
 def weights_of(module: torch.nn.Module) -> np.ndarray:

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.labels.targets import NOT_BUILDING, UNLABELLED, building_channel
 from geoseg.model.spec import Metric, ModelSpec
-from geoseg.training.dataset import NOT_BUILDING, UNLABELLED, building_channel
 
 
 def confusion_matrix(truth: NDArray[np.integer], found: NDArray[np.integer], size: int) -> NDArray[np.int64]:
@@ -34,7 +34,7 @@ def building_iou(targets: NDArray[np.uint8], found: NDArray[np.bool_], spec: Mod
     """Return the IoU of buildings where anything is labelled.
 
     Args:
-        targets: (H, W) semantic targets as in :class:`geoseg.training.dataset.LabelledRaster`.
+        targets: (H, W) semantic targets as in :class:`geoseg.labels.targets.LabelledRaster`.
         found: (H, W), True = building.
         spec: Names the building channel.
     """

@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.errors import LabelError
-from geoseg.inference import infer_raster
+from geoseg.evaluation.semantic import building_iou, class_metrics, confusion_matrix, is_partial
+from geoseg.inference import infer_raster, tiles_of
+from geoseg.labels.site import Site
+from geoseg.labels.targets import UNLABELLED, building_channel, load_site
 from geoseg.model.predictor import Predictor
-from geoseg.model.spec import Metric, ModelSpec
+from geoseg.model.spec import Metric
 from geoseg.pixels.classes import NODATA_CLASS
-from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
-from geoseg.training.dataset import UNLABELLED, building_channel, load_site
-from geoseg.training.metrics import building_iou, class_metrics, confusion_matrix, is_partial
-from geoseg.training.recipe import Site
 
 
 def evaluate_site(predictor: Predictor, site: Site, data_dir: Path) -> tuple[Metric, ...]:
@@ -44,9 +43,3 @@ def evaluate_site(predictor: Predictor, site: Site, data_dir: Path) -> tuple[Met
         iou = building_iou(truth, classes == building_channel(spec), spec)
         return (Metric(dataset=site.name, name="IoU building", value=round(iou, 4)),)
     return class_metrics(site.name, confusion_matrix(truth, classes, len(spec.classes)), spec)
-
-
-def tiles_of(spec: ModelSpec, shape: tuple[int, int], halo_px: int) -> TilePlan:
-    """Return the tiles that a run with the model would take."""
-    options = TilingOptions(tile_size_px=spec.tile_size_px, halo_px=halo_px, stride_px=spec.network.stride_px, chunk_size_px=1)
-    return plan_tiles(shape, options)

@@ -1,0 +1,1 @@
+"""How good a map or a model is, measured against labels."""

@@ -1,0 +1,1 @@
+"""Labels in the forms that people have them, brought onto the grid of their rasters."""
