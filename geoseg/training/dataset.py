@@ -73,9 +73,7 @@ def load_labelled(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledR
     rasters = load_site(site, spec, data_dir)
     if all((r.targets[0] == UNLABELLED).all() for r in rasters):
         pixels = sum(r.targets[0].size for r in rasters)
-        raise LabelError(
-            f"Site '{site.name}': none of its {pixels} pixels is labelled. Check its labels, their CRS and labelled area, or remove the site."
-        )
+        raise LabelError(f"Site '{site.name}': none of its {pixels} pixels is labelled. Check its labels, their CRS and its labelled area.")
     if building_channel(spec) < 0 and any((r.targets[0] == NOT_BUILDING).any() for r in rasters):
         raise LabelError(
             f"Site '{site.name}' only tells buildings from everything else, and model '{spec.name}' has no class of kind 'building'. "

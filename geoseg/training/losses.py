@@ -42,7 +42,11 @@ def total_loss(logits: Tensor, targets: Tensor, spec: ModelSpec, weights: LossWe
         "lovasz": (weights.lovasz, lambda: lovasz_loss(scores, labels, building)),
         "contour": (weights.contour, lambda: contour_loss(scores, labels, building)),
     }
-    losses = {"interior": (weights.interior, binary_loss), "boundary": (weights.boundary, binary_loss), "distance": (weights.distance, distance_loss)}
+    losses = {
+        "interior": (weights.interior, binary_loss),
+        "boundary": (weights.boundary, binary_loss),
+        "distance": (weights.distance, distance_loss),
+    }
     for layer, (name, (weight, loss)) in enumerate(losses.items(), start=1):
         if f"building_{name}" in spec.heads:
             channel = spec.heads[f"building_{name}"].start
@@ -211,7 +215,7 @@ def _signed_distance(truth: NDArray[np.bool_]) -> NDArray[np.float64]:
         return np.zeros(truth.shape)
     # as in the authors' code, the pixels on either side of a border are at 0 inside and 1 outside
     inside = np.asarray(ndimage.distance_transform_edt(truth))
-    return np.asarray(ndimage.distance_transform_edt(~truth)) - (inside - 1) * truth
+    return np.asarray(ndimage.distance_transform_edt(~truth) - (inside - 1) * truth, np.float64)
 
 
 def binary_loss(scores: Tensor, target: Tensor) -> Tensor:
