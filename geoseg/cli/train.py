@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.table import Table
 
 from geoseg.cli import options as o
 from geoseg.errors import UsageError
@@ -54,7 +55,11 @@ def train(
         module = fit(what, data, output / ".training", how, listener)
     if not is_first_process():
         return
-    say = (lambda _: None) if progress == "none" else (lambda text: typer.echo(text, err=progress == "json"))
+
+    def say(text: str) -> None:
+        if progress != "none":
+            typer.echo(text, err=progress == "json")
+
     package = publish(module, what, data, output, say)
     say(f"Model package: {package.folder}")
 
@@ -107,9 +112,7 @@ def _live_table() -> "Iterator[TrainingListener]":
         yield listen
 
 
-def _table(rows: "list[EpochDone]") -> object:
-    from rich.table import Table
-
+def _table(rows: "list[EpochDone]") -> Table:
     names = list(rows[-1].losses)
     table = Table("epoch", *names, "learning rate", "validation", "Mpx/s", "left")
     for row in rows:

@@ -127,7 +127,7 @@ def fit(
 
 def is_first_process() -> bool:
     """Tell whether this is the process, of those that train together, that writes results."""
-    return int(rank_zero_only.rank or 0) == 0
+    return int(getattr(rank_zero_only, "rank", None) or 0) == 0
 
 
 def _begin(
@@ -154,6 +154,7 @@ def _train(module: TrainingModule, recipe: Recipe, work_dir: Path, options: FitO
     rows = read_history(work_dir, _epochs_done(last))
     if is_stale(rows, schedule.patience):
         return
+    work_dir.mkdir(parents=True, exist_ok=True)
     if not last.exists():
         (work_dir / BEST).unlink(missing_ok=True)
     trainer = pl.Trainer(

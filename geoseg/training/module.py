@@ -201,5 +201,5 @@ def learning_rate(progress: float, schedule: Schedule) -> float:
 
 
 def _fingerprint(recipe: Recipe) -> str:
-    network = recipe.model.network
-    return f"{network.architecture} with {network.encoder} {network.options}, {len(recipe.model.bands)} bands, {recipe.model.channels} channels"
+    network, model = recipe.model.network, recipe.model
+    return f"{network.architecture} with {network.encoder} {network.options}, {len(model.bands)} bands, {model.channels} channels"

@@ -12,7 +12,6 @@ from geoseg.errors import ConfigError, MissingFileError
 from geoseg.labels.site import Site
 from geoseg.model.spec import ModelSpec
 
-
 TRAINED_HEADS = ("semantic", "building_interior", "building_boundary", "building_distance")
 """Heads that there is a loss for."""
 _Share = Annotated[float, Field(ge=0, le=1)]
