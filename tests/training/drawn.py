@@ -1,12 +1,15 @@
 """Tiny recipes on drawn scenes, which need no files."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from geoseg.labels.site import Site
+from geoseg.scene import SceneOptions, draw_scene
 from geoseg.training.recipe import Recipe, read_recipe
 
 AERIAL = Path(__file__).parents[2] / "configs" / "train-aerial.toml"
@@ -47,3 +50,24 @@ def with_distance(recipe: Recipe) -> Recipe:
 
 def weights_of(module: torch.nn.Module) -> np.ndarray:
     return np.concatenate([p.detach().numpy().ravel() for p in module.parameters()])
+
+
+def write_site(folder: Path, name: str, seed: int, side: int = 192) -> Site:
+    """Draw a small scene into image and label files, and return them as a site below ``folder``."""
+    scene = draw_scene(SceneOptions(height_px=side, width_px=side, seed=seed, nodata_corner=False))
+    (folder / name).mkdir(parents=True)
+    Image.fromarray(np.moveaxis(scene.pixels, 0, 2)).save(folder / name / "image.png")
+    Image.fromarray(scene.classes).save(folder / name / "image_classes.png")
+    return Site(name=name, kind="class_raster", rasters=f"{name}/image.png", labels="{parent}/{stem}_classes.png")
+
+
+class TinyNetwork(torch.nn.Sequential):
+    """Two convolutions in place of a network; what it does to a batch can be told by ``before``."""
+
+    def __init__(self, channels: int, before: Callable[[torch.Tensor], None] = lambda pixels: None) -> None:
+        super().__init__(torch.nn.Conv2d(3, 12, 5, padding=2), torch.nn.BatchNorm2d(12), torch.nn.ReLU(), torch.nn.Conv2d(12, channels, 1))
+        self._before = before
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        self._before(pixels)
+        return super().forward(pixels)
