@@ -1,24 +1,17 @@
 """A recipe leads to the same weights for the same seed, also after a stop, after running out of memory, and on several processes."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from geoseg.config import to_toml
 from geoseg.errors import ConfigError, RunError
 from geoseg.events import Warned
 from geoseg.labels.site import Site
 from geoseg.training import module as training_module
 from geoseg.training.dataset import share_of
-from geoseg.training.history import HISTORY, EpochDone, TrainingEvent, is_stale, read_history
+from geoseg.training.history import EpochDone, TrainingEvent, is_stale, read_history
 from geoseg.training.loop import BEST, CHECKPOINT, FitOptions, fit, learning_rate
 from geoseg.training.recipe import Recipe
 from geoseg.training.validation import Tally
