@@ -1,12 +1,26 @@
 """``geoseg train``: a recipe into a model package."""
 
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.table import Table
 
 from geoseg.cli import options as o
 from geoseg.errors import UsageError
+from geoseg.events import Warned
+
+if TYPE_CHECKING:
+    from geoseg.training.history import EpochDone, TrainingEvent, TrainingListener
+
+_SHOWN_EPOCHS = 15
 
 
 def train(
@@ -14,22 +28,100 @@ def train(
     data: o.Data,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the model package.", show_default=False)],
     deadline: Annotated[float | None, typer.Option(help="Minutes by which training shall end; the schedule follows the clock.")] = None,
+    workers: Annotated[int, typer.Option(metavar="N", min=0, help="Processes that prepare windows; 0 prepares them in line.")] = 0,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
+    devices: Annotated[int | None, typer.Option(metavar="N", min=1, help="GPUs that share a batch.  [default: all]")] = None,
+    progress: o.Progress = "auto",
 ) -> None:
     """Train the model of RECIPE, measure it, and write its package. The same command again goes on after the last epoch."""
-    try:
-        from geoseg.training.loop import fit
-        from geoseg.training.publish import publish
-    except ModuleNotFoundError as exc:
-        raise UsageError(f"Training needs {exc.name}: pip install 'geoseg[train]'.") from exc
     from geoseg.training.recipe import read_recipe
 
     what = read_recipe(recipe)
+    _keep_lightning_quiet()
+    try:
+        from geoseg.training.loop import FitOptions, fit, is_first_process
+        from geoseg.training.publish import publish
+    except ModuleNotFoundError as exc:
+        raise UsageError(f"Training needs {exc.name}: pip install 'geoseg[train]'.") from exc
 
-    def report(epoch: int, numbers: dict[str, float]) -> None:
-        losses = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in numbers.items() if name.startswith("loss_"))
-        typer.echo(f"epoch {epoch}/{what.schedule.epochs}  {losses}")
+    how = FitOptions(
+        deadline_s=deadline * 60 if deadline else None,
+        workers=workers,
+        accelerator=device,
+        devices=devices,
+        page=output / "training.html",
+    )
+    with _show(progress) as listener:
+        module = fit(what, data, output / ".training", how, listener)
+    if not is_first_process():
+        return
 
-    work = output / ".training"
-    module = fit(what, data, work, deadline_s=deadline * 60 if deadline else None, report=report)
-    package = publish(module, what, data, output, typer.echo)
-    typer.echo(f"Model package: {package.folder}")
+    def say(text: str) -> None:
+        if progress != "none":
+            typer.echo(text, err=progress == "json")
+
+    package = publish(module, what, data, output, say)
+    say(f"Model package: {package.folder}")
+
+
+def _keep_lightning_quiet() -> None:
+    """Leave the terminal to what geoseg reports; Lightning and torch tell developers more than users want."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "torch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for category in (UserWarning, FutureWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"(lightning|torch)\..*")
+
+
+@contextmanager
+def _show(style: str) -> "Iterator[TrainingListener]":
+    if style == "none":
+        yield lambda event: None
+    elif style == "json":
+        yield lambda event: print(json.dumps({"event": type(event).__name__, **asdict(event)}), flush=True)
+    elif style == "rich" or sys.stdout.isatty():
+        with _live_table() as listener:
+            yield listener
+    else:
+        yield lambda event: print(_line(event), flush=True)
+
+
+def _line(event: "TrainingEvent") -> str:
+    if isinstance(event, Warned):
+        return f"Warning: {event.message}"
+    losses = "  ".join(f"{name} {value:.3f}" for name, value in event.losses.items())
+    score = "" if event.score is None else f"  validation {event.score:.3f}"
+    return f"epoch {event.epoch}/{event.epochs}  {losses}{score}  {event.mpx_per_s:.2f} Mpx/s  {_clock(event.left_s)} left"
+
+
+@contextmanager
+def _live_table() -> "Iterator[TrainingListener]":
+    from rich.console import Console
+    from rich.live import Live
+
+    rows: list[EpochDone] = []
+    console = Console()
+    with Live("Reading the sites and beginning the first epoch ...", console=console, auto_refresh=False) as live:
+
+        def listen(event: "TrainingEvent") -> None:
+            if isinstance(event, Warned):
+                live.console.print(_line(event))
+                return
+            rows.append(event)
+            live.update(_table(rows[-_SHOWN_EPOCHS:]), refresh=True)
+
+        yield listen
+
+
+def _table(rows: "list[EpochDone]") -> Table:
+    names = list(rows[-1].losses)
+    table = Table("epoch", *names, "learning rate", "validation", "Mpx/s", "left")
+    for row in rows:
+        losses = [f"{row.losses.get(name, float('nan')):.3f}" for name in names]
+        score = "-" if row.score is None else f"{row.score:.3f}"
+        table.add_row(f"{row.epoch}/{row.epochs}", *losses, f"{row.learning_rate:.1e}", score, f"{row.mpx_per_s:.2f}", _clock(row.left_s))
+    return table
+
+
+def _clock(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}:{minutes % 60:02d} h" if minutes >= 60 else f"{minutes} min" if minutes else f"{seconds:.0f} s"

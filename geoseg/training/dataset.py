@@ -6,45 +6,110 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from geoseg.labels.targets import UNLABELLED, LabelledRaster, load_site
-from geoseg.training.augment import vary_colors
-from geoseg.training.recipe import Augmentation, Recipe
+from geoseg.errors import LabelError
+from geoseg.labels.site import Site
+from geoseg.labels.targets import NOT_BUILDING, UNLABELLED, LabelledRaster, building_channel, load_site
+from geoseg.model.spec import ModelSpec
+from geoseg.training.augment import vary_window
+from geoseg.training.recipe import Augmentation, Recipe, Sampling
 
+DISTANCE_SCALE = 254
+"""Quantization of the distance target; 255 is UNLABELLED."""
 _PLACES_PER_CLASS = 4000
 
 
 class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Windows drawn at random; the i-th window is a function of the seed, the epoch and i alone."""
+    """Windows drawn at random; the i-th window is a function of the seed, the epoch and i alone.
+
+    A window is (B, H, W) float32 pixels in 0..255 and (T, H, W) uint8 targets as in :class:`LabelledRaster`, followed by the
+    distance to the building's edge in 1/254 if the model has that head.
+
+    Raises:
+        LabelError: If a site holds no labelled pixel, or knows only buildings and the model has no such class.
+    """
 
     def __init__(self, recipe: Recipe, data_dir: Path) -> None:
-        self._window_px = recipe.schedule.window_px
-        self._seed = recipe.schedule.seed
-        self._length = recipe.schedule.batch_size * recipe.schedule.steps_per_epoch
-        self._augmentation = recipe.augmentation
-        self._groups = [[_Sampled(r) for r in load_site(site, recipe.model, data_dir)] for site in recipe.sites]
+        self._recipe = recipe
+        self._groups = [[_Sampled(r) for r in load_labelled(site, recipe.model, data_dir)] for site in recipe.sites]
         weights = np.array([site.weight for site in recipe.sites])
         self._group_share = weights / weights.sum()
         self._neutral = torch.tensor(recipe.model.mean)[:, None, None]
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self._length
+        return self._recipe.schedule.batch_size * self._recipe.schedule.steps_per_epoch
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        rng = np.random.default_rng((self._seed, self.epoch, index))
+        rng, raster = self._raster_of(index)
+        pixels, targets, inside = raster.draw(rng, self._recipe)
+        varied = vary_window(pixels, rng, self._recipe.augmentation, self._neutral)
+        return torch.where(inside, varied, self._neutral), add_distance(targets, self._recipe)
+
+    def name_of(self, index: int) -> str:
+        """Name the raster that a window of the present epoch is cut from."""
+        return self._raster_of(index)[1].name
+
+    def _raster_of(self, index: int) -> "tuple[np.random.Generator, _Sampled]":
+        rng = np.random.default_rng((self._recipe.schedule.seed, self.epoch, index))
         group = self._groups[rng.choice(len(self._groups), p=self._group_share)]
         sizes = np.sqrt([raster.area_px for raster in group])
-        raster = group[rng.choice(len(group), p=sizes / sizes.sum())]
-        pixels, targets, inside = raster.draw(rng, self._window_px, self._augmentation)
-        varied = vary_colors(pixels, rng, self._augmentation)
-        return torch.where(inside, varied, self._neutral), targets
+        return rng, group[rng.choice(len(group), p=sizes / sizes.sum())]
+
+
+def load_labelled(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledRaster]:
+    """Read a site, and see to it that something can be learned from it.
+
+    Raises:
+        LabelError: If no pixel is labelled, or the labels know only buildings and the model has no such class.
+    """
+    rasters = load_site(site, spec, data_dir)
+    if all((r.targets[0] == UNLABELLED).all() for r in rasters):
+        pixels = sum(r.targets[0].size for r in rasters)
+        raise LabelError(f"Site '{site.name}': none of its {pixels} pixels is labelled. Check its labels, their CRS and its labelled area.")
+    if building_channel(spec) < 0 and any((r.targets[0] == NOT_BUILDING).any() for r in rasters):
+        raise LabelError(
+            f"Site '{site.name}' only tells buildings from everything else, and model '{spec.name}' has no class of kind 'building'. "
+            "Remove the site or add the class."
+        )
+    return rasters
+
+
+def share_of(rank: int, world: int, length: int) -> range:
+    """Return the indices of the windows that one of ``world`` processes prepares: together they are all of them, each once."""
+    return range(rank, length, world)
+
+
+def add_distance(targets: Tensor, recipe: Recipe) -> Tensor:
+    """Append the distance to the building's edge, derived from the interior, if the model has that head.
+
+    Args:
+        targets: (3, H, W) uint8 as in :class:`LabelledRaster`.
+        recipe: Names the heads, and the distance at which the target reaches 1.
+
+    Returns:
+        (3 or 4, H, W) uint8; the fourth layer is the distance in 1/254, UNLABELLED where the interior is.
+    """
+    if "building_distance" not in recipe.model.heads:
+        return targets
+    interior = targets[1].numpy()
+    distance = np.minimum(_distance_inside(interior == 1) / recipe.loss.distance_px, 1)
+    layer = np.where(interior == UNLABELLED, UNLABELLED, np.rint(distance * DISTANCE_SCALE)).astype(np.uint8)
+    return torch.cat([targets, torch.from_numpy(layer)[None]])
+
+
+def _distance_inside(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    # scipy's distance to a background that is not there is undefined
+    if inside.all():
+        return np.full(inside.shape, np.inf)
+    return np.asarray(ndimage.distance_transform_edt(inside))
 
 
 class _Sampled:
@@ -54,24 +119,43 @@ class _Sampled:
         self._raster = raster
         rng = np.random.default_rng(0)
         semantic = raster.targets[0]
-        self._places = [_some_places(semantic == channel, rng) for channel in np.unique(semantic) if channel != UNLABELLED]
+        channels, counts = np.unique(semantic[semantic != UNLABELLED], return_counts=True)
+        self._places = [_some_places(semantic == channel, rng) for channel in channels]
+        self._counts = counts
+
+    @property
+    def name(self) -> str:
+        return self._raster.name
 
     @property
     def area_px(self) -> int:
         return int(self._raster.targets[0].size)
 
-    def draw(self, rng: np.random.Generator, size: int, augmentation: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
-        """Cut a rotated, scaled and perhaps mirrored window around a place."""
+    def draw(self, rng: np.random.Generator, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+        """Cut a rotated, scaled and perhaps mirrored window, around another place if nothing in it is labelled."""
+        for _ in range(recipe.sampling.tries):
+            window = self._draw(rng, recipe.schedule.window_px, recipe.sampling, recipe.augmentation)
+            if (window[1][0] != UNLABELLED).any():
+                break
+        return window
+
+    def _draw(self, rng: np.random.Generator, size: int, sampling: Sampling, augmentation: Augmentation) -> tuple[Tensor, Tensor, Tensor]:
         height, width = self._raster.targets.shape[1:]
         center = np.array([rng.uniform(0, height), rng.uniform(0, width)])
-        if self._places and rng.random() < 0.6:
-            places = self._places[rng.integers(len(self._places))]
+        if self._places and rng.random() < sampling.class_balance:
+            places = self._places[self._pick_class(rng, sampling.rarity)]
             center = places[rng.integers(len(places))] + rng.uniform(-size / 3, size / 3, 2)
         scale = np.exp(rng.uniform(*np.log(augmentation.scale)))
         turn = rng.integers(4) * np.pi / 2 if rng.random() < 0.4 else rng.uniform(0, 2 * np.pi)
         mirror = rng.choice([-1.0, 1.0])
         matrix = np.array([[np.cos(turn), -np.sin(turn) * mirror], [np.sin(turn), np.cos(turn) * mirror]]) / scale
         return _cut(self._raster, center, matrix, size)
+
+    def _pick_class(self, rng: np.random.Generator, rarity: float) -> int:
+        if rarity == 0:
+            return int(rng.integers(len(self._places)))
+        weights = self._counts.astype(np.float64) ** -rarity
+        return int(rng.choice(len(self._places), p=weights / weights.sum()))
 
 
 def _some_places(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.intp]:

@@ -1,188 +1,305 @@
 """The training loop: Lightning under it, a package at its end."""
 
-import math
+import gc
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from geoseg.model.network import build_network, load_weights
+from geoseg.errors import ConfigError, RunError
+from geoseg.events import Warned
 from geoseg.model.package import find_package
-from geoseg.training.dataset import WindowDataset
-from geoseg.training.losses import total_loss
-from geoseg.training.recipe import Recipe, Schedule
+from geoseg.training.dataset import WindowDataset, share_of
+from geoseg.training.history import EpochDone, TrainingEvent, TrainingListener, is_stale, read_history, write_history
+from geoseg.training.module import SCORE, DivergedError, TrainingModule, learning_rate
+from geoseg.training.recipe import Recipe
+from geoseg.training.report import write_report
+from geoseg.training.start import start_from_package
+from geoseg.training.validation import ValidationWindows
+
+__all__ = ["BEST", "CHECKPOINT", "FitOptions", "TrainingModule", "fit", "is_first_process", "learning_rate"]
 
 CHECKPOINT = "last.ckpt"
+BEST = "best.ckpt"
+_CPU_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")
 
 
-class TrainingModule(pl.LightningModule):
-    """Network, losses and schedule of a recipe.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """How to train, without influence on what is learned, but for the deadline."""
 
-    Args:
-        recipe: What to train.
-        deadline_s: If given, the schedule also follows the clock, so that training ends well by then.
-            The weights then depend on the machine's speed.
-    """
+    deadline_s: float | None = None
+    """See :class:`TrainingModule`."""
+    workers: int = 0
+    """Processes that prepare windows; 0 prepares them in line."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    devices: int | None = None
+    """How many GPUs, or processes on a CPU, share a batch (DDP); None takes all GPUs or one CPU process."""
+    page: Path | None = None
+    """Report that is written after every epoch."""
 
-    def __init__(self, recipe: Recipe, deadline_s: float | None = None) -> None:
-        super().__init__()
-        self.network = build_network(recipe.model).to(memory_format=torch.channels_last)
-        self._recipe = recipe
-        self._deadline_s = deadline_s
-        self._started_s = time.monotonic()
-        self._spent_s = 0.0
-        self._mean: Tensor
-        self._std: Tensor
-        self.register_buffer("_mean", torch.tensor(recipe.model.mean)[:, None, None], persistent=False)
-        self.register_buffer("_std", torch.tensor(recipe.model.std)[:, None, None], persistent=False)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Return the logits (N, C, H, W) of raw pixels (N, B, H, W)."""
-        normalized = (pixels - self._mean) / self._std
-        logits: Tensor = self.network(normalized.contiguous(memory_format=torch.channels_last))
-        return logits
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Split:
+    """How a batch is cut into what a device takes at once."""
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
-        """Return the loss of a batch and log its parts."""
-        pixels, targets = batch
-        parts = total_loss(self(pixels).float(), targets, self._recipe.model, self._recipe.loss)
-        self.log_dict({f"loss_{k}": v.detach() for k, v in parts.items()}, on_step=False, on_epoch=True)
-        self.log("progress", self.progress, on_step=False, on_epoch=True, prog_bar=True)
-        self.log("loss", parts["total"].detach(), on_step=True, on_epoch=False, prog_bar=True)
-        return parts["total"]
-
-    def configure_optimizers(self) -> Any:
-        """Use AdamW; norms and biases are not decayed."""
-        decayed = [p for p in self.parameters() if p.ndim > 1]
-        free = [p for p in self.parameters() if p.ndim <= 1]
-        schedule = self._recipe.schedule
-        groups = [{"params": decayed, "weight_decay": schedule.weight_decay}, {"params": free, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=schedule.learning_rate)
-
-    def on_train_batch_start(self, _batch: Any, _index: int) -> None:
-        """Set the learning rate from the progress."""
-        rate = learning_rate(self.progress, self._recipe.schedule)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate
+    processes: int
+    """That share a batch."""
+    pieces: int
+    """One after another in each process; their gradients are added."""
+    batch_size: int
+    """Of the optimizer step."""
 
     @property
-    def progress(self) -> float:
-        """Share of the training that is done, in [0, 1]."""
-        schedule = self._recipe.schedule
-        done = self.global_step / (schedule.epochs * schedule.steps_per_epoch)
-        if self._deadline_s is not None:
-            done = max(done, (self._spent_s + time.monotonic() - self._started_s) / self._deadline_s)
-        return min(done, 1.0)
+    def piece_size(self) -> int:
+        return self.batch_size // (self.processes * self.pieces)
 
-    def on_train_epoch_end(self) -> None:
-        """Stop when the clock has run out."""
-        if self.progress >= 1.0:
-            self.trainer.should_stop = True
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the time that was spent."""
-        checkpoint["spent_s"] = self._spent_s + time.monotonic() - self._started_s
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from the time that was spent."""
-        self._spent_s = float(checkpoint.get("spent_s", 0.0))
-
-
-class _Windows(pl.LightningDataModule):
-    """A fresh, seeded set of windows for each epoch."""
-
-    def __init__(self, dataset: WindowDataset, batch_size: int, workers: int) -> None:
-        super().__init__()
-        self._dataset = dataset
-        self._batch_size = batch_size
-        self._workers = workers
-
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        assert self.trainer is not None
-        self._dataset.epoch = self.trainer.current_epoch
-        return DataLoader(self._dataset, batch_size=self._batch_size, num_workers=self._workers)
-
-
-class _EpochReport(pl.Callback):
-    def __init__(self, report: Callable[[int, dict[str, float]], None]) -> None:
-        self._report = report
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        numbers = {k: float(v) for k, v in trainer.callback_metrics.items()}
-        self._report(trainer.current_epoch + 1, numbers)
-
-
-def learning_rate(progress: float, schedule: Schedule) -> float:
-    """Warm up linearly, then let down by half a cosine (Loshchilov & Hutter 2017).
-
-    Args:
-        progress: Share of the training that is done, in [0, 1].
-        schedule: Peak and warm-up.
-    """
-    if progress < schedule.warm_up:
-        return schedule.learning_rate * (progress / schedule.warm_up) + 1e-6
-    cosine = math.cos(math.pi * (progress - schedule.warm_up) / (1 - schedule.warm_up))
-    return schedule.learning_rate * (0.5 + 0.5 * cosine) + 1e-6
+    def finer(self) -> "_Split | None":
+        """Halve the pieces, or nearly so where their size is odd; None if they are single windows."""
+        share = self.batch_size // self.processes
+        smaller = [size for size in range(1, self.piece_size // 2 + 1) if share % size == 0]
+        return replace(self, pieces=share // max(smaller)) if smaller else None
 
 
 def fit(
     recipe: Recipe,
     data_dir: Path,
     work_dir: Path,
-    *,
-    deadline_s: float | None = None,
-    workers: int = 0,
-    report: Callable[[int, dict[str, float]], None] = lambda epoch, numbers: None,
+    options: FitOptions | None = None,
+    report: TrainingListener = lambda event: None,
 ) -> TrainingModule:
     """Train a recipe, going on from the last checkpoint in ``work_dir`` if there is one.
+
+    A batch that does not fit into memory is halved, and gradients of the halves are added, so that the step stays the same.
 
     Args:
         recipe: What to train.
         data_dir: Folder that the recipe's paths start from.
-        work_dir: Checkpoints and the log of losses.
-        deadline_s: See :class:`TrainingModule`.
-        workers: Processes that prepare windows; 0 prepares them in line.
-        report: Called after each epoch with its number and its mean losses.
+        work_dir: Checkpoints and the log of epochs.
+        options: How to train.
+        report: Takes an event after each epoch and for what the user should know.
 
     Returns:
-        The module with averaged weights, in evaluation mode.
+        The module with the averaged weights that the recipe keeps, in evaluation mode.
+
+    Raises:
+        LabelError: If a site cannot be learned from.
+        ConfigError: If the batch cannot be shared among the devices, or another network's training lies in ``work_dir``.
+        RunError: If the loss is no longer a number, or a single window does not fit into memory.
     """
+    options = options or FitOptions()
+    processes = _processes(options)
+    split = _Split(processes=processes, pieces=1, batch_size=recipe.schedule.batch_size)
+    if recipe.schedule.batch_size % processes:
+        raise ConfigError(f"{processes} devices cannot share a batch of {recipe.schedule.batch_size} windows evenly. Change batch_size.")
+    windows = WindowDataset(recipe, data_dir)
+    measured = ValidationWindows(recipe, data_dir) if recipe.validation else None
+    while True:
+        finer = split.finer()
+        try:
+            module = _begin(recipe, work_dir, options, windows, measured, report)
+            _train(module, recipe, work_dir, options, split, report)
+            return _keep(module, recipe, work_dir)
+        except DivergedError as exc:
+            raise RunError(_diverged(exc, work_dir)) from exc
+        except RuntimeError as exc:
+            if not _out_of_memory(exc):
+                raise
+            if finer is None or processes > 1:
+                raise RunError(f"Out of memory with {split.piece_size} windows at once: choose a smaller batch_size or window_px.") from exc
+            report(
+                Warned(message=f"Out of memory with {split.piece_size} windows at once; going on with {finer.piece_size}, batch as before.")
+            )
+        # outside of the handler, whose traceback holds tensors
+        split = finer
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the process, of those that train together, that writes results."""
+    return int(getattr(rank_zero_only, "rank", None) or 0) == 0
+
+
+def _begin(
+    recipe: Recipe,
+    work_dir: Path,
+    options: FitOptions,
+    windows: WindowDataset,
+    measured: ValidationWindows | None,
+    report: TrainingListener,
+) -> TrainingModule:
     pl.seed_everything(recipe.schedule.seed, verbose=False)
-    module = TrainingModule(recipe, deadline_s)
-    dataset = WindowDataset(recipe, data_dir)
+    module = TrainingModule(recipe, options.deadline_s)
+    module.training_windows, module.validation_windows = windows, measured
+    if recipe.start_from is not None and not (work_dir / CHECKPOINT).exists():
+        notice = start_from_package(module.network, recipe.model, find_package(recipe.start_from))
+        if notice:
+            report(Warned(message=notice))
+    return module
+
+
+def _train(module: TrainingModule, recipe: Recipe, work_dir: Path, options: FitOptions, split: _Split, report: TrainingListener) -> None:
     last = work_dir / CHECKPOINT
-    if recipe.start_from is not None and not last.exists():
-        load_weights(module.network, find_package(recipe.start_from).weights)
+    schedule = recipe.schedule
+    rows = read_history(work_dir, _epochs_done(last))
+    if is_stale(rows, schedule.patience):
+        return
+    work_dir.mkdir(parents=True, exist_ok=True)
+    if not last.exists():
+        (work_dir / BEST).unlink(missing_ok=True)
     trainer = pl.Trainer(
-        accelerator="auto",
-        devices=1,
-        max_epochs=recipe.schedule.epochs,
+        accelerator=options.accelerator,
+        devices=split.processes,
+        strategy="ddp" if split.processes > 1 else "auto",
+        precision=_precision(options),
+        max_epochs=schedule.epochs,
+        accumulate_grad_batches=split.pieces,
         default_root_dir=work_dir,
-        callbacks=[
-            EMAWeightAveraging(decay=recipe.schedule.ema_decay, update_starting_at_step=min(20, recipe.schedule.steps_per_epoch)),
-            ModelCheckpoint(
-                dirpath=work_dir, filename="last", every_n_epochs=1, enable_version_counter=False, save_on_train_epoch_end=True
-            ),
-            _EpochReport(report),
-        ],
-        logger=CSVLogger(work_dir, name="log", version=0),
-        gradient_clip_val=1.0,
+        callbacks=_callbacks(recipe, work_dir, _Epochs(recipe, work_dir, rows, options.page, report)),
+        logger=False,
+        gradient_clip_val=schedule.gradient_clip or None,
+        deterministic="warn" if schedule.deterministic else None,
         reload_dataloaders_every_n_epochs=1,
+        check_val_every_n_epoch=schedule.validate_every,
+        limit_val_batches=None if recipe.validation else 0,
+        num_sanity_val_steps=0,
+        # windows are shared by our own rule
+        use_distributed_sampler=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        log_every_n_steps=recipe.schedule.steps_per_epoch,
+        log_every_n_steps=schedule.steps_per_epoch,
     )
-    trainer.fit(
-        module,
-        datamodule=_Windows(dataset, recipe.schedule.batch_size, workers),
-        ckpt_path=last if last.exists() else None,
-        weights_only=True,
-    )
+    checkpoint = last if last.exists() else None
+    try:
+        trainer.fit(module, datamodule=_Windows(module, split.piece_size, options.workers), ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as exc:
+        # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from exc
+
+
+def _callbacks(recipe: Recipe, work_dir: Path, epochs: "_Epochs") -> list[pl.Callback]:
+    schedule = recipe.schedule
+    callbacks: list[pl.Callback] = [
+        EMAWeightAveraging(decay=schedule.ema_decay, update_starting_at_step=min(20, schedule.steps_per_epoch)),
+        ModelCheckpoint(dirpath=work_dir, filename="last", every_n_epochs=1, enable_version_counter=False, save_on_train_epoch_end=True),
+        epochs,
+    ]
+    if recipe.validation:
+        best = ModelCheckpoint(dirpath=work_dir, filename="best", monitor=SCORE, mode="max", enable_version_counter=False)
+        callbacks.insert(1, best)
+    return callbacks
+
+
+class _Windows(pl.LightningDataModule):
+    """A fresh, seeded set of windows for each epoch, and always the same ones for validation."""
+
+    def __init__(self, module: TrainingModule, batch_size: int, workers: int) -> None:
+        super().__init__()
+        self._module = module
+        self._batch_size = batch_size
+        self._workers = workers
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
+        assert self.trainer is not None
+        windows = self._module.training_windows
+        assert windows is not None
+        windows.epoch = self.trainer.current_epoch
+        share = share_of(self.trainer.global_rank, self.trainer.world_size, len(windows))
+        return DataLoader(windows, batch_size=self._batch_size, sampler=share, num_workers=self._workers)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, int]] | list[Any]:
+        windows = self._module.validation_windows
+        return [] if windows is None else DataLoader(windows, batch_size=self._batch_size, num_workers=self._workers)
+
+
+class _Epochs(pl.Callback):
+    """Keeps the log of epochs and the report, and stops when the score no longer rises."""
+
+    def __init__(
+        self, recipe: Recipe, work_dir: Path, rows: list[EpochDone], page: Path | None, report: Callable[[TrainingEvent], None]
+    ) -> None:
+        self._recipe, self._work_dir, self._rows, self._page, self._report = recipe, work_dir, rows, page, report
+        self._began_s = self._epoch_began_s = self._last_step_s = time.monotonic()
+        self._progress_before: float | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        self._epoch_began_s = time.monotonic()
+        if self._progress_before is None:
+            self._began_s, self._progress_before = self._epoch_began_s, pl_module.progress
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._last_step_s = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, TrainingModule)
+        row = self._row(trainer, pl_module)
+        self._rows = [r for r in self._rows if r.epoch < row.epoch] + [row]
+        if is_stale(self._rows, self._recipe.schedule.patience):
+            trainer.should_stop = True
+        if trainer.is_global_zero:
+            write_history(self._work_dir, self._rows)
+            if self._page is not None:
+                write_report(self._page, self._recipe, self._rows, pl_module.worst)
+            self._report(row)
+
+    def _row(self, trainer: pl.Trainer, module: TrainingModule) -> EpochDone:
+        numbers = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        schedule, done = self._recipe.schedule, module.progress
+        gained = done - (self._progress_before or 0.0)
+        pixels = schedule.steps_per_epoch * schedule.batch_size * schedule.window_px**2
+        return EpochDone(
+            epoch=trainer.current_epoch + 1,
+            epochs=schedule.epochs,
+            losses={name.removeprefix("loss_"): value for name, value in numbers.items() if name.startswith("loss_")},
+            learning_rate=float(trainer.optimizers[0].param_groups[0]["lr"]),
+            mpx_per_s=pixels / 1e6 / max(self._last_step_s - self._epoch_began_s, 1e-9),
+            left_s=(time.monotonic() - self._began_s) / max(gained, 1e-9) * (1 - done),
+            # the score of an earlier epoch stays among Lightning's metrics
+            score=numbers.get(SCORE) if module.accuracy else None,
+            accuracy=module.accuracy,
+        )
+
+
+def _processes(options: FitOptions) -> int:
+    if options.devices is not None:
+        return options.devices
+    return max(torch.cuda.device_count(), 1) if options.accelerator != "cpu" else 1
+
+
+def _precision(options: FitOptions) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    if options.accelerator == "cpu" or not torch.cuda.is_available():
+        return "32-true"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+
+
+def _keep(module: TrainingModule, recipe: Recipe, work_dir: Path) -> TrainingModule:
+    """Load the averaged weights of the best or the last checkpoint, which is where they are also after a stop."""
+    best = work_dir / BEST
+    path = best if recipe.validation and recipe.schedule.keep == "best" and best.exists() else work_dir / CHECKPOINT
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
     return module.eval()
+
+
+def _epochs_done(checkpoint: Path) -> int:
+    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]) + 1 if checkpoint.exists() else 0
+
+
+def _out_of_memory(exc: RuntimeError) -> bool:
+    return isinstance(exc, torch.OutOfMemoryError) or any(words in str(exc) for words in _CPU_OUT_OF_MEMORY)
+
+
+def _diverged(exc: DivergedError, work_dir: Path) -> str:
+    last = work_dir / CHECKPOINT
+    kept = f"The last good checkpoint is {last}" if last.exists() else "There is no checkpoint yet"
+    return f"Training diverged: {exc}. {kept}. Choose a lower learning_rate, a longer warm_up or a smaller gradient_clip."

@@ -1,11 +1,20 @@
-"""What training minimizes: per window, then averaged, so that no kind of site crowds out another."""
+"""What training minimizes: per window, then averaged, so that no kind of site crowds out another.
 
+Every loss is finite and without gradient where nothing is labelled.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
 from geoseg.labels.targets import NOT_BUILDING, UNLABELLED, building_channel
 from geoseg.model.spec import ModelSpec
+from geoseg.training.dataset import DISTANCE_SCALE
 from geoseg.training.recipe import LossWeights
 
 _OBJECT_KINDS = {"building", "road"}
@@ -16,29 +25,39 @@ def total_loss(logits: Tensor, targets: Tensor, spec: ModelSpec, weights: LossWe
 
     Args:
         logits: (N, C, H, W) float32, all heads.
-        targets: (N, 3, H, W) uint8 as in :class:`LabelledRaster`.
+        targets: (N, T, H, W) uint8 as :class:`geoseg.training.dataset.WindowDataset` gives them.
         spec: Heads and classes.
         weights: What counts how much.
 
     Returns:
-        Scalars ``semantic``, ``dice``, ``interior``, ``boundary`` (as far as the model has the head) and ``total``.
+        Scalars: those of ``semantic``, ``focal``, ``dice``, ``lovasz``, ``contour``, ``interior``, ``boundary``, ``distance``
+        that have a weight and a head, and ``total``.
     """
-    semantic = spec.heads["semantic"]
-    scores = logits[:, semantic.start : semantic.stop]
-    parts = {
-        "semantic": semantic_loss(scores, targets[:, 0], weights, building_channel(spec)),
-        "dice": dice_loss(scores, targets[:, 0], spec),
+    head = spec.heads["semantic"]
+    scores, labels, building = logits[:, head.start : head.stop], targets[:, 0], building_channel(spec)
+    terms: dict[str, tuple[float, Callable[[], Tensor]]] = {
+        "semantic": (weights.semantic, lambda: semantic_loss(scores, labels, weights, building)),
+        "focal": (weights.focal, lambda: focal_loss(scores, labels, weights, building)),
+        "dice": (weights.dice, lambda: dice_loss(scores, labels, spec)),
+        "lovasz": (weights.lovasz, lambda: lovasz_loss(scores, labels, building)),
+        "contour": (weights.contour, lambda: contour_loss(scores, labels, building)),
     }
-    total = parts["semantic"] + weights.dice * parts["dice"]
-    if weights.lovasz:
-        parts["lovasz"] = lovasz_loss(scores, targets[:, 0], building_channel(spec))
-        total = total + weights.lovasz * parts["lovasz"]
-    for index, (name, weight) in enumerate((("interior", weights.interior), ("boundary", weights.boundary)), start=1):
-        head = spec.heads.get(f"building_{name}")
-        if head is not None:
-            parts[name] = binary_loss(logits[:, head.start], targets[:, index])
-            total = total + weight * parts[name]
+    losses = {
+        "interior": (weights.interior, binary_loss),
+        "boundary": (weights.boundary, binary_loss),
+        "distance": (weights.distance, distance_loss),
+    }
+    for layer, (name, (weight, loss)) in enumerate(losses.items(), start=1):
+        if f"building_{name}" in spec.heads:
+            channel = spec.heads[f"building_{name}"].start
+            terms[name] = weight, _bound(loss, logits[:, channel], targets[:, layer])
+    parts = {name: compute() for name, (weight, compute) in terms.items() if weight}
+    total = sum((terms[name][0] * part for name, part in parts.items()), start=logits.sum() * 0)
     return {**parts, "total": total}
+
+
+def _bound(loss: Callable[[Tensor, Tensor], Tensor], scores: Tensor, target: Tensor) -> Callable[[], Tensor]:
+    return lambda: loss(scores, target)
 
 
 def semantic_loss(scores: Tensor, target: Tensor, weights: LossWeights, building: int) -> Tensor:
@@ -49,21 +68,77 @@ def semantic_loss(scores: Tensor, target: Tensor, weights: LossWeights, building
     Args:
         scores: (N, K, H, W) logits.
         target: (N, H, W) uint8: channel, NOT_BUILDING or UNLABELLED.
-        weights: Of the classes and of "no building".
-        building: Channel of the building class.
+        weights: Of the classes and of "no building", and how labels are smoothed at edges.
+        building: Channel of the building class, or -1.
     """
+    return _mean_of_windows(*_weighed_likelihood(scores, target, weights, building))
+
+
+def window_losses(scores: Tensor, target: Tensor, weights: LossWeights, building: int) -> Tensor:
+    """Return what :func:`semantic_loss` averages, (N,)."""
+    loss, weight = _weighed_likelihood(scores, target, weights, building)
+    return _per_window(loss, weight)
+
+
+def focal_loss(scores: Tensor, target: Tensor, weights: LossWeights, building: int) -> Tensor:
+    """Cross entropy times ``(1 - p)^gamma``: pixels that are right already count little (Lin et al. 2017, "Focal Loss").
+
+    Where only "no building" is known, p is the probability of that.
+
+    Args:
+        scores: (N, K, H, W) logits.
+        target: (N, H, W) uint8: channel, NOT_BUILDING or UNLABELLED.
+        weights: Of the classes and of "no building", and gamma.
+        building: Channel of the building class, or -1.
+    """
+    log_p, weight = _log_likelihood(scores, target, weights, building)
+    # where p is 1, the derivative of 0^gamma is undefined for gamma below 1
+    wrong = (1 - log_p.exp()).clamp(min=1e-6)
+    return _mean_of_windows(-log_p * wrong**weights.focal_gamma * weight, weight)
+
+
+def _weighed_likelihood(scores: Tensor, target: Tensor, weights: LossWeights, building: int) -> tuple[Tensor, Tensor]:
+    log_p, weight = _log_likelihood(scores, target, weights, building)
+    if weights.edge_smoothing == 0:
+        return -log_p * weight, weight
+    known = target < NOT_BUILDING
+    around = labels_around(target, scores.shape[1], weights.edge_px)
+    smooth = (around * functional.log_softmax(scores, dim=1)).sum(dim=1)
+    mixed = log_p + weights.edge_smoothing * (smooth - log_p)
+    return -torch.where(known, mixed, log_p) * weight, weight
+
+
+def _log_likelihood(scores: Tensor, target: Tensor, weights: LossWeights, building: int) -> tuple[Tensor, Tensor]:
+    """Return the logarithm of the likelihood of what is known of a pixel, and its weight, both (N, H, W)."""
     log_p = functional.log_softmax(scores, dim=1)
     labels = target.long()
     known = labels < NOT_BUILDING
-    cross_entropy = functional.nll_loss(log_p, torch.where(known, labels, 0), reduction="none")
-    weight = torch.tensor(weights.classes).to(scores)[torch.where(known, labels, 0)] * known
-    loss = cross_entropy * weight
+    channel = torch.where(known, labels, 0)
+    likelihood = log_p.gather(1, channel[:, None])[:, 0] * known
+    weight = torch.tensor(weights.classes).to(scores)[channel] * known
     if building >= 0:
         others = [k for k in range(scores.shape[1]) if k != building]
-        partial = (labels == NOT_BUILDING).to(scores) * weights.not_building
-        loss = loss - torch.logsumexp(log_p[:, others], dim=1) * partial
-        weight = weight + partial
-    return _mean_of_windows(loss, weight)
+        partial = labels == NOT_BUILDING
+        likelihood = torch.where(partial, torch.logsumexp(log_p[:, others], dim=1), likelihood)
+        weight = weight + partial.to(scores) * weights.not_building
+    return likelihood, weight
+
+
+def labels_around(target: Tensor, classes: int, reach_px: int) -> Tensor:
+    """Return the share of each class among the known labels of the square around a pixel.
+
+    Args:
+        target: (N, H, W) uint8: channel; NOT_BUILDING and UNLABELLED are not known.
+        classes: K.
+        reach_px: Half the side of the square.
+
+    Returns:
+        (N, K, H, W) float32 that sums to 1 where anything is known, else to 0.
+    """
+    known = target < NOT_BUILDING
+    one_hot = functional.one_hot(torch.where(known, target, 0).long(), classes).permute(0, 3, 1, 2) * known[:, None]
+    shares = functional.avg_pool2d(one_hot.float(), 2 * reach_px + 1, stride=1, padding=reach_px)
+    return shares / shares.sum(dim=1, keepdim=True).clamp(min=1e-6)
 
 
 def dice_loss(scores: Tensor, target: Tensor, spec: ModelSpec) -> Tensor:
@@ -80,7 +155,7 @@ def dice_loss(scores: Tensor, target: Tensor, spec: ModelSpec) -> Tensor:
         p = probability[:, channel] * known
         overlap = 2 * (p * truth).sum() + 1
         losses.append(1 - overlap / (p.sum() + truth.sum() + 1))
-    return torch.stack(losses).mean() if losses else scores.new_zeros(())
+    return torch.stack(losses).mean() if losses else scores.sum() * 0
 
 
 def lovasz_loss(scores: Tensor, target: Tensor, building: int) -> Tensor:
@@ -112,6 +187,37 @@ def _jaccard_steps(truth: Tensor) -> Tensor:
     return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
 
 
+def contour_loss(scores: Tensor, target: Tensor, building: int) -> Tensor:
+    """Boundary loss (Kervadec et al. 2019): each class's probability times the signed distance to its true border.
+
+    The distance is negative inside. It is in units of the window's side, so that the loss lies in about [-1, 1]; classes that a
+    window does not show are left out, as in the authors' code. Use it beside another loss, never alone.
+
+    Args:
+        scores: (N, K, H, W) logits.
+        target: (N, H, W) uint8: channel, NOT_BUILDING or UNLABELLED.
+        building: Channel of the building class, or -1; it counts where only "no building" is known.
+    """
+    probability = scores.softmax(dim=1)
+    total, weight = torch.zeros_like(probability[:, 0]), torch.zeros_like(probability[:, 0])
+    for channel in range(scores.shape[1]):
+        truth = target == channel
+        shown = truth.flatten(1).any(dim=1)[:, None, None]
+        known = (target != UNLABELLED if channel == building else target < NOT_BUILDING) & shown
+        signed = torch.from_numpy(np.stack([_signed_distance(t) for t in truth.cpu().numpy()])).to(scores)
+        total = total + probability[:, channel] * signed / max(target.shape[1:]) * known
+        weight = weight + known
+    return _mean_of_windows(total, weight)
+
+
+def _signed_distance(truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    if truth.all() or not truth.any():
+        return np.zeros(truth.shape)
+    # as in the authors' code, the pixels on either side of a border are at 0 inside and 1 outside
+    inside = np.asarray(ndimage.distance_transform_edt(truth))
+    return np.asarray(ndimage.distance_transform_edt(~truth) - (inside - 1) * truth, np.float64)
+
+
 def binary_loss(scores: Tensor, target: Tensor) -> Tensor:
     """Binary cross entropy plus soft Dice, UNLABELLED left out.
 
@@ -127,6 +233,21 @@ def binary_loss(scores: Tensor, target: Tensor) -> Tensor:
     return _mean_of_windows(entropy, known) + 0.5 * dice
 
 
+def distance_loss(scores: Tensor, target: Tensor) -> Tensor:
+    """Squared error of the distance to the building's edge, UNLABELLED left out (regression as in Bai & Urtasun 2017, "Deep Watershed").
+
+    Args:
+        scores: (N, H, W) logits; their sigmoid is the distance in units of ``distance_px``, at most 1.
+        target: (N, H, W) uint8: distance in 1/254, or UNLABELLED.
+    """
+    known = (target != UNLABELLED).to(scores)
+    truth = (target.to(scores) / DISTANCE_SCALE).clamp(max=1)
+    return _mean_of_windows((scores.sigmoid() - truth) ** 2 * known, known)
+
+
 def _mean_of_windows(loss: Tensor, weight: Tensor) -> Tensor:
-    per_window = loss.sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp(min=1)
-    return per_window.mean()
+    return _per_window(loss, weight).mean()
+
+
+def _per_window(loss: Tensor, weight: Tensor) -> Tensor:
+    return loss.sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp(min=1)

@@ -1,0 +1,203 @@
+"""A recipe leads to the same weights for the same seed, also after a stop, after running out of memory, and on several processes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geoseg.errors import ConfigError, RunError
+from geoseg.events import Warned
+from geoseg.labels.site import Site
+from geoseg.training import module as training_module
+from geoseg.training.dataset import share_of
+from geoseg.training.history import EpochDone, TrainingEvent, is_stale, read_history
+from geoseg.training.loop import BEST, CHECKPOINT, FitOptions, fit, learning_rate
+from geoseg.training.recipe import Recipe
+from geoseg.training.validation import Tally
+from tests.training.drawn import TinyNetwork, land_cover_only, tiny_recipe, weights_of, with_distance, write_site
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning.*", "ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_site(folder, "town", 7)
+    write_site(folder, "village", 8)
+    return folder
+
+
+def drawn(name: str) -> tuple[Site, ...]:
+    return (Site(name=name, kind="class_raster", rasters=f"{name}/image.png", labels="{parent}/{stem}_classes.png"),)
+
+
+def quick(epochs: int = 2, **schedule: object) -> Recipe:
+    return tiny_recipe(epochs, 2, sites=drawn("town"), validation=drawn("village"), schedule=schedule)
+
+
+@pytest.fixture
+def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_module, "build_network", lambda spec: TinyNetwork(spec.channels))
+
+
+class Killed(Exception):
+    pass
+
+
+def kill_in_epoch(number: int) -> "object":
+    def listen(event: TrainingEvent) -> None:
+        # the epochs before are on disk when this one reports
+        if isinstance(event, EpochDone) and event.epoch == number:
+            raise Killed
+
+    return listen
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_the_same_seed_gives_the_same_weights_and_a_stop_changes_nothing(data: Path, tmp_path: Path) -> None:
+    whole, again = (weights_of(fit(quick(3), data, tmp_path / name)) for name in ("whole", "again"))
+    np.testing.assert_array_equal(again, whole)
+    with pytest.raises(Killed):
+        fit(quick(3), data, tmp_path / "broken", report=kill_in_epoch(2))
+    np.testing.assert_allclose(weights_of(fit(quick(3), data, tmp_path / "broken")), whole, atol=1e-6)
+    scores = [[row.score for row in read_history(tmp_path / name)] for name in ("whole", "broken")]
+    assert len(scores[0]) == 3
+    np.testing.assert_allclose(scores[1], scores[0], atol=0.01)
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_training_that_is_done_gives_its_weights_again(data: Path, tmp_path: Path) -> None:
+    first, again = (weights_of(fit(quick(), data, tmp_path)) for _ in range(2))
+    np.testing.assert_array_equal(again, first)
+
+
+@pytest.mark.usefixtures("_tiny")
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_weights_that_are_asked_for_are_kept(data: Path, tmp_path: Path, keep: str) -> None:
+    module = fit(quick(3, keep=keep, learning_rate=0.3), data, tmp_path)
+    kept = torch.load(tmp_path / (BEST if keep == "best" else CHECKPOINT), weights_only=True)
+    rows = read_history(tmp_path)
+    assert kept["epoch"] + 1 == (max(rows, key=lambda row: row.score or 0).epoch if keep == "best" else 3)
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(value, kept["state_dict"][name])
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_training_stops_early_when_the_score_no_longer_rises_and_stays_stopped(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tally, "results", lambda tally: (0.5, {"village: mean IoU": 0.5}))
+    recipe = quick(8, patience=1)
+    fit(recipe, data, tmp_path)
+    rows = read_history(tmp_path)
+    assert len(rows) == 2
+    fit(recipe, data, tmp_path)
+    assert read_history(tmp_path) == rows
+
+
+def test_scores_are_stale_when_the_last_ones_bring_nothing_better() -> None:
+    def rows(*scores: float | None) -> list[EpochDone]:
+        same = {"epochs": 9, "losses": {}, "learning_rate": 0.0, "mpx_per_s": 0.0, "left_s": 0.0}
+        return [EpochDone(epoch=i, score=s, **same) for i, s in enumerate(scores, 1)]
+
+    assert is_stale(rows(0.5, None, 0.5, 0.4), patience=2)
+    assert not is_stale(rows(0.5, 0.4, 0.6), patience=2)
+    assert not is_stale(rows(0.5, 0.4), patience=2)
+    assert not is_stale(rows(0.5, 0.4, 0.3), patience=0)
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_last_good_checkpoint(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def spoil(pixels: torch.Tensor) -> None:
+        seen.append(len(pixels))
+        if len(seen) == 4:
+            pixels.fill_(float("nan"))
+
+    monkeypatch.setattr(training_module, "build_network", lambda spec: TinyNetwork(spec.channels, spoil))
+    recipe = quick(3).model_copy(update={"validation": ()})
+    with pytest.raises(RunError, match=rf"loss of step 4 is nan.*{CHECKPOINT}"):
+        fit(recipe, data, tmp_path)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert state["epoch"] == 0
+    assert all(torch.isfinite(v).all() for v in state["state_dict"].values())
+
+
+def test_out_of_memory_halves_the_batch_and_keeps_the_step(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def choke(pixels: torch.Tensor) -> None:
+        sizes.append(len(pixels))
+        if len(pixels) > 1 and len(sizes) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(training_module, "build_network", lambda spec: TinyNetwork(spec.channels, choke))
+    events: list[TrainingEvent] = []
+    recipe = quick(3).model_copy(update={"validation": ()})
+    fit(recipe, data, tmp_path, report=events.append)
+    assert [e.message for e in events if isinstance(e, Warned)] == [
+        "Out of memory with 4 windows at once; going on with 2, batch as before.",
+        "Out of memory with 2 windows at once; going on with 1, batch as before.",
+    ]
+    # one epoch of whole batches stands; the two that are left have 2 steps of 4 single windows
+    assert sizes == [4, 4, 4, 4, 2, *[1] * 16]
+    assert [e.epoch for e in events if isinstance(e, EpochDone)] == [1, 2, 3]
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["global_step"] == 6
+
+
+def test_a_single_window_that_does_not_fit_is_an_error(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choke(pixels: torch.Tensor) -> None:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 99 bytes")
+
+    monkeypatch.setattr(training_module, "build_network", lambda spec: TinyNetwork(spec.channels, choke))
+    with pytest.raises(RunError, match="1 windows at once"):
+        fit(quick(1), data, tmp_path)
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_folder_of_another_network_is_refused(data: Path, tmp_path: Path) -> None:
+    fit(quick(1), data, tmp_path)
+    with pytest.raises(ConfigError, match="8 channels"):
+        fit(with_distance(quick(2)), data, tmp_path)
+
+
+@pytest.mark.usefixtures("_tiny")
+@pytest.mark.parametrize("change", [land_cover_only, with_distance])
+def test_models_with_other_heads_train(data: Path, tmp_path: Path, change: "object") -> None:
+    rows: list[TrainingEvent] = []
+    fit(change(quick(1)), data, tmp_path, report=rows.append)
+    assert np.isfinite(list(rows[0].losses.values())).all()
+    assert ("distance" in rows[0].losses) == (change is with_distance)
+    assert ("interior" in rows[0].losses) == (change is with_distance)
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_worker_processes_change_nothing(data: Path, tmp_path: Path) -> None:
+    inline, spread = (weights_of(fit(quick(1), data, tmp_path / str(n), FitOptions(workers=n))) for n in (0, 1))
+    np.testing.assert_array_equal(spread, inline)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_processes_share_the_windows_each_once(world: int) -> None:
+    shares = [share_of(rank, world, 12) for rank in range(world)]
+    assert sorted(i for share in shares for i in share) == list(range(12))
+    # step s of all processes together holds the windows that step s of one process holds
+    size = 6 // world
+    assert {i for share in shares for i in share[:size]} == set(range(6))
+
+
+def test_devices_that_cannot_share_a_batch_are_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="3 devices cannot share a batch of 4"):
+        fit(quick(), data, tmp_path, FitOptions(accelerator="cpu", devices=3))
+
+
+def test_the_schedule_warms_up_and_lets_down() -> None:
+    schedule = tiny_recipe().schedule
+    rates = [learning_rate(p, schedule) for p in np.linspace(0, 1, 101)]
+    peak = int(np.argmax(rates))
+    assert peak == pytest.approx(100 * schedule.warm_up, abs=1)
+    assert all(a >= b for a, b in zip(rates[peak:], rates[peak + 1 :], strict=False))
+    assert rates[-1] < schedule.learning_rate / 100
