@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from geoseg.errors import ModelError
 from geoseg.model.spec import ModelSpec
 
-_LONGEST_PX = 4096
+_LONGEST_PX = 2048
 _BATCH = 4
 
 
@@ -18,7 +18,7 @@ class ReceptiveField:
     """What a pixel of the output depends on."""
 
     radius_px: int | None
-    """Farthest input row (or column) that any output pixel depends on; None where it is the whole tile."""
+    """Farthest input row (or column) that any output pixel depends on; None where it is the whole tile (2048 px or more)."""
     global_context: bool
     """Whether a pixel depends on the whole tile (global pooling, squeeze-and-excitation, attention)."""
 
@@ -40,13 +40,11 @@ def measure_receptive_field(spec: ModelSpec, module: nn.Module) -> ReceptiveFiel
     Raises:
         ModelError: If the network cannot be run on strips of its stride's multiples.
     """
-    stride = spec.network.stride_px
-    # float64, as kernels for float32 may mix neighbors in ways of their own (Winograd)
-    probe = copy.deepcopy(module).double().cpu().eval()
-    rows = -(-_LONGEST_PX // stride) * stride
-    touched = _touched_rows(probe, spec, rows, [0])[0]
+    probe = _ready(module)
+    touched = _touched_by_first_row(probe, spec)
     if touched[-1]:
         return ReceptiveField(radius_px=None, global_context=True)
+    stride = spec.network.stride_px
     reach = int(touched.nonzero().max())
     # the reach of one row tells that of all others to less than a stride
     middle = (reach // stride + 2) * stride
@@ -59,9 +57,28 @@ def measure_receptive_field(spec: ModelSpec, module: nn.Module) -> ReceptiveFiel
     return ReceptiveField(radius_px=radius, global_context=False)
 
 
+def sees_whole_tile(spec: ModelSpec, module: nn.Module) -> bool:
+    """Tell whether a pixel depends on the whole tile, without measuring how far it sees if it does not.
+
+    Raises:
+        ModelError: As :func:`measure_receptive_field`.
+    """
+    return bool(_touched_by_first_row(_ready(module), spec)[-1])
+
+
+def _ready(module: nn.Module) -> nn.Module:
+    # float64, as kernels for float32 may mix neighbors in ways of their own (Winograd)
+    return copy.deepcopy(module).double().cpu().eval()
+
+
+def _touched_by_first_row(probe: nn.Module, spec: ModelSpec) -> Tensor:
+    stride = spec.network.stride_px
+    return _touched_rows(probe, spec, -(-_LONGEST_PX // stride) * stride, [0])[0]
+
+
 def _touched_rows(probe: nn.Module, spec: ModelSpec, rows: int, sources: list[int]) -> Tensor:
     """Return (len(sources), rows) bool: which output rows depend on each source row."""
-    strips = torch.zeros(len(sources), len(spec.bands), rows, 2 * spec.network.stride_px, dtype=torch.float64)
+    strips = torch.zeros(len(sources), len(spec.bands), rows, spec.network.stride_px, dtype=torch.float64)
     for strip, source in zip(strips, sources, strict=True):
         strip[:, source] = torch.nan
     try:
