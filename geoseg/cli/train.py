@@ -16,14 +16,19 @@ def train(
     deadline: Annotated[float | None, typer.Option(help="Minutes by which training shall end; the schedule follows the clock.")] = None,
 ) -> None:
     """Train the model of RECIPE, measure it, and write its package. The same command again goes on after the last epoch."""
+    from geoseg.training.recipe import read_recipe
+
+    what = read_recipe(recipe)
+    if what.model.network.library == "sklearn":
+        from geoseg.training.baseline import fit_baseline
+
+        typer.echo(f"Model package: {fit_baseline(what, data, output, typer.echo).folder}")
+        return
     try:
         from geoseg.training.loop import fit
         from geoseg.training.publish import publish
     except ModuleNotFoundError as exc:
         raise UsageError(f"Training needs {exc.name}: pip install 'geoseg[train]'.") from exc
-    from geoseg.training.recipe import read_recipe
-
-    what = read_recipe(recipe)
 
     def report(epoch: int, numbers: dict[str, float]) -> None:
         losses = "  ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in numbers.items() if name.startswith("loss_"))

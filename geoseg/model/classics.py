@@ -1,6 +1,7 @@
 """The first fully convolutional networks, on the stages of VGG-16 with batch norm and a width of choice."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +43,8 @@ class FCN8s(nn.Module):
         logits: Tensor = self.scores[2](self.head(x))
         logits = self.upsample[2](logits) + self.scores[1](pooled[3])
         logits = self.upsample[1](logits) + self.scores[0](pooled[2])
-        logits = self.upsample[0](logits)
-        return logits
+        full: Tensor = self.upsample[0](logits)
+        return full
 
 
 class SegNet(nn.Module):
@@ -107,13 +108,11 @@ CLASSICS: dict[str, type[FCN8s] | type[SegNet] | type[DeconvNet]] = {"fcn8s": FC
 
 def _convolve(inputs: int, outputs: int, *, kernel: int = 3, transposed: bool = False) -> nn.Sequential:
     layer = nn.ConvTranspose2d if transposed else nn.Conv2d
-    return nn.Sequential(
-        layer(inputs, outputs, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(layer(inputs, outputs, kernel, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
 def _stage(widths: Sequence[int], *, transposed: bool = False) -> nn.Sequential:
-    return nn.Sequential(*(_convolve(a, b, transposed=transposed) for a, b in zip(widths, widths[1:], strict=False)))
+    return nn.Sequential(*(_convolve(a, b, transposed=transposed) for a, b in pairwise(widths)))
 
 
 def _vgg_stages(bands: int, widths: Sequence[int]) -> nn.ModuleList:
