@@ -129,7 +129,7 @@ def _mirrored_stages(widths: Sequence[int], *, transposed: bool = False) -> nn.M
 def _pool_stages(stages: nn.ModuleList, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     places = []
     for stage in stages:
-        x, indices = functional.max_pool2d_with_indices(stage(x), 2)
+        x, indices = functional.max_pool2d_with_indices(stage(x), (2, 2))
         places.append(indices)
     return x, places
 
@@ -142,7 +142,7 @@ def _unpool_stages(stages: nn.ModuleList, x: Tensor, places: list[Tensor]) -> Te
 
 def _unpool(x: Tensor, indices: Tensor) -> Tensor:
     # a product, not a scatter: a NaN then reaches the whole cell, as the place of a maximum depends on the whole cell
-    where = functional.max_unpool2d(torch.ones_like(x), indices, 2)
+    where = functional.max_unpool2d(torch.ones_like(x), indices, (2, 2))
     return functional.interpolate(x, scale_factor=2.0, mode="nearest") * where
 
 

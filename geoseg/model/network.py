@@ -70,8 +70,15 @@ _BUILDERS: dict[str, Callable[[ModelSpec], nn.Module]] = {
 
 
 def _check_shape(spec: ModelSpec, module: nn.Module) -> None:
-    """Run the network on the smallest odd multiple of the stride, where a stride that is too small shows."""
+    """Compare the encoder's stride with the spec's, and run the network on a small image."""
     stride = spec.network.stride_px
+    # some decoders resize what does not fit; their tiles would then lie on another grid than the whole image
+    coarsest = int(getattr(getattr(module, "encoder", None), "output_stride", 1))
+    if stride % coarsest:
+        raise ModelError(
+            f"Model '{spec.name}' says stride_px = {stride}, but its encoder has a stride of {coarsest} px. "
+            f"Set stride_px to a multiple of {coarsest}, or encoder_depth to a smaller one."
+        )
     height, width = stride, 3 * stride
     was_training = module.training
     advice = "Set stride_px to the network's (2 to the power of its depth, or the patch size), or choose options that keep the size."

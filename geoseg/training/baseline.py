@@ -141,13 +141,15 @@ def fit_classifier(recipe: Recipe, options: BaselineOptions, features: NDArray[n
     from sklearn.svm import SVC
 
     seed, weights = recipe.schedule.seed, dict(enumerate(recipe.loss.classes))
+    # skl2onnx takes labels of other integer types for text
+    known = labels.astype(np.int64)
     if recipe.model.network.architecture == "random_forest":
         forest = RandomForestClassifier(
             n_estimators=options.trees, max_leaf_nodes=options.leaves, class_weight=weights, random_state=seed, n_jobs=-1
         )
-        return forest.fit(features, labels)
+        return forest.fit(features, known)
     machine = SVC(kernel=options.kernel, C=options.penalty, class_weight=weights, random_state=seed)
-    return make_pipeline(StandardScaler(), CalibratedClassifierCV(machine, cv=3, ensemble=False)).fit(features, labels)
+    return make_pipeline(StandardScaler(), CalibratedClassifierCV(machine, cv=3, ensemble=False)).fit(features, known)
 
 
 def to_onnx(classifier: Any, features: int) -> bytes:
