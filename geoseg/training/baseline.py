@@ -1,5 +1,6 @@
 """Train a per-pixel baseline for few labels: a random forest or a support vector machine, stored as ONNX."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,5 +159,8 @@ def to_onnx(classifier: Any, features: int) -> bytes:
     from skl2onnx.common.data_types import FloatTensorType
 
     inputs = [("features", FloatTensorType([None, features]))]
-    model = convert_sklearn(classifier, initial_types=inputs, options={"zipmap": False}, target_opset=_OPSET)
+    with warnings.catch_warnings():
+        # skl2onnx 1.20 reads attributes of SVC that scikit-learn 1.9 deprecates
+        warnings.simplefilter("ignore", FutureWarning)
+        model = convert_sklearn(classifier, initial_types=inputs, options={"zipmap": False}, target_opset=_OPSET)
     return bytes(model.SerializeToString())

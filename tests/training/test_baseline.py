@@ -149,7 +149,7 @@ def test_means_and_spreads_equal_scipys() -> None:
 def test_a_run_with_a_baseline_finds_buildings_and_needs_no_torch(package: ModelPackage, folder: Path, tmp_path: Path) -> None:
     if package.spec.network.architecture == "svm":
         pytest.skip("one run is enough")
-    segment_raster(configure(folder / "town.tif", package.folder, tmp_path / "out", device="cpu"))
+    segment_raster(configure(folder / "town.tif", package.folder, tmp_path / "out", device="cpu", outputs=["classes", "buildings"]))
     assert (read_band(tmp_path / "out" / "classes.tif") == draw_town()[1]).mean() > 0.95
     assert len(read_layer(tmp_path / "out", "buildings")) >= 2
     code = (
