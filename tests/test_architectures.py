@@ -121,3 +121,11 @@ def test_the_random_forest_of_its_configuration_makes_a_package_that_predicts(to
     package = fit_baseline(recipe.model_copy(update={"model": model}), town, tmp_path / "package", lambda line: None)
     layers = load_predictor(find_package(package.folder)).predict(np.full((1, 3, 64, 64), 90, np.uint8), np.ones((1, 64, 64), bool))
     assert layers.shape == (1, len(recipe.model.layers.names), 64, 64)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_page_tells_the_context_of_each(path: Path) -> None:
+    page = (path.parents[1] / "docs" / "architectures.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{path.stem}` |")]
+    context = row.split("|")[5].split()[0]
+    assert context == ("global" if read_recipe(path).model.network.global_context else "bounded")
