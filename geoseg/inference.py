@@ -92,7 +92,7 @@ def network_loader(package: ModelPackage, device: str) -> LoadPredictor:
 
 
 def _load_network(package: ModelPackage, device: str, threads: int) -> Predictor:
-    # torch is only imported where a network runs
-    from geoseg.model.network import load_predictor
+    # torch and onnxruntime are only imported where a model runs
+    from geoseg.model.load import load_predictor
 
     return load_predictor(package, device, threads)

@@ -19,7 +19,7 @@ def evaluate(
     from rich.table import Table
 
     from geoseg.evaluation.evaluate import evaluate_site
-    from geoseg.model.network import load_predictor
+    from geoseg.model.load import load_predictor
     from geoseg.model.package import DEFAULT_MODEL, find_package
     from geoseg.training.recipe import read_recipe
 

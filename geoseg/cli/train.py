@@ -37,6 +37,16 @@ def train(
     from geoseg.training.recipe import read_recipe
 
     what = read_recipe(recipe)
+
+    def say(text: str) -> None:
+        if progress != "none":
+            typer.echo(text, err=progress == "json")
+
+    if what.model.network.library == "sklearn":
+        from geoseg.training.baseline import fit_baseline
+
+        say(f"Model package: {fit_baseline(what, data, output, say).folder}")
+        return
     _keep_lightning_quiet()
     try:
         from geoseg.training.loop import FitOptions, fit, is_first_process
@@ -55,11 +65,6 @@ def train(
         module = fit(what, data, output / ".training", how, listener)
     if not is_first_process():
         return
-
-    def say(text: str) -> None:
-        if progress != "none":
-            typer.echo(text, err=progress == "json")
-
     package = publish(module, what, data, output, say)
     say(f"Model package: {package.folder}")
 

@@ -1,5 +1,6 @@
 """All of torch at inference: build a network, load its weights, run a batch."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +13,89 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from geoseg.errors import ModelError, RunError
+from geoseg.model.classics import CLASSICS
 from geoseg.model.package import ModelPackage
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import CONFIDENCE_SCALE, EVIDENCE_SCALE, LayerPlan
 
 
 def build_network(spec: ModelSpec) -> nn.Module:
-    """Build the network that a spec describes, with random weights.
+    """Build the network that a spec describes, with random weights, and check that its stride is the spec's.
 
     Stages of the encoder that its depth leaves unused are removed, so that they are neither stored nor trained.
 
     Raises:
-        ModelError: If the architecture or encoder is unknown.
+        ModelError: If the architecture, encoder or an option is unknown, or the network does not give an output of its
+            input's size at multiples of the stride.
     """
     network = spec.network
     try:
-        module = smp.create_model(
-            network.architecture,
-            encoder_name=network.encoder,
-            encoder_weights=None,
-            in_channels=len(spec.bands),
-            classes=spec.channels,
-            **network.options,
-        )
-    except (KeyError, RuntimeError, TypeError, ValueError) as exc:
-        raise ModelError(
-            f"Model '{spec.name}' asks for {network.architecture} with {network.encoder}, which cannot be built: {exc}."
-        ) from exc
+        module = _BUILDERS[network.library](spec)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as exc:
+        wanted = f"{network.architecture} with {network.encoder}" if network.encoder else network.architecture
+        raise ModelError(f"Model '{spec.name}' asks for {wanted}, which cannot be built: {exc}.") from exc
+    _check_shape(spec, module)
+    return module
+
+
+def _build_smp(spec: ModelSpec) -> nn.Module:
+    module = smp.create_model(
+        spec.network.architecture,
+        encoder_name=spec.network.encoder,
+        encoder_weights=None,
+        in_channels=len(spec.bands),
+        classes=spec.channels,
+        **spec.network.options,
+    )
     _drop_unused_stages(module)
     assert isinstance(module, nn.Module)
     return module
+
+
+def _build_classic(spec: ModelSpec) -> nn.Module:
+    if spec.network.architecture not in CLASSICS:
+        raise ValueError(f"'{spec.network.architecture}' is none of {', '.join(CLASSICS)}")
+    return CLASSICS[spec.network.architecture](len(spec.bands), spec.channels, **spec.network.options)
+
+
+def _refuse_baseline(spec: ModelSpec) -> nn.Module:
+    raise ValueError("scikit-learn baselines are no torch networks; load them with geoseg.model.load.load_predictor")
+
+
+_BUILDERS: dict[str, Callable[[ModelSpec], nn.Module]] = {
+    "segmentation_models_pytorch": _build_smp,
+    "geoseg": _build_classic,
+    "sklearn": _refuse_baseline,
+}
+
+
+def _check_shape(spec: ModelSpec, module: nn.Module) -> None:
+    """Compare the encoder's stride with the spec's, and run the network on a small image."""
+    stride = spec.network.stride_px
+    # some decoders resize what does not fit; their tiles would then lie on another grid than the whole image
+    coarsest = int(getattr(getattr(module, "encoder", None), "output_stride", 1))
+    if stride % coarsest:
+        raise ModelError(
+            f"Model '{spec.name}' says stride_px = {stride}, but its encoder has a stride of {coarsest} px. "
+            f"Set stride_px to a multiple of {coarsest}, or encoder_depth to a smaller one."
+        )
+    height, width = stride, 3 * stride
+    was_training = module.training
+    advice = "Set stride_px to the network's (2 to the power of its depth, or the patch size), or choose options that keep the size."
+    try:
+        with torch.inference_mode():
+            found = tuple(module.eval()(torch.zeros(1, len(spec.bands), height, width)).shape)
+    except (AssertionError, IndexError, RuntimeError, ValueError) as exc:
+        raise ModelError(
+            f"Model '{spec.name}' says stride_px = {stride}, but its network does not run on {height} x {width} px: {exc} {advice}"
+        ) from exc
+    finally:
+        module.train(was_training)
+    if found != (1, spec.channels, height, width):
+        raise ModelError(
+            f"The network of model '{spec.name}' makes {found} of {height} x {width} px; "
+            f"{(1, spec.channels, height, width)} was expected. {advice}"
+        )
 
 
 def _drop_unused_stages(module: nn.Module) -> None:

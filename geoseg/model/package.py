@@ -14,6 +14,7 @@ from geoseg.model.spec import ModelSpec
 
 CARD_NAME = "model.json"
 WEIGHTS_NAME = "weights.safetensors"
+ONNX_NAME = "weights.onnx"
 DEFAULT_MODEL = "aerial"
 _EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
@@ -37,7 +38,12 @@ class ModelPackage:
     @property
     def weights(self) -> Path:
         """The weights file."""
-        return self.folder / WEIGHTS_NAME
+        return self.folder / weights_name(self.spec)
+
+
+def weights_name(spec: ModelSpec) -> str:
+    """Return the file name of a model's weights, which its library decides."""
+    return ONNX_NAME if spec.network.library == "sklearn" else WEIGHTS_NAME
 
 
 def shipped_models() -> dict[str, Path]:
@@ -59,9 +65,9 @@ def find_package(model: str | Path) -> ModelPackage:
         names = ", ".join(shipped) or "none"
         raise MissingFileError(f"Model '{model}' is neither a shipped model ({names}) nor a folder with {CARD_NAME}. Check -m.")
     spec, checksum = _read_card(folder / CARD_NAME)
-    weights = folder / WEIGHTS_NAME
+    weights = folder / weights_name(spec)
     if not weights.is_file():
-        raise MissingFileError(f"Model package {folder} holds no {WEIGHTS_NAME}. Get the whole package again.")
+        raise MissingFileError(f"Model package {folder} holds no {weights.name}. Get the whole package again.")
     actual = hash_file(weights)
     if actual != checksum:
         raise ModelError(
@@ -84,8 +90,9 @@ def _read_card(path: Path) -> tuple[ModelSpec, str]:
         raise ModelError(
             f"{path} is not a model card of geoseg ({type(exc).__name__}: {exc}). Expected a STAC item with geoseg:spec."
         ) from exc
-    if asset.get("href") != f"./{WEIGHTS_NAME}" or not isinstance(checksum, str) or not checksum.startswith("1220"):
-        raise ModelError(f"{path} must name ./{WEIGHTS_NAME} with a SHA-256 multihash (1220...); it names {asset.get('href')!r}.")
+    name = weights_name(spec)
+    if asset.get("href") != f"./{name}" or not isinstance(checksum, str) or not checksum.startswith("1220"):
+        raise ModelError(f"{path} must name ./{name} with a SHA-256 multihash (1220...); it names {asset.get('href')!r}.")
     return spec, checksum.removeprefix("1220")
 
 
@@ -95,7 +102,7 @@ def write_card(folder: Path, spec: ModelSpec) -> ModelPackage:
     Raises:
         MissingFileError: If the weights are missing.
     """
-    weights = folder / WEIGHTS_NAME
+    weights = folder / weights_name(spec)
     if not weights.is_file():
         raise MissingFileError(f"There is no {weights} to describe.")
     checksum = hash_file(weights)
@@ -112,6 +119,8 @@ def hash_file(path: Path) -> str:
 
 def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any]:
     """Describe a model as a STAC Item with the MLM extension, version 1.4."""
+    name = weights_name(spec)
+    onnx = name == ONNX_NAME
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -124,9 +133,9 @@ def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any
             "license": spec.license,
             "datetime": _CREATED,
             "mlm:name": spec.name,
-            "mlm:architecture": f"{spec.network.architecture} {spec.network.encoder}",
+            "mlm:architecture": f"{spec.network.architecture} {spec.network.encoder}".strip(),
             "mlm:tasks": _tasks(spec),
-            "mlm:framework": "PyTorch",
+            "mlm:framework": "ONNX" if onnx else "PyTorch",
             "mlm:pretrained": False,
             "mlm:input": [_mlm_input(spec)],
             "mlm:output": [_mlm_output(spec, name) for name in spec.heads],
@@ -135,11 +144,11 @@ def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any
         "links": [],
         "assets": {
             "weights": {
-                "href": f"./{WEIGHTS_NAME}",
-                "type": "application/octet-stream; application=safetensors",
-                "title": "Weights, float16",
+                "href": f"./{name}",
+                "type": f"application/octet-stream; application={'onnx' if onnx else 'safetensors'}",
+                "title": "Classifier of pixel features" if onnx else "Weights, float16",
                 "roles": ["mlm:model", "mlm:weights"],
-                "mlm:artifact_type": "safetensors",
+                "mlm:artifact_type": "onnx" if onnx else "safetensors",
                 "file:size": size_bytes,
                 "file:checksum": f"1220{sha256}",
             }

@@ -40,12 +40,13 @@ class Head(_Strict):
 class NetworkSpec(_Strict):
     """How to build the network before its weights are loaded."""
 
-    library: Literal["segmentation_models_pytorch"] = "segmentation_models_pytorch"
-    """Package that holds the architecture."""
+    library: Literal["segmentation_models_pytorch", "geoseg", "sklearn"] = "segmentation_models_pytorch"
+    """Package that holds the architecture; ``geoseg`` has the classics, ``sklearn`` the per-pixel baselines."""
     architecture: str
-    """Name in ``segmentation_models_pytorch.create_model``, for example ``unet``."""
-    encoder: str
-    """Encoder name, for example ``resnet18``."""
+    """Name in ``segmentation_models_pytorch.create_model``, for example ``unet``; ``fcn8s``, ``segnet`` or ``deconvnet``;
+    ``random_forest`` or ``svm``."""
+    encoder: str = ""
+    """Encoder name, for example ``resnet18``, or ``tu-`` and a name in timm; empty where the architecture has no choice."""
     options: dict[str, Any] = {}
     """Further keyword arguments, for example ``encoder_depth``."""
     stride_px: int = Field(gt=0)
