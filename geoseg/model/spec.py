@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
 from geoseg.pixels.decode import Evidence, LayerPlan
 from geoseg.pixels.normalize import BandScaling
+from geoseg.tiling import Stitch
 
 
 class _Strict(BaseModel):
@@ -165,6 +166,11 @@ class ModelSpec(_Strict):
     def scaling(self) -> BandScaling:
         """Band scaling of the input."""
         return BandScaling(mean=self.mean, std=self.std)
+
+    @property
+    def stitch(self) -> Stitch:
+        """How its tiles become one piece: blended where a pixel depends on the whole tile."""
+        return "blend" if self.network.global_context else "crop"
 
     @property
     def channels(self) -> int:
