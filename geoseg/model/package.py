@@ -50,6 +50,18 @@ def shipped_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{CARD_NAME}"))}
 
 
+def packages_below(folder: Path) -> list[Path]:
+    """Return the folders of all packages below a folder.
+
+    Raises:
+        MissingFileError: If there is no such folder, or no package in it.
+    """
+    found = [path.parent for path in sorted(folder.rglob(CARD_NAME))]
+    if not found:
+        raise MissingFileError(f"There is no model package ({CARD_NAME}) below {folder}. Check --folder.")
+    return found
+
+
 def find_package(model: str | Path) -> ModelPackage:
     """Read a package by the name of a shipped model or by its folder, and verify its checksum.
 
