@@ -75,7 +75,8 @@ def _blend_chunk(predictor: Predictor, read: tuple[NDArray[Any], NDArray[np.bool
         blend_tiles(summed, weight, probabilities[: len(tiles)], tiles, chunk.window)
     np.divide(summed, weight, out=summed, where=weight > 0)
     inside = valid[place(chunk.window, chunk.footprint)]
-    return decode_probabilities(summed[None], inside[None], predictor.spec.layers)[0]
+    layers = decode_probabilities(summed[None], inside[None], predictor.spec.layers)
+    return np.asarray(layers[0])
 
 
 def _batches(tiles: list[Tile], size: int) -> Iterator[tuple[list[Tile], list[Tile]]]:

@@ -148,16 +148,8 @@ def measure_throughput(
                 predictor.predict(pixels, valid)
                 times.append(time.perf_counter() - began)
             speed = pixels[:, 0].size / statistics.median(times[1:]) / 1e6
-            found.append(
-                Throughput(
-                    machine=machine.name,
-                    threads=machine.threads,
-                    date=today,
-                    tile_size_px=side,
-                    batch_size=count,
-                    mpx_per_s=round(speed, 4),
-                )
-            )
+            what = {"tile_size_px": side, "batch_size": count, "mpx_per_s": round(speed, 4)}
+            found.append(Throughput(machine=machine.name, threads=machine.threads, date=today, **what))
     return tuple(found)
 
 

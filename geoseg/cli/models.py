@@ -9,6 +9,8 @@ from geoseg.cli import options as o
 from geoseg.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from geoseg.io.raster import RasterSource
     from geoseg.model.package import ModelPackage
     from geoseg.model.spec import ModelSpec
@@ -19,12 +21,12 @@ Wanted = Annotated[str, typer.Argument(metavar="MODEL", help="Shipped model or f
 Target = Annotated[Path, typer.Option("-o", "--output", help="What is written; it must not exist.", show_default=False)]
 
 
-def _print_table(title: str, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(title: str, head: tuple[str, ...], rows: "Iterable[tuple[str, ...]]") -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*head, title=title, title_justify="left")
+    table = Table(*(Column(name, overflow="fold") for name in head), title=title, title_justify="left")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
@@ -53,7 +55,7 @@ def show_model(model: Wanted, as_json: Annotated[bool, typer.Option("--json", he
     if as_json:
         print((package.folder / CARD_NAME).read_text(encoding="utf-8"), end="")
     else:
-        _print_table(f"{package.spec.name} {package.spec.version}", ("what", "value"), list(card_rows(package)))
+        _print_table(f"{package.spec.name} {package.spec.version}", ("what", "value"), card_rows(package))
 
 
 @models.command("probe")

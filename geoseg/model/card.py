@@ -25,7 +25,7 @@ def card_rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     spec = package.spec
     yield "what", spec.description
     yield "created", spec.created.isoformat() if spec.created else "unknown"
-    yield "licence", spec.license
+    yield "license", spec.license
     yield "network", f"{spec.network.architecture} {spec.network.encoder}".strip() + f", stride {spec.network.stride_px} px"
     for band, mean, std in zip(spec.bands, spec.mean, spec.std, strict=True):
         yield f"band {band}", f"(value - {mean:g}) / {std:g}"

@@ -90,7 +90,7 @@ def _make_spec(folder: Path, sheet: dict[str, Any]) -> ModelSpec:
         )
     stride = 2 ** int(config.get("encoder_depth", 5))
     halo = int(sheet["tile_size_px"]) // 4 // stride * stride
-    given = {
+    given: dict[str, Any] = {
         **_FILLED,
         "heads": {"semantic": {"start": 0, "stop": classes, "activation": "softmax"}},
         "halo": {"default_px": halo, "exact_px": halo, "measured_on": ""},

@@ -149,6 +149,8 @@ def _count_weights(path: Path) -> dict[str, int]:
 def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any]:
     """Describe a model as a STAC Item with the MLM extension, version 1.4."""
     created = (spec.created or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    # MLM wants them among the properties, where STAC only takes them if an asset has them too
+    bands = [{"name": band} for band in spec.bands]
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -162,7 +164,7 @@ def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any
             "datetime": created,
             "created": created,
             "providers": [{"name": d.name, "description": d.attribution, "roles": ["licensor"]} for d in spec.training_data],
-            "bands": [{"name": band} for band in spec.bands],
+            "bands": bands,
             "processing:software": {"geoseg": __version__},
             **_mlm_properties(spec),
             "geoseg:global_context": spec.network.global_context,
@@ -178,6 +180,7 @@ def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any
                 "title": "Weights, float16",
                 "roles": ["mlm:model", "mlm:weights"],
                 "mlm:artifact_type": "safetensors",
+                "bands": bands,
                 "file:size": size_bytes,
                 "file:checksum": f"1220{sha256}",
             }

@@ -7,7 +7,7 @@ from typing import Any
 import pystac
 import pytest
 from jsonschema import Draft7Validator
-from pystac.extensions.mlm import AcceleratorType, MLMExtension, TaskType
+from pystac.extensions.mlm import AcceleratorType, AssetGeneralMLMExtension, MLMExtension, TaskType
 from referencing import Registry, Resource
 
 from geoseg.model.package import CARD_NAME, find_package, shipped_models, write_card
@@ -90,7 +90,7 @@ def test_pystac_reads_every_field_of_the_extension(card: dict[str, Any]) -> None
     assert all(c.description for c in semantic.classes), "version 1.1 of the classification extension requires it"
     weights = item.assets["weights"]
     assert "mlm:model" in weights.roles
-    assert MLMExtension.ext(weights).artifact_type == "safetensors"
+    assert AssetGeneralMLMExtension.ext(weights).artifact_type == "safetensors"
 
 
 def test_every_extension_that_a_card_names_has_a_field_in_it(card: dict[str, Any]) -> None:
