@@ -11,11 +11,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from geoseg.errors import ConfigError, MissingFileError
+from geoseg.tiling import Stitch
 
 Output = Literal["classes", "confidence", "landcover", "buildings", "roads"]
 ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "landcover", "buildings", "roads")
 
-_RESULT_KEYS = ("raster", "model", "bands", "assume_crs", "warp", "aoi", "tile_size", "halo", "batch_size", "outputs")
+_RESULT_KEYS = ("raster", "model", "bands", "assume_crs", "warp", "aoi", "tile_size", "halo", "stitch", "batch_size", "outputs")
 """Keys that change the result; a run only goes on under the same ones."""
 
 
@@ -42,6 +43,8 @@ class RunConfig(BaseModel):
     """Side of a tile; None takes the model's."""
     halo: int | Literal["exact"] | None = None
     """Margin of a tile; ``exact`` and None take what was measured for the model."""
+    stitch: Stitch | None = None
+    """``crop`` throws halos away, ``blend`` weights overlapping tiles; None blends models with global context, crops the others."""
     chunk_size: int = Field(default=1024, gt=0)
     """Side of a chunk; rounded to whole tiles."""
     batch_size: int = Field(default=1, gt=0)

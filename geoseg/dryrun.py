@@ -24,8 +24,8 @@ class Estimate:
 
     @property
     def inference_s(self) -> float:
-        """Seconds for all tiles, if none is left out for want of data."""
-        return self.tile_s * self.plan.tiles.tile_count
+        """Seconds for all tiles, if none is left out for want of data; blended chunks infer those at their borders again."""
+        return self.tile_s * self.plan.tiles.inferred_count
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Yield names and values to show."""
@@ -36,6 +36,7 @@ class Estimate:
         yield "grid", f"{tiles.width} x {tiles.height} px of {pixel_size_m(plan.source.geobox):.3g} m, averaged by {plan.source.decimation}"
         yield "tiles", f"{tiles.tile_count} of {cols} x {rows} px, halo {tiles.halo_px} px"
         yield "chunks", f"{tiles.chunk_count} of up to {tiles.tiles_per_chunk} x {tiles.tiles_per_chunk} tiles"
+        yield "stitch", "crop: halos are thrown away" if tiles.stitch == "crop" else "blend: overlapping tiles are weighted"
         yield "halo work", f"{tiles.halo_work:.2f} x the raster's pixels"
         yield "memory", f"{plan.memory_bytes / 1e9:.2f} GB"
         yield "disk", f"{plan.disk_bytes / 1e6:.0f} MB while it goes on"
@@ -55,12 +56,13 @@ def estimate(config: RunConfig, load: LoadPredictor | None = None) -> Estimate:
     plan = plan_run(config)
     predictor = (load or network_loader(plan.package, config.device))(0)
     tiles = list(_spread_tiles(plan))
+    predict = predictor.predict if plan.tiles.stitch == "crop" else predictor.predict_probabilities
     times = []
     for tile in tiles:
         began = time.monotonic()
         pixels, valid = read_padded(plan.source, tile.window)
         count = config.batch_size
-        predictor.predict(pixels[None].repeat(count, axis=0), valid[None].repeat(count, axis=0))
+        predict(pixels[None].repeat(count, axis=0), valid[None].repeat(count, axis=0))
         times.append((time.monotonic() - began) / count)
     # the first batch warms the network up
     return Estimate(plan=plan, tile_s=sorted(times[1:])[len(times[1:]) // 2])

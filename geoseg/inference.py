@@ -1,6 +1,6 @@
 """Tiles of a raster through a predictor, and back into one piece."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,9 +12,11 @@ from geoseg.io.raster import RasterSource
 from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Predictor
 from geoseg.model.spec import ModelSpec
-from geoseg.pixels.decode import LayerPlan
-from geoseg.pixels.stitch import cut_tiles, stitch_cores
-from geoseg.tiling import Chunk, TilePlan, TilingOptions, plan_tiles
+from geoseg.pixels.decode import LayerPlan, decode_probabilities
+from geoseg.pixels.stitch import blend_tiles, cut_tiles, stitch_cores
+from geoseg.tiling import Chunk, Tile, TilePlan, TilingOptions, place, plan_tiles
+
+_CHUNK_TILES = 4
 
 LoadPredictor = Callable[[int], Predictor]
 """Makes a predictor that computes with a number of threads; travels between processes."""
@@ -34,7 +36,7 @@ def read_padded(source: RasterSource, footprint: Window) -> tuple[NDArray[Any], 
 
 
 def infer_chunk(predictor: Predictor, read: tuple[NDArray[Any], NDArray[np.bool_]], chunk: Chunk, batch_size: int) -> NDArray[np.uint8]:
-    """Infer the tiles of a chunk that hold data, and stitch their cores.
+    """Infer the tiles of a chunk that hold data, and stitch them.
 
     Args:
         predictor: The model.
@@ -45,15 +47,43 @@ def infer_chunk(predictor: Predictor, read: tuple[NDArray[Any], NDArray[np.bool_
     Returns:
         (L, h, w) layers of the chunk's window.
     """
+    if chunk.stitch == "blend":
+        return _blend_chunk(predictor, read, chunk, batch_size)
+    return _crop_chunk(predictor, read, chunk, batch_size)
+
+
+def _crop_chunk(predictor: Predictor, read: tuple[NDArray[Any], NDArray[np.bool_]], chunk: Chunk, batch_size: int) -> NDArray[np.uint8]:
     pixels, valid = read
     stitched = _empty_layers(predictor.spec.layers, chunk.window)
-    needed = [tile for tile in chunk.tiles if _core_holds_data(valid, chunk, tile.core)]
-    for start in range(0, len(needed), batch_size):
-        tiles = needed[start : start + batch_size]
-        padded = [*tiles, *[tiles[-1]] * (batch_size - len(tiles))]
+    needed = [tile for tile in chunk.tiles if _holds_data(valid, chunk, tile.core)]
+    for tiles, padded in _batches(needed, batch_size):
         layers = predictor.predict(cut_tiles(pixels, chunk.footprint, padded), cut_tiles(valid, chunk.footprint, padded))
         stitch_cores(stitched, layers[: len(tiles)], tiles, chunk.window)
     return stitched
+
+
+def _blend_chunk(predictor: Predictor, read: tuple[NDArray[Any], NDArray[np.bool_]], chunk: Chunk, batch_size: int) -> NDArray[np.uint8]:
+    pixels, valid = read
+    shape = chunk.window.height, chunk.window.width
+    summed, weight = np.zeros((predictor.spec.channels, *shape), np.float32), np.zeros(shape, np.float32)
+    # a tile that is left out would only have counted where nothing is valid
+    needed = [tile for tile in chunk.tiles if _holds_data(valid, chunk, tile.reach.intersection(chunk.window))]
+    for tiles, padded in _batches(needed, batch_size):
+        probabilities = predictor.predict_probabilities(
+            cut_tiles(pixels, chunk.footprint, padded), cut_tiles(valid, chunk.footprint, padded)
+        )
+        blend_tiles(summed, weight, probabilities[: len(tiles)], tiles, chunk.window)
+    np.divide(summed, weight, out=summed, where=weight > 0)
+    inside = valid[place(chunk.window, chunk.footprint)]
+    layers = decode_probabilities(summed[None], inside[None], predictor.spec.layers)
+    return np.asarray(layers[0])
+
+
+def _batches(tiles: list[Tile], size: int) -> Iterator[tuple[list[Tile], list[Tile]]]:
+    """Yield the tiles of each batch, and the same padded to full size."""
+    for start in range(0, len(tiles), size):
+        batch = tiles[start : start + size]
+        yield batch, [*batch, *[batch[-1]] * (size - len(batch))]
 
 
 def infer_raster(predictor: Predictor, source: RasterSource, tiles: TilePlan) -> NDArray[np.uint8]:
@@ -72,7 +102,14 @@ def infer_raster(predictor: Predictor, source: RasterSource, tiles: TilePlan) ->
 
 def tiles_of(spec: ModelSpec, shape: tuple[int, int], halo_px: int) -> TilePlan:
     """Return the tiles that a run with the model would take."""
-    options = TilingOptions(tile_size_px=spec.tile_size_px, halo_px=halo_px, stride_px=spec.network.stride_px, chunk_size_px=1)
+    options = TilingOptions(
+        tile_size_px=spec.tile_size_px,
+        halo_px=halo_px,
+        stride_px=spec.network.stride_px,
+        # without influence on the result; larger ones infer fewer tiles twice where tiles are blended
+        chunk_size_px=_CHUNK_TILES * spec.tile_size_px,
+        stitch=spec.stitch,
+    )
     return plan_tiles(shape, options)
 
 
@@ -81,9 +118,8 @@ def _empty_layers(plan: LayerPlan, window: Window) -> NDArray[np.uint8]:
     return np.broadcast_to(fills[:, None, None], (len(fills), window.height, window.width)).copy()
 
 
-def _core_holds_data(valid: NDArray[np.bool_], chunk: Chunk, core: Window) -> bool:
-    top, left = core.row_off - chunk.footprint.row_off, core.col_off - chunk.footprint.col_off
-    return bool(valid[top : top + core.height, left : left + core.width].any())
+def _holds_data(valid: NDArray[np.bool_], chunk: Chunk, window: Window) -> bool:
+    return bool(valid[place(window, chunk.footprint)].any())
 
 
 def network_loader(package: ModelPackage, device: str) -> LoadPredictor:

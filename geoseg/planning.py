@@ -23,6 +23,8 @@ _LIBRARIES_BYTES = 1_350_000_000
 """Python, torch, GDAL and Dask once loaded, and what the heap loses to gaps; measured, see docs/performance.md."""
 _LAYER_BYTES_PER_PX = 14
 """Pixels, valid, stitched layers and the encoded file of one chunk."""
+_BLEND_BYTES_PER_PX = 4 + 8 + 4 + 4
+"""Weights, index of the best channel, and the score that is being stored, before and after rounding."""
 _DISK_BYTES_PER_PX = 3
 """Chunks, rasters and vectors while a run is going on; class maps compress better."""
 
@@ -45,10 +47,15 @@ class RunPlan:
         """Projected peak memory of all processes of the run on this machine (law 8)."""
         rows, cols = self.tiles.tile_shape
         processes = max(1, self.config.workers)
-        forward = rows * cols * self.config.batch_size * self.package.spec.memory_bytes_per_px
-        side = self.tiles.tiles_per_chunk * max(rows, cols)
-        chunk = min(side**2, self.tiles.height * self.tiles.width + rows * cols) * (_LAYER_BYTES_PER_PX + self.source.bytes_per_px)
-        return processes * (_LIBRARIES_BYTES + forward + 2 * chunk)
+        spec, batch_px = self.package.spec, rows * cols * self.config.batch_size
+        forward = batch_px * spec.memory_bytes_per_px
+        blend = self.tiles.stitch == "blend"
+        # blended chunks read the neighbors that reach in
+        side = (self.tiles.tiles_per_chunk + (2 if blend else 0)) * max(rows, cols)
+        chunk_px = min(side**2, self.tiles.height * self.tiles.width + rows * cols)
+        # probabilities of the chunk, of a batch, and of a tile times its weights
+        blending = 4 * spec.channels * (chunk_px + batch_px + rows * cols) + _BLEND_BYTES_PER_PX * chunk_px if blend else 0
+        return processes * (_LIBRARIES_BYTES + forward + blending + 2 * chunk_px * (_LAYER_BYTES_PER_PX + self.source.bytes_per_px))
 
     @property
     def disk_bytes(self) -> int:
@@ -78,6 +85,7 @@ class RunPlan:
             "aoi_sha256": hash_file(self.config.aoi) if self.config.aoi is not None else None,
             "grid": [height, width, *tuple(self.source.geobox.transform)[:6]],
             "model_sha256": self.package.sha256,
+            "stitch": self.tiles.stitch,
             "tile_size_px": self.tiles.tile_size_px,
             "halo_px": self.tiles.halo_px,
             "tiles_per_chunk": self.tiles.tiles_per_chunk,
@@ -100,6 +108,7 @@ def plan_run(config: RunConfig) -> RunPlan:
         halo_px=choose_halo(config, spec),
         stride_px=spec.network.stride_px,
         chunk_size_px=config.chunk_size,
+        stitch=config.stitch or spec.stitch,
     )
     plan = RunPlan(config=config, source=source, package=package, tiles=plan_tiles(source.shape, options))
     _check_memory(plan)

@@ -1,8 +1,13 @@
-"""Measure what a model takes and needs on this machine: halo and memory."""
+"""Measure what a model takes and needs on this machine: halo, memory, speed, receptive field."""
 
+import datetime
+import os
+import platform
+import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +15,9 @@ import psutil
 
 from geoseg.inference import infer_raster, tiles_of
 from geoseg.io.raster import RasterSource
+from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Predictor
-from geoseg.model.spec import Halo, ModelSpec
+from geoseg.model.spec import Halo, ModelSpec, Throughput
 from geoseg.tiling import TilePlan
 
 _DEFAULT_SHARE, _EXACT_SHARE = 0.005, 0.0005
@@ -87,3 +93,90 @@ def measure_memory(predictor: Predictor) -> int:
     done.set()
     watcher.join()
     return max(1, int(peak - before) // side**2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a model was timed on."""
+
+    name: str
+    """Processor and its cores, or GPU."""
+    threads: int
+    """Processor threads that compute; 0 on a GPU."""
+
+
+def describe_machine(device: str) -> Machine:
+    """Name what a device computes with."""
+    # torch is only imported where a network runs
+    import torch
+
+    if device.startswith("cuda"):
+        return Machine(name=torch.cuda.get_device_name(device), threads=0)
+    return Machine(name=f"{_processor()}, {os.cpu_count()} cores", threads=torch.get_num_threads())
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def measure_throughput(
+    predictor: Predictor, machine: Machine, tile_sizes: Iterable[int], batch_sizes: Iterable[int], repeats: int = 3
+) -> tuple[Throughput, ...]:
+    """Time forward passes over noise: the median of some repeats after a first pass that warms up.
+
+    Args:
+        predictor: The model.
+        machine: What it runs on.
+        tile_sizes: Sides of tiles, in pixels.
+        batch_sizes: Tiles in one pass.
+        repeats: Timed passes for each pair.
+    """
+    rng, found = np.random.default_rng(0), []
+    today, batches = datetime.datetime.now(datetime.UTC).date(), list(batch_sizes)
+    for side in tile_sizes:
+        for count in batches:
+            pixels = rng.integers(0, 256, (count, len(predictor.spec.bands), side, side)).astype(np.uint8)
+            valid = np.ones((count, side, side), bool)
+            times = []
+            for _ in range(repeats + 1):
+                began = time.perf_counter()
+                predictor.predict(pixels, valid)
+                times.append(time.perf_counter() - began)
+            speed = pixels[:, 0].size / statistics.median(times[1:]) / 1e6
+            what = {"tile_size_px": side, "batch_size": count, "mpx_per_s": round(speed, 4)}
+            found.append(Throughput(machine=machine.name, threads=machine.threads, date=today, **what))
+    return tuple(found)
+
+
+def tile_sizes_of(spec: ModelSpec) -> tuple[int, ...]:
+    """Return tile sizes worth timing: half the model's own, and its own."""
+    return tuple(sorted({_half_tile(spec), spec.tile_size_px}))
+
+
+def measure_field(package: ModelPackage) -> tuple[int | None, bool]:
+    """Measure the theoretical receptive field of a package's network.
+
+    Returns:
+        Its radius in pixels, None where it is the whole tile; and whether the network has global context.
+    """
+    # torch is only imported where a network runs
+    from geoseg.model.network import build_network
+    from geoseg.model.receptive import measure_receptive_field  # type: ignore[import-not-found, unused-ignore]
+
+    field = measure_receptive_field(package.spec, build_network(package.spec))
+    return field.radius_px, field.global_context
+
+
+def keep_measurements(spec: ModelSpec, measured: Iterable[Throughput]) -> ModelSpec:
+    """Add speeds to a spec; earlier ones of the same machine, threads, tile and batch are replaced."""
+
+    def key(entry: Throughput) -> tuple[str, int, int, int]:
+        return entry.machine, entry.threads, entry.tile_size_px, entry.batch_size
+
+    entries = {key(entry): entry for entry in (*spec.measured, *measured)}
+    return spec.model_copy(update={"measured": tuple(entries[k] for k in sorted(entries))})

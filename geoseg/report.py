@@ -74,7 +74,12 @@ def describe_run(plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str,
             "transform": list(geobox.transform)[:6],
             "averaged_by": plan.source.decimation,
         },
-        "tiles": {"tile_size_px": plan.tiles.tile_size_px, "halo_px": plan.tiles.halo_px, "halo_work": round(plan.tiles.halo_work, 3)},
+        "tiles": {
+            "tile_size_px": plan.tiles.tile_size_px,
+            "halo_px": plan.tiles.halo_px,
+            "stitch": plan.tiles.stitch,
+            "halo_work": round(plan.tiles.halo_work, 3),
+        },
         "attribution": sorted({data.attribution for data in spec.training_data}),
         "warnings": list(plan.warnings),
     }

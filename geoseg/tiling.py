@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from rasterio.windows import Window
 
 from geoseg.errors import ConfigError
+
+Stitch = Literal["crop", "blend"]
+"""``crop`` throws halos away; ``blend`` weights overlapping tiles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,15 +20,19 @@ class Tile:
     """Pixels that the model sees, in the padded raster: it may reach past the lower and right edge."""
     core: Window
     """Pixels that are kept; inside the raster."""
+    reach: Window
+    """Pixels that count in blending: the window without the outer half of its halo. At the raster's edge nothing is taken off."""
+    ramp_px: int
+    """Pixels over which two neighbors are blended: the part of their overlap that both reach."""
 
     @property
     def crop(self) -> tuple[slice, slice]:
         """Rows and columns of the core inside the tile."""
-        return _slices(self.core, self.window)
+        return place(self.core, self.window)
 
     def place_in(self, chunk: Window) -> tuple[slice, slice]:
         """Rows and columns of the core inside a chunk."""
-        return _slices(self.core, chunk)
+        return place(self.core, chunk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +44,11 @@ class Chunk:
     col: int
     """Column of chunks, from the left."""
     window: Window
-    """Union of the cores; the chunks partition the raster."""
+    """What is stored; the chunks partition the raster."""
     tiles: tuple[Tile, ...]
-    """Row-major."""
+    """Row-major. Their cores make up the window; a blended chunk also holds the neighbors that reach into it."""
+    stitch: Stitch = "crop"
+    """How the tiles become one piece."""
 
     @property
     def name(self) -> str:
@@ -88,6 +98,25 @@ class _Axis:
         end = self.length if index == self.count - 1 else (index + 1) * self.step + self.halo
         return begin, end
 
+    @property
+    def ramp(self) -> int:
+        return 2 * (self.halo // 2)
+
+    def reach(self, index: int) -> tuple[int, int]:
+        margin = self.halo - self.ramp // 2
+        begin, end = self.start(index), self.start(index) + self.size
+        return begin + (margin if index else 0), end - (margin if index < self.count - 1 else 0)
+
+    def reaching(self, indices: range) -> range:
+        """Widen a range of tiles by the neighbors that reach into their cores."""
+        first, last = indices[0], indices[-1]
+        begin, end = self.core(first)[0], self.core(last)[1]
+        while first > 0 and self.reach(first - 1)[1] > begin:
+            first -= 1
+        while last < self.count - 1 and self.reach(last + 1)[0] < end:
+            last += 1
+        return range(first, last + 1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TilePlan:
@@ -111,7 +140,9 @@ class TilePlan:
     stride_px: int
     """Tiles start at its multiples."""
     tiles_per_chunk: int
-    """k: a chunk holds at most k x k tiles."""
+    """k: a chunk holds at most k x k tiles, and those that reach into it where it is blended."""
+    stitch: Stitch = "crop"
+    """How the tiles become one piece."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -159,29 +190,46 @@ class TilePlan:
         return self.chunk_shape[0] * self.chunk_shape[1]
 
     @property
+    def inferred_count(self) -> int:
+        """Number of forward passes: blended chunks infer the tiles at their borders once more for each neighbor."""
+        if self.stitch == "crop":
+            return self.tile_count
+        down, across = (
+            sum(len(axis.reaching(self._of_chunk(axis, i))) for i in range(count))
+            for axis, count in zip((self._rows, self._cols), self.chunk_shape, strict=True)
+        )
+        return down * across
+
+    @property
     def halo_work(self) -> float:
         """Pixels inferred per pixel of the raster, at least 1."""
         rows, cols = self.tile_shape
-        return self.tile_count * rows * cols / (self.height * self.width)
+        return self.inferred_count * rows * cols / (self.height * self.width)
 
     def tile(self, row: int, col: int) -> Tile:
         """Return the tile at a row and column of tiles."""
         rows, cols = self._rows, self._cols
-        (top, bottom), (left, right) = rows.core(row), cols.core(col)
         return Tile(
-            window=Window(cols.start(col), rows.start(row), cols.size, rows.size), core=Window(left, top, right - left, bottom - top)
+            window=Window(cols.start(col), rows.start(row), cols.size, rows.size),
+            core=_window(rows.core(row), cols.core(col)),
+            reach=_window(rows.reach(row), cols.reach(col)),
+            ramp_px=rows.ramp,
         )
 
     def chunk(self, row: int, col: int) -> Chunk:
         """Return the chunk at a row and column of chunks."""
+        rows, cols = self._of_chunk(self._rows, row), self._of_chunk(self._cols, col)
+        window = _window(
+            (self._rows.core(rows[0])[0], self._rows.core(rows[-1])[1]), (self._cols.core(cols[0])[0], self._cols.core(cols[-1])[1])
+        )
+        if self.stitch == "blend":
+            rows, cols = self._rows.reaching(rows), self._cols.reaching(cols)
+        return Chunk(row=row, col=col, window=window, tiles=tuple(self.tile(i, j) for i in rows for j in cols), stitch=self.stitch)
+
+    def _of_chunk(self, axis: _Axis, index: int) -> range:
+        """Rows or columns of the tiles whose cores make up a chunk."""
         k = self.tiles_per_chunk
-        rows = range(row * k, min((row + 1) * k, self._rows.count))
-        cols = range(col * k, min((col + 1) * k, self._cols.count))
-        tiles = tuple(self.tile(i, j) for i in rows for j in cols)
-        first, last = tiles[0].core, tiles[-1].core
-        height = last.row_off + last.height - first.row_off
-        width = last.col_off + last.width - first.col_off
-        return Chunk(row=row, col=col, window=Window(first.col_off, first.row_off, width, height), tiles=tiles)
+        return range(index * k, min((index + 1) * k, axis.count))
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield all chunks, row-major."""
@@ -201,6 +249,8 @@ class TilingOptions:
     """Stride of the network."""
     chunk_size_px: int = 1024
     """Side of a chunk, rounded to whole tiles, at least one."""
+    stitch: Stitch = "crop"
+    """How tiles become one piece."""
 
 
 def plan_tiles(shape: tuple[int, int], options: TilingOptions) -> TilePlan:
@@ -225,6 +275,7 @@ def plan_tiles(shape: tuple[int, int], options: TilingOptions) -> TilePlan:
         halo_px=halo,
         stride_px=stride,
         tiles_per_chunk=max(1, options.chunk_size_px // core),
+        stitch=options.stitch,
     )
 
 
@@ -236,6 +287,11 @@ def partition(shape: tuple[int, int], block_px: int) -> Iterator[Window]:
             yield Window(left, top, min(block_px, width - left), min(block_px, height - top))
 
 
-def _slices(inner: Window, outer: Window) -> tuple[slice, slice]:
+def _window(rows: tuple[int, int], cols: tuple[int, int]) -> Window:
+    return Window(cols[0], rows[0], cols[1] - cols[0], rows[1] - rows[0])
+
+
+def place(inner: Window, outer: Window) -> tuple[slice, slice]:
+    """Return the rows and columns of a window inside another one."""
     top, left = inner.row_off - outer.row_off, inner.col_off - outer.col_off
     return slice(top, top + inner.height), slice(left, left + inner.width)

@@ -20,9 +20,9 @@ from geoseg.cli import main as command_line
 from geoseg.config import RunConfig, make_config
 from geoseg.events import Event
 from geoseg.model.package import WEIGHTS_NAME, write_card
-from geoseg.model.predictor import Predictor, double_spec
+from geoseg.model.predictor import Predictor, activate, double_spec
 from geoseg.model.spec import Halo, ModelSpec, NetworkSpec
-from geoseg.pixels.decode import LayerPlan
+from geoseg.pixels.decode import LayerPlan, decode
 
 TRANSFORM = Affine(0.5, 0, 337_200, 0, -0.5, 3_058_800)
 CRS = "EPSG:32645"
@@ -109,11 +109,38 @@ class Logged:
         return self.log.stat().st_size if self.log.exists() else 0
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        self._count()
+        return self.inner.predict(pixels, valid)
+
+    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        self._count()
+        return self.inner.predict_probabilities(pixels, valid)
+
+    def _count(self) -> None:
         if self.fails_from is not None and self.calls >= self.fails_from:
             raise RuntimeError("the power is out")
         with self.log.open("ab") as stream:
             stream.write(b".")
-        return self.inner.predict(pixels, valid)
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """A predictor with global context: class 1 where a pixel is brighter than the mean of its tile."""
+
+    spec: ModelSpec
+
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        return decode(self._score(pixels, valid), valid, self.spec.layers)
+
+    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        return activate(self._score(pixels, valid), self.spec)
+
+    def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        there = np.where(valid[:, None], pixels, 0).astype(np.float32).mean(axis=1)
+        mean = there.sum(axis=(1, 2)) / np.maximum(valid.sum(axis=(1, 2)), 1)
+        logits = np.zeros((len(pixels), self.spec.channels, *there.shape[1:]), np.float32)
+        logits[:, 1:] = (there - mean[:, None, None])[:, None] / 32
+        return logits
 
 
 @dataclass(frozen=True, slots=True)

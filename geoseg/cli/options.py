@@ -17,6 +17,10 @@ TileSize = Annotated[int | None, typer.Option("--tile-size", metavar="PX", help=
 HaloSize = Annotated[
     str | None, typer.Option("--halo", metavar="PX", help="Margin of a tile in pixels, or 'exact'.  [default: the model's]")
 ]
+Stitch = Annotated[
+    Literal["crop", "blend"] | None,
+    typer.Option("--stitch", help="Throw halos away or blend overlapping tiles.  [default: the model's]", show_default=False),
+]
 ChunkSize = Annotated[int | None, typer.Option("--chunk-size", metavar="PX", help="Side of the unit of work.  [default: 1024]")]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Tiles in one forward pass.  [default: 1]")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.  [default: auto]")]

@@ -1,6 +1,7 @@
 """All of torch at inference: build a network, load its weights, run a batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +155,30 @@ class TorchPredictor:
         Raises:
             RunError: If the device runs out of memory.
         """
+        with self._on_device(pixels, valid) as (logits, there):
+            return decode_on_device(logits, there, self.spec.layers, self._values).cpu().numpy()
+
+    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Infer a batch to be blended; see :class:`geoseg.model.predictor.Predictor`.
+
+        Raises:
+            RunError: If the device runs out of memory.
+        """
+        with self._on_device(pixels, valid) as (logits, _):
+            for head in self.spec.heads.values():
+                scores = logits[:, head.start : head.stop]
+                scores.copy_(scores.softmax(dim=1) if head.activation == "softmax" else scores.sigmoid())
+            return logits.contiguous().cpu().numpy()
+
+    @contextmanager
+    def _on_device(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give the logits of a batch, and where it is valid."""
         try:
             with torch.inference_mode():
                 there = torch.from_numpy(valid).to(self._device)
                 raw = torch.from_numpy(_as_torch_dtype(pixels)).to(self._device).float()
                 scaled = torch.where(there[:, None], (raw - self._mean) / self._std, 0.0)
-                logits = self._module(scaled.contiguous(memory_format=torch.channels_last)).float()
-                return decode_on_device(logits, there, self.spec.layers, self._values).cpu().numpy()
+                yield self._module(scaled.contiguous(memory_format=torch.channels_last)).float(), there
         except torch.OutOfMemoryError as exc:
             raise RunError(
                 f"The device ran out of memory on a batch of {pixels.shape}: choose a smaller --batch-size or --tile-size."

@@ -2,13 +2,17 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 
+from geoseg import __version__
 from geoseg.errors import MissingFileError, ModelError
 from geoseg.model.spec import ModelSpec
 
@@ -21,7 +25,7 @@ _EXTENSIONS = (
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
 )
-_CREATED = "2026-11-21T00:00:00Z"
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,18 @@ def shipped_models() -> dict[str, Path]:
     """Return the folders of the models that come with geoseg, by name."""
     root = Path(str(files("geoseg.model") / "shipped"))
     return {path.parent.name: path.parent for path in sorted(root.glob(f"*/{CARD_NAME}"))}
+
+
+def packages_below(folder: Path) -> list[Path]:
+    """Return the folders of all packages below a folder.
+
+    Raises:
+        MissingFileError: If there is no such folder, or no package in it.
+    """
+    found = [path.parent for path in sorted(folder.rglob(CARD_NAME))]
+    if not found:
+        raise MissingFileError(f"There is no model package ({CARD_NAME}) below {folder}. Check --folder.")
+    return found
 
 
 def find_package(model: str | Path) -> ModelPackage:
@@ -83,6 +99,8 @@ def _read_card(path: Path) -> tuple[ModelSpec, str]:
         spec = ModelSpec.model_validate(item["properties"]["geoseg:spec"])
         asset = item["assets"]["weights"]
         checksum = asset["file:checksum"]
+        if spec.created is None:
+            spec = ModelSpec.model_validate({**spec.model_dump(), "created": item["properties"]["datetime"]})
     except ValidationError as exc:
         faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in exc.errors())
         raise ModelError(f"{path} does not describe a model: {faults}.") from exc
@@ -97,7 +115,7 @@ def _read_card(path: Path) -> tuple[ModelSpec, str]:
 
 
 def write_card(folder: Path, spec: ModelSpec) -> ModelPackage:
-    """Write ``model.json`` for the weights that lie in a folder.
+    """Write ``model.json`` for the weights that lie in a folder; a spec without a creation time gets the present one.
 
     Raises:
         MissingFileError: If the weights are missing.
@@ -105,8 +123,12 @@ def write_card(folder: Path, spec: ModelSpec) -> ModelPackage:
     weights = folder / weights_name(spec)
     if not weights.is_file():
         raise MissingFileError(f"There is no {weights} to describe.")
+    if spec.created is None:
+        spec = spec.model_copy(update={"created": datetime.now(UTC).replace(microsecond=0)})
     checksum = hash_file(weights)
-    text = json.dumps(to_stac_item(spec, checksum, weights.stat().st_size), indent=2, ensure_ascii=False)
+    item = to_stac_item(spec, checksum, weights.stat().st_size)
+    item["properties"] |= _count_weights(weights)
+    text = json.dumps(item, indent=2, ensure_ascii=False)
     (folder / CARD_NAME).write_text(text + "\n", encoding="utf-8")
     return ModelPackage(folder=folder, spec=spec, sha256=checksum)
 
@@ -117,10 +139,27 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _count_weights(path: Path) -> dict[str, int]:
+    """Count parameters, and the bytes that they take in float32; nothing of what is no safetensors file."""
+    parameters = elements = 0
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - it has no other iterator
+                count = math.prod(tensors.get_slice(name).get_shape())
+                elements += count
+                parameters += 0 if name.endswith(_BUFFERS) else count
+    except (SafetensorError, OSError):
+        return {}
+    return {"mlm:total_parameters": parameters, "mlm:memory_size": 4 * elements}
+
+
 def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any]:
     """Describe a model as a STAC Item with the MLM extension, version 1.4."""
     name = weights_name(spec)
     onnx = name == ONNX_NAME
+    created = (spec.created or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    # MLM wants them among the properties, where STAC only takes them if an asset has them too
+    bands = [{"name": band} for band in spec.bands]
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -131,14 +170,15 @@ def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any
             "title": spec.name,
             "description": spec.description,
             "license": spec.license,
-            "datetime": _CREATED,
-            "mlm:name": spec.name,
-            "mlm:architecture": f"{spec.network.architecture} {spec.network.encoder}".strip(),
-            "mlm:tasks": _tasks(spec),
-            "mlm:framework": "ONNX" if onnx else "PyTorch",
-            "mlm:pretrained": False,
-            "mlm:input": [_mlm_input(spec)],
-            "mlm:output": [_mlm_output(spec, name) for name in spec.heads],
+            "datetime": created,
+            "created": created,
+            "providers": [{"name": d.name, "description": d.attribution, "roles": ["licensor"]} for d in spec.training_data],
+            "bands": bands,
+            "processing:software": {"geoseg": __version__},
+            **_mlm_properties(spec),
+            "geoseg:global_context": spec.network.global_context,
+            "geoseg:training_data": [d.model_dump() for d in spec.training_data],
+            "geoseg:accuracy": [m.model_dump() for m in spec.accuracy],
             "geoseg:spec": spec.model_dump(mode="json"),
         },
         "links": [],
@@ -149,10 +189,36 @@ def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any
                 "title": "Classifier of pixel features" if onnx else "Weights, float16",
                 "roles": ["mlm:model", "mlm:weights"],
                 "mlm:artifact_type": "onnx" if onnx else "safetensors",
+                "bands": bands,
                 "file:size": size_bytes,
                 "file:checksum": f"1220{sha256}",
             }
         },
+    }
+
+
+def _mlm_properties(spec: ModelSpec) -> dict[str, Any]:
+    network = spec.network
+    fastest = max(spec.measured, key=lambda m: m.mpx_per_s, default=None)
+    return {
+        "mlm:name": spec.name,
+        "mlm:architecture": f"{network.architecture} {network.encoder}".strip(),
+        "mlm:tasks": _tasks(spec),
+        "mlm:framework": "ONNX" if network.library == "sklearn" else "PyTorch",
+        "mlm:accelerator": None,
+        "mlm:accelerator_constrained": False,
+        "mlm:batch_size_suggestion": fastest.batch_size if fastest else 1,
+        "mlm:hyperparameters": {
+            "tile_size_px": spec.tile_size_px,
+            "halo_px": spec.halo.default_px,
+            "stride_px": network.stride_px,
+            "stitch": spec.stitch,
+            "receptive_field_px": spec.receptive_field_px,
+            "memory_bytes_per_px": spec.memory_bytes_per_px,
+            **network.options,
+        },
+        "mlm:input": [_mlm_input(spec)],
+        "mlm:output": [_mlm_output(spec, name) for name in spec.heads],
     }
 
 
@@ -184,6 +250,7 @@ def _mlm_output(spec: ModelSpec, name: str) -> dict[str, Any]:
     }
     if name == "semantic":
         output["classification:classes"] = [
-            {"value": c.value, "name": c.name, "color_hint": c.color.removeprefix("#").upper()} for c in spec.classes
+            {"value": c.value, "name": c.name, "description": f"{c.name} ({c.kind.value})", "color_hint": c.color.removeprefix("#").upper()}
+            for c in spec.classes
         ]
     return output

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.model.spec import Halo, Head, ModelSpec, NetworkSpec
-from geoseg.pixels.decode import decode
+from geoseg.pixels.decode import decode, sigmoid, softmax
 from geoseg.pixels.normalize import normalize
 
 
@@ -29,6 +29,34 @@ class Predictor(Protocol):
             (N, L, H, W) uint8 layers in the order of ``spec.layers``.
         """
 
+    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Infer a batch that is going to be blended with its neighbors.
+
+        Args:
+            pixels: (N, C, H, W) in the raster's dtype.
+            valid: (N, H, W), True = data.
+
+        Returns:
+            (N, C, H, W) probabilities of the network's channels; where nothing is valid, they mean nothing.
+        """
+
+
+def activate(logits: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+    """Turn the logits of every head into probabilities.
+
+    Args:
+        logits: (N, C, H, W).
+        spec: Heads and their activation.
+
+    Returns:
+        (N, C, H, W).
+    """
+    probabilities = np.zeros_like(logits)
+    for head in spec.heads.values():
+        function = softmax if head.activation == "softmax" else sigmoid
+        probabilities[:, head.start : head.stop] = function(logits[:, head.start : head.stop])
+    return probabilities
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdPredictor:
@@ -41,12 +69,19 @@ class ThresholdPredictor:
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`Predictor`."""
+        return decode(self._score(pixels, valid), valid, self.spec.layers)
+
+    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Infer a batch; see :class:`Predictor`."""
+        return activate(self._score(pixels, valid), self.spec)
+
+    def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         there = np.where(valid[:, None], pixels, 0).astype(np.float32)
         just_below = np.nextafter(np.float32(self.threshold), np.float32(-np.inf))
         score = (there.mean(axis=1) - just_below) / 64
         logits = np.zeros((len(pixels), self.spec.channels, *score.shape[1:]), np.float32)
         logits[:, 1:] = score[:, None]
-        return decode(logits, valid, self.spec.layers)
+        return logits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +95,16 @@ class ConstantPredictor:
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`Predictor`."""
+        return decode(self._score(pixels, valid), valid, self.spec.layers)
+
+    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Infer a batch; see :class:`Predictor`."""
+        return activate(self._score(pixels, valid), self.spec)
+
+    def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         logits = np.zeros((len(pixels), self.spec.channels, *pixels.shape[2:]), np.float32)
         logits[:, self.channel] = 5
-        return decode(logits, valid, self.spec.layers)
+        return logits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +121,13 @@ class NeighborhoodPredictor:
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`Predictor`."""
+        return decode(self._score(pixels, valid), valid, self.spec.layers)
+
+    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Infer a batch; see :class:`Predictor`."""
+        return activate(self._score(pixels, valid), self.spec)
+
+    def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         normalized = np.stack([normalize(p, v, self.spec.scaling) for p, v in zip(pixels, valid, strict=True)])
         whole = np.rint(normalized.mean(axis=1) * 64).astype(np.int64)
         r = self.radius_px
@@ -87,7 +136,7 @@ class NeighborhoodPredictor:
         total = summed[:, side:, side:] - summed[:, :-side, side:] - summed[:, side:, :-side] + summed[:, :-side, :-side]
         logits = np.zeros((len(pixels), self.spec.channels, *total.shape[1:]), np.float32)
         logits[:, 1:] = (total / (64 * side * side))[:, None].astype(np.float32)
-        return decode(logits, valid, self.spec.layers)
+        return logits
 
 
 def double_spec(bands: int = 3, *, stride_px: int = 16, tile_size_px: int = 64, halo_px: int = 16) -> ModelSpec:

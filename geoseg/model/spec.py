@@ -1,12 +1,14 @@
 """What a model is: bands in, channels out, classes, tiles, and what is known of its accuracy."""
 
+import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
 from geoseg.pixels.decode import Evidence, LayerPlan
 from geoseg.pixels.normalize import BandScaling
+from geoseg.tiling import Stitch
 
 
 class _Strict(BaseModel):
@@ -86,6 +88,23 @@ class TrainingData(_Strict):
     """Who must be named, and the licence."""
 
 
+class Throughput(_Strict):
+    """How fast a model ran on one machine."""
+
+    machine: str
+    """Processor with its cores, or GPU."""
+    threads: int = Field(ge=0)
+    """Processor threads that computed; 0 on a GPU."""
+    date: datetime.date
+    """Day of the measurement."""
+    tile_size_px: int = Field(gt=0)
+    """Side of a tile."""
+    batch_size: int = Field(gt=0)
+    """Tiles in one forward pass."""
+    mpx_per_s: float = Field(gt=0)
+    """Million pixels in a second, halos included: the median of repeated passes."""
+
+
 class ModelSpec(_Strict):
     """Everything that geoseg knows of a model but its weights.
 
@@ -127,6 +146,12 @@ class ModelSpec(_Strict):
     """What it learned from."""
     accuracy: tuple[Metric, ...] = ()
     """What it reached on data that it did not learn from."""
+    created: AwareDatetime | None = None
+    """When the weights were published; None in the cards of early versions, which say so as STAC's ``datetime`` only."""
+    receptive_field_px: int | None = Field(default=None, ge=0)
+    """Farthest pixel that a pixel of the output depends on, measured; None where it was not, or is the whole tile."""
+    measured: tuple[Throughput, ...] = ()
+    """Speed on machines that it was probed on."""
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":
@@ -166,6 +191,11 @@ class ModelSpec(_Strict):
     def scaling(self) -> BandScaling:
         """Band scaling of the input."""
         return BandScaling(mean=self.mean, std=self.std)
+
+    @property
+    def stitch(self) -> Stitch:
+        """How its tiles become one piece: blended where a pixel depends on the whole tile."""
+        return "blend" if self.network.global_context else "crop"
 
     @property
     def channels(self) -> int:

@@ -67,18 +67,41 @@ def decode(logits: NDArray[np.float32], valid: NDArray[np.bool_], plan: LayerPla
         (N, L, H, W) uint8: class value, confidence in percent (probability of the best class), evidence in 1/255.
         Invalid pixels hold NODATA_CLASS in class and confidence, and 0 in evidence.
     """
-    layers = np.empty((logits.shape[0], len(plan.names), *logits.shape[2:]), np.uint8)
     start, stop = plan.semantic
     probability = softmax(logits[:, start:stop])
-    layers[:, 0] = np.asarray(plan.values, np.uint8)[logits[:, start:stop].argmax(axis=1)]
-    layers[:, 1] = quantize(probability.max(axis=1), CONFIDENCE_SCALE)
-    for index, evidence in enumerate(plan.evidence, start=2):
+    scores = [probability.max(axis=1)]
+    for evidence in plan.evidence:
         if evidence.among is None:
-            p = sigmoid(logits[:, evidence.channel])
+            scores.append(sigmoid(logits[:, evidence.channel]))
         else:
             begin, end = evidence.among
-            p = softmax(logits[:, begin:end])[:, evidence.channel - begin]
-        layers[:, index] = quantize(p, EVIDENCE_SCALE)
+            scores.append(softmax(logits[:, begin:end])[:, evidence.channel - begin])
+    return _to_layers(logits[:, start:stop].argmax(axis=1), scores, valid, plan)
+
+
+def decode_probabilities(probabilities: NDArray[np.float32], valid: NDArray[np.bool_], plan: LayerPlan) -> NDArray[np.uint8]:
+    """Turn probabilities into stored layers, as :func:`decode` does with logits.
+
+    Args:
+        probabilities: (N, C, H, W) in [0, 1]: softmax or sigmoid was applied to each head.
+        valid: (N, H, W), True = data.
+        plan: Layers and the channels that they come from.
+
+    Returns:
+        (N, L, H, W) uint8.
+    """
+    start, stop = plan.semantic
+    semantic = probabilities[:, start:stop]
+    scores = [semantic.max(axis=1), *(probabilities[:, evidence.channel] for evidence in plan.evidence)]
+    return _to_layers(semantic.argmax(axis=1), scores, valid, plan)
+
+
+def _to_layers(best: NDArray[np.intp], scores: list[NDArray[np.float32]], valid: NDArray[np.bool_], plan: LayerPlan) -> NDArray[np.uint8]:
+    """Store the best class, and the scores: confidence first, then evidence."""
+    layers = np.empty((len(best), len(plan.names), *best.shape[1:]), np.uint8)
+    layers[:, 0] = np.asarray(plan.values, np.uint8)[best]
+    for index, score in enumerate(scores, start=1):
+        layers[:, index] = quantize(score, CONFIDENCE_SCALE if index == 1 else EVIDENCE_SCALE)
     for index, fill in enumerate(plan.fill_values().values()):
         layers[:, index][~valid] = fill
     return layers

@@ -1,0 +1,178 @@
+"""``geoseg models``: list, show, measure, export and import model packages."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from geoseg.cli import options as o
+from geoseg.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from geoseg.io.raster import RasterSource
+    from geoseg.model.package import ModelPackage
+    from geoseg.model.spec import ModelSpec
+
+models = typer.Typer(help="List, show, measure, export and import model packages.", no_args_is_help=True)
+
+Wanted = Annotated[str, typer.Argument(metavar="MODEL", help="Shipped model or folder of a model package.", show_default=False)]
+Target = Annotated[Path, typer.Option("-o", "--output", help="What is written; it must not exist.", show_default=False)]
+
+
+def _print_table(title: str, head: tuple[str, ...], rows: "Iterable[tuple[str, ...]]") -> None:
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    table = Table(*(Column(name, overflow="fold") for name in head), title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+@models.command("list")
+def list_models(
+    folder: Annotated[Path | None, typer.Option("--folder", help="Also list the packages below this folder.")] = None,
+) -> None:
+    """List the shipped models and, with --folder, those below a folder."""
+    from geoseg.model.card import summarize
+    from geoseg.model.package import find_package, packages_below, shipped_models
+
+    found = [*shipped_models(), *(packages_below(folder) if folder else ())]
+    head = ("model", "version", "bands", "resolution", "classes", "size", "halo", "accuracy")
+    _print_table("Models", head, [(str(model), *summarize(find_package(model))) for model in found])
+
+
+@models.command("info")
+def show_model(model: Wanted, as_json: Annotated[bool, typer.Option("--json", help="Print the card itself.")] = False) -> None:
+    """Show the card of MODEL."""
+    from geoseg.model.card import card_rows
+    from geoseg.model.package import CARD_NAME, find_package
+
+    package = find_package(model)
+    if as_json:
+        print((package.folder / CARD_NAME).read_text(encoding="utf-8"), end="")
+    else:
+        _print_table(f"{package.spec.name} {package.spec.version}", ("what", "value"), card_rows(package))
+
+
+@models.command("probe")
+def probe_model(
+    model: Wanted,
+    raster: Annotated[list[str] | None, typer.Option("--raster", help="Raster to measure the halo on; may be given again.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder that the paths of the recipe start from.")] = None,
+    recipe: Annotated[Path | None, typer.Option("--recipe", help="Training configuration; the halo is measured on its sites.")] = None,
+    batches: Annotated[str, typer.Option("--batches", metavar="LIST", help="Batch sizes to time.")] = "1,2,4",
+    device: o.Device = None,
+    write: Annotated[bool, typer.Option("--write", help="Write what was measured into the card.")] = False,
+) -> None:
+    """Measure receptive field, halo, speed and memory of MODEL on this machine."""
+    from geoseg import probe
+    from geoseg.model.network import load_predictor, pick_device
+    from geoseg.model.package import find_package, write_card
+
+    sizes = _parse_batches(batches)
+    package = find_package(model)
+    sources = _open_sources(package, raster or [], data, recipe)
+    where = pick_device(device or "auto")
+    predictor = load_predictor(package, where)
+    # memory first: what earlier passes leave behind would hide what this one takes
+    found: dict[str, Any] = {} if where != "cpu" else {"memory_bytes_per_px": probe.measure_memory(predictor)}
+    radius, is_global = probe.measure_field(package)
+    found |= {"receptive_field_px": radius, "network": package.spec.network.model_copy(update={"global_context": is_global})}
+    if sources:
+        found["halo"] = probe.measure_halo(predictor, sources, typer.echo)
+    speeds = probe.measure_throughput(predictor, probe.describe_machine(where), probe.tile_sizes_of(package.spec), sizes)
+    spec = probe.keep_measurements(package.spec.model_copy(update=found), speeds)
+    _print_probe(spec, found, speeds)
+    if write:
+        typer.echo(f"Written to {write_card(package.folder, type(spec).model_validate(spec.model_dump())).folder}")
+
+
+def _parse_batches(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--batches {text}: whole numbers above 0 were expected, for example 1,2,4.")
+    return [int(part) for part in parts]
+
+
+def _open_sources(package: "ModelPackage", rasters: list[str], data: Path | None, recipe: Path | None) -> "list[RasterSource]":
+    from geoseg.config import make_config
+    from geoseg.planning import open_source
+
+    if (data is None) != (recipe is None):
+        raise UsageError("--data and --recipe belong together: the recipe names its sites below the data folder.")
+    spec = package.spec
+    sources = [open_source(make_config({"raster": name, "output": "out", "model": str(package.folder)}), spec) for name in rasters]
+    if data is not None and recipe is not None:
+        from geoseg.labels.targets import load_site
+        from geoseg.training.recipe import read_recipe
+
+        sources += [r.source for site in read_recipe(recipe).sites for r in load_site(site, spec, data) if r.source is not None]
+    large = [source for source in sources if min(source.shape) > spec.tile_size_px]
+    if sources and not large:
+        sizes = ", ".join(f"{s.shape[1]} x {s.shape[0]}" for s in sources[:3])
+        raise UsageError(
+            f"The halo is measured on rasters larger than a tile of {spec.tile_size_px} px; given were {sizes} px of the model's grid."
+        )
+    return large
+
+
+def _print_probe(spec: "ModelSpec", found: dict[str, Any], speeds: Any) -> None:
+    rows = [("receptive field", "the whole tile" if spec.receptive_field_px is None else f"{spec.receptive_field_px} px")]
+    rows += [("global context", "yes: tiles are blended" if spec.network.global_context else "no: halos are cropped")]
+    if "halo" in found:
+        rows += [("halo, 0.5 % of labels", f"{spec.halo.default_px} px"), ("halo, 0.05 % of labels", f"{spec.halo.exact_px} px")]
+    if "memory_bytes_per_px" in found:
+        rows += [("memory", f"{spec.memory_bytes_per_px} bytes per pixel of a batch")]
+    rows += [("machine", f"{speeds[0].machine}, {speeds[0].threads} threads")]
+    rows += [(f"tile {s.tile_size_px} px, batch {s.batch_size}", f"{s.mpx_per_s:.3g} Mpx/s") for s in speeds]
+    _print_table(f"{spec.name} {spec.version} on this machine", ("what", "measured"), rows)
+
+
+@models.command("export")
+def export_model(
+    model: Wanted,
+    output: Target,
+    form: Annotated[Literal["torch-export", "onnx", "package"], typer.Option("--format", help="What others can run.")] = "package",
+) -> None:
+    """Export MODEL as a package (a folder, or a .zip), for ONNX runtimes or for torch."""
+    from geoseg.model.package import find_package
+
+    package = find_package(model)
+    if form == "package":
+        from geoseg.model.exchange import export_package
+
+        typer.echo(f"Package: {export_package(package, output)}, checksum verified")
+        return
+    from geoseg.model.export import export_onnx, export_torch
+
+    difference = (export_onnx if form == "onnx" else export_torch)(package, output)
+    typer.echo(f"{output}: logits differ from torch by at most {difference:.1e}. It takes scaled pixels: (value - mean) / std.")
+
+
+@models.command("import")
+def import_model(
+    source: Annotated[Path, typer.Argument(help="Package folder, .zip of one, or folder of SMP's save_pretrained.", show_default=False)],
+    output: Target,
+    name: Annotated[str | None, typer.Option("--name", help="New name of the model.")] = None,
+    sheet: Annotated[Path | None, typer.Option("--sheet", help="TOML file with what an SMP folder does not say.")] = None,
+) -> None:
+    """Take in a model from elsewhere as a package of geoseg."""
+    from geoseg.model.exchange import import_package
+    from geoseg.model.package import CARD_NAME
+
+    if source.is_dir() and not (source / CARD_NAME).exists():
+        from geoseg.model.foreign import import_smp, is_smp_folder, read_sheet
+
+        if not is_smp_folder(source):
+            raise UsageError(
+                f"{source} holds neither {CARD_NAME} nor config.json with model.safetensors: it is no model that geoseg knows."
+            )
+        package = import_smp(source, output, {**read_sheet(sheet), **({"name": name} if name else {})})
+        typer.echo("Its halo and context are not measured yet: geoseg models probe --raster ... --write")
+    else:
+        package = import_package(source, output, name)
+    typer.echo(f"Model package: {package.folder}")
