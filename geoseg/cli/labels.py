@@ -55,6 +55,21 @@ def vectorize(
 
 
 @app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="COCO .json, CVAT .xml or any vector file.", show_default=False)],
+    output: Annotated[Path, typer.Argument(metavar="OUT", help=".json, .xml, .gpkg, .geojson or .fgb.", show_default=False)],
+    images: Annotated[Path | None, typer.Option("--images", help="Georeferenced image or folder of images.")] = None,
+    column: Column = None,
+) -> None:
+    """Convert labels to and from COCO and CVAT; the endings tell the forms."""
+    from geoseg.labels.convert import convert as convert_labels
+
+    for note in convert_labels(source, output, images=images, column=column):
+        typer.echo(note)
+    typer.echo(f"Labels: {output}")
+
+
+@app.command()
 def preview(
     recipe: Recipe,
     data: o.Data,
@@ -124,26 +139,19 @@ def _page(report: "LabelReport", recipe: Path) -> "Page":
 
 def _tables(report: "LabelReport") -> list[tuple[str, tuple[str, ...], list[tuple[str, ...]]]]:
     names = list(dict.fromkeys(name for site in report.sites for name in site.shares))
-    sites = [
+    sites: list[tuple[str, ...]] = [
         (s.name, s.part, str(s.rasters), f"{s.pixels / 1e6:.1f}", f"{s.unlabelled:.1%}", *(f"{s.shares.get(n, 0.0):.2%}" for n in names))
         for s in report.sites
     ]
-    offsets = [
-        (
-            s.name,
-            name,
-            f"{found.rows_px:+.1f}",
-            f"{found.cols_px:+.1f}",
-            "-" if m is None else f"{found.distance_px * m:.1f}",
-            f"{found.strength:.1f}",
-        )
+    offsets: list[tuple[str, ...]] = [
+        (s.name, name, f"{f.rows_px:+.1f}", f"{f.cols_px:+.1f}", "-" if m is None else f"{f.distance_px * m:.1f}", f"{f.strength:.1f}")
         for s in report.sites
-        for name, found, m in s.offsets
-        if found.distance_px > 1
+        for name, f, m in s.offsets
+        if f.distance_px > 1
     ]
-    findings = [(f.severity, f.fault, f.site, f.text) for f in report.findings] or [("", "", "", "nothing was found")]
+    findings: list[tuple[str, ...]] = [(f.severity, f.fault, f.site, f.text) for f in report.findings]
     return [
         ("Sites", ("site", "part", "rasters", "Mpx", "unlabelled", *names), sites),
         ("Offsets above one pixel", ("site", "raster", "rows", "columns", "m", "strength"), offsets),
-        ("Findings", ("severity", "fault", "site", "what"), findings),
+        ("Findings", ("severity", "fault", "site", "what"), findings or [("", "", "", "nothing was found")]),
     ]
