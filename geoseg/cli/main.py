@@ -13,6 +13,7 @@ from geoseg import __version__
 from geoseg.cli.demo import demo
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.models import models
+from geoseg.cli.labels import app as labels
 from geoseg.cli.plan import plan
 from geoseg.cli.segment import segment
 from geoseg.cli.train import train
@@ -30,6 +31,7 @@ app = typer.Typer(
 for command in (segment, plan, demo, train, evaluate):
     app.command()(command)
 app.add_typer(models, name="models")
+app.add_typer(labels, name="labels")
 
 
 def _show_version(wanted: bool) -> None:

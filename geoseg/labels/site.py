@@ -1,8 +1,50 @@
 """A site: rasters with labels of one kind, as it stands in training configurations."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Kind = Literal["class_raster", "building_polygons", "vectors", "drawn_scenes"]
+_ONLY_FOR: dict[str, tuple[Kind, ...]] = {
+    "values": ("class_raster", "vectors"),
+    "ignore": ("class_raster", "vectors"),
+    "native_resolution": ("class_raster",),
+    "class_labels": ("vectors",),
+    "column": ("vectors",),
+    "background": ("vectors",),
+    "width_m": ("vectors",),
+    "width_column": ("vectors",),
+    "layer": ("vectors", "building_polygons"),
+    "seeds": ("drawn_scenes",),
+}
+
+
+class Blocks(BaseModel):
+    """A split of each raster into square blocks, drawn by lot, of which one part is kept.
+
+    The part of the test blocks is whole; the part of the training blocks ends a buffer before them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_px: int | None = Field(default=None, gt=0)
+    """Side of a block in pixels of the grid that the site is read at."""
+    size_m: float | None = Field(default=None, gt=0)
+    """Side of a block on the ground, instead."""
+    buffer_px: int = Field(default=0, ge=0)
+    """Training pixels this near to a test block are unlabelled."""
+    keep: Literal["train", "test"]
+    """Which part stays labelled."""
+    share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the blocks that are test blocks, rounded; at least one where there are two."""
+    seed: int = Field(default=0, ge=0)
+    """Of the lot."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.size_px is None) == (self.size_m is None):
+            raise ValueError("blocks need either size_px or size_m")
+        return self
 
 
 class Site(BaseModel):
@@ -12,21 +54,78 @@ class Site(BaseModel):
 
     name: str
     """Shown in reports."""
-    kind: Literal["class_raster", "building_polygons", "drawn_scenes"]
-    """Rasters of class values, polygons that tell buildings from everything else, or scenes that geoseg draws."""
-    rasters: str = ""
-    """Glob below the data folder."""
+    kind: Kind
+    """Rasters of class values, polygons that tell buildings from everything else, polygons and lines of several classes,
+    or scenes that geoseg draws."""
+    rasters: str | tuple[str, ...] = ""
+    """Globs below the data folder."""
+    exclude: tuple[str, ...] = ()
+    """Globs below the data folder of rasters to leave out."""
     labels: str = ""
     """Label file below the data folder; ``{parent}`` and ``{stem}`` of the raster are filled in."""
+    replace: dict[str, str] = {}
+    """Text in ``{parent}`` and ``{stem}`` to replace first, for labels that are named otherwise: ``{ image = "mask" }``."""
     seeds: tuple[int, ...] = ()
     """Scenes to draw, of 1024 x 1024 px at the model's resolution."""
     labelled_area: str | None = None
-    """Vector file whose polygons bound the complete labels; None means everywhere."""
+    """Vector file whose polygons bound the complete labels; ``{parent}`` and ``{stem}`` are filled in; None means everywhere."""
     labelled_names: tuple[str, ...] = ()
     """Values of the area's ``name`` column to keep; empty keeps all."""
     labelled_lonlat: tuple[float, float, float, float] | None = None
     """West, south, east, north in degrees of the complete labels."""
+    values: dict[str, str] = {}
+    """Class name of each value in the labels, ``{ 10 = "building" }``, or of each color, ``{ "#ff0000" = "building" }``.
+    Empty takes the values of the class scheme; in a column also its names."""
+    ignore: tuple[int | str, ...] = ()
+    """Values in the labels that say nothing; their pixels are unlabelled. So is 255 in a raster unless it has a class."""
+    layer: str | None = None
+    """Layer of the label file; None takes the first."""
+    column: str | None = None
+    """Column that tells the class of a polygon or line."""
+    class_labels: dict[str, str] = {}
+    """One label file per class name, instead of ``labels``; later ones are drawn over earlier ones."""
+    background: str | None = None
+    """Class of what no polygon or line covers; None leaves it unlabelled."""
+    width_m: float | dict[str, float] | None = None
+    """Width on the ground that lines are drawn with, of all classes or by class name."""
+    width_column: str | None = None
+    """Column with the width of each line in metres; where it is empty, ``width_m`` counts."""
+    bands: tuple[int, ...] = ()
+    """1-based bands of the rasters in the model's order; empty takes the first ones."""
+    native_resolution: bool = False
+    """Keep rasters with a georeference at their own resolution, instead of bringing them to the model's."""
+    blocks: Blocks | None = None
+    """Keep only some blocks of each raster, for a split by place."""
     weight: float = Field(default=1.0, gt=0)
     """Share of the windows, relative to the other sites."""
     resolution_m: float | None = None
     """Grid that the site is read at; None takes the model's."""
+
+    @property
+    def globs(self) -> tuple[str, ...]:
+        """The globs of the rasters."""
+        return (self.rasters,) if isinstance(self.rasters, str) else self.rasters
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for field, kinds in _ONLY_FOR.items():
+            if getattr(self, field) and self.kind not in kinds:
+                raise ValueError(f"'{field}' is for kind {' or '.join(kinds)}; site '{self.name}' is of kind {self.kind}")
+        if self.kind == "vectors" and bool(self.class_labels) == bool(self.labels and self.column):
+            raise ValueError(f"site '{self.name}' needs either labels and column, or class_labels, one file per class")
+        if self.kind == "class_raster":
+            for key in self.values:
+                parse_value(key)
+        return self
+
+
+def parse_value(text: str) -> int:
+    """Return the whole number that a key of ``values`` stands for; colors become ``0xrrggbb``.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    try:
+        return int(text[1:], 16) if len(text) == 7 and text.startswith("#") else int(text)
+    except ValueError as exc:
+        raise ValueError(f"key {text!r} of values is neither a whole number nor a color like #ff0000") from exc

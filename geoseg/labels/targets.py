@@ -1,7 +1,9 @@
 """Sites as arrays: pixels and targets on one grid."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 import geopandas as gpd
 import numpy as np
@@ -10,19 +12,32 @@ from rasterio.features import rasterize
 from scipy import ndimage
 from shapely.geometry import box
 
-from geoseg.errors import LabelError
+from geoseg.errors import LabelError, UsageError
 from geoseg.io.raster import RasterSource, open_raster, read_whole
 from geoseg.io.vector import read_vector
+from geoseg.labels.blocks import kept_pixels
+from geoseg.labels.coding import NOT_BUILDING, UNLABELLED, building_channel
+from geoseg.labels.features import Features, burn, channel_of, outline, read_classes, read_features
 from geoseg.labels.site import Site
+from geoseg.labels.values import read_class_raster
 from geoseg.model.spec import ModelSpec
-from geoseg.pixels.classes import ClassKind
+from geoseg.pixels.classes import ClassScheme
 from geoseg.scene import SceneOptions, draw_scene
 
-UNLABELLED = 255
-"""Target value of pixels that nothing is known of."""
-NOT_BUILDING = 254
-"""Semantic target of pixels that are known to be no building, and no more."""
+__all__ = [
+    "NOT_BUILDING",
+    "UNLABELLED",
+    "LabelledRaster",
+    "Reading",
+    "building_channel",
+    "iterate_site",
+    "load_raster",
+    "load_site",
+    "raster_paths",
+]
+
 _SCENE_PX = 1024
+_GEOREFERENCED = ("building_polygons", "vectors")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,20 +52,101 @@ class LabelledRaster:
     """(C, H, W)."""
     targets: NDArray[np.uint8]
     """(3, H, W): semantic channel or NOT_BUILDING or UNLABELLED; building interior; building boundary (0, 1, UNLABELLED)."""
+    valid: NDArray[np.bool_] | None = None
+    """(H, W), True = imagery; None if there is imagery everywhere."""
+    notes: tuple[str, ...] = ()
+    """What was repaired, left out or missing, with numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a model asks of labelled rasters."""
+
+    scheme: ClassScheme
+    """Classes in channel order."""
+    resolution_m: float | None = None
+    """Pixel size on the ground that finer rasters are averaged to; None takes rasters as they are."""
+    bands: int | None = None
+    """Bands of the model; None takes all."""
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Self:
+        """Return what a model asks."""
+        return cls(scheme=spec.scheme, resolution_m=spec.resolution_m, bands=len(spec.bands))
 
 
 def load_site(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledRaster]:
     """Read the rasters of a site with their labels, at the model's resolution.
 
     Raises:
-        LabelError: If the glob finds nothing, or the labels hold unknown values or lie elsewhere.
+        LabelError: If the globs find nothing, the labels hold unknown values or lie elsewhere, or no pixel is labelled.
     """
+    rasters = list(iterate_site(site, spec, data_dir))
+    if all((r.targets[0] == UNLABELLED).all() for r in rasters):
+        raise LabelError(
+            f"Site '{site.name}': no pixel of its {len(rasters)} rasters is labelled. "
+            f"Check labels, ignore, labelled area and blocks, with geoseg labels check; first {rasters[0].name}."
+        )
+    return rasters
+
+
+def iterate_site(site: Site, spec: ModelSpec, data_dir: Path) -> Iterator[LabelledRaster]:
+    """Read the rasters of a site one after the other, so that only one is in memory; see :func:`load_site`."""
     if site.kind == "drawn_scenes":
-        return [_draw(seed, site, spec) for seed in site.seeds]
-    paths = sorted(data_dir.glob(site.rasters))
-    if not paths:
-        raise LabelError(f"Site '{site.name}': no raster matches {site.rasters} below {data_dir}. Check --data.")
-    return [_load(path, site, spec, data_dir) for path in paths]
+        yield from (_draw(seed, site, spec) for seed in site.seeds)
+        return
+    for path in raster_paths(site, data_dir):
+        yield load_raster(path, site, Reading.of(spec), data_dir)
+
+
+def raster_paths(site: Site, data_dir: Path) -> list[Path]:
+    """Return the raster files of a site, sorted.
+
+    Raises:
+        LabelError: If a glob, of ``rasters`` or ``exclude``, finds nothing.
+    """
+    found = {pattern: set(data_dir.glob(pattern)) for pattern in (*site.globs, *site.exclude) if pattern}
+    idle = next((pattern for pattern, paths in found.items() if not paths), None)
+    if idle is not None or not any(site.globs):
+        raise LabelError(f"Site '{site.name}': no raster matches {idle or 'its empty rasters'} below {data_dir}. Check --data.")
+    left = set().union(*(found[p] for p in site.globs)) - set().union(*(found[p] for p in site.exclude))
+    if not left:
+        raise LabelError(f"Site '{site.name}': exclude leaves out all of its rasters. Check both globs.")
+    return sorted(left)
+
+
+def load_raster(path: Path, site: Site, reading: Reading, data_dir: Path) -> LabelledRaster:
+    """Read one raster of a site with its labels.
+
+    Raises:
+        LabelError: If the labels do not fit the raster or the classes.
+    """
+    source = _open(path, site, reading)
+    pixels, valid = read_whole(source)
+    targets, notes = _read_targets(path, source, site, reading.scheme, data_dir)
+    targets[:, ~valid] = UNLABELLED
+    if site.blocks is not None:
+        targets[:, ~kept_pixels(site.blocks, source.geobox)] = UNLABELLED
+    if (targets[0] == UNLABELLED).all():
+        notes = (*notes, f"no pixel of {path.name} is labelled")
+    rounded = np.clip(np.rint(pixels), 0, 255)
+    clipped = float((np.abs(pixels - rounded)[:, valid] > 1).mean()) if valid.any() else 0.0
+    if clipped:
+        notes = (*notes, f"{clipped:.1%} of the values of {path.name} ({source.dtype}) lie outside 0..255 and were clipped")
+    name = str(path.relative_to(data_dir))
+    return LabelledRaster(name=name, source=source, pixels=rounded.astype(np.uint8), targets=targets, valid=valid, notes=notes)
+
+
+def _open(path: Path, site: Site, reading: Reading) -> RasterSource:
+    resolution = None if site.native_resolution else site.resolution_m or reading.resolution_m
+    source = open_raster(path, resolution_m=resolution, needs_georeference=site.kind in _GEOREFERENCED)
+    there = len(source.bands)
+    wanted = site.bands or source.bands[: reading.bands]
+    if len(wanted) < (reading.bands or 0) or not set(wanted) <= set(source.bands):
+        raise LabelError(
+            f"Site '{site.name}': {path} has {there} bands; the model needs {reading.bands}, bands asks for {list(site.bands) or 'all'}."
+        )
+    return replace(source, bands=tuple(wanted))
 
 
 def _draw(seed: int, site: Site, spec: ModelSpec) -> LabelledRaster:
@@ -60,70 +156,117 @@ def _draw(seed: int, site: Site, spec: ModelSpec) -> LabelledRaster:
     channel = np.full(256, UNLABELLED, np.uint8)
     for index, row in enumerate(spec.classes):
         channel[row.value] = index
-    outline = rasterize([b.boundary for b in scene.buildings], scene.classes.shape, all_touched=True) == 1
-    interior = (scene.instances > 0) & ~outline
-    targets = _with_unknown(channel[scene.classes], interior, outline, ~scene.valid)
-    return LabelledRaster(name=f"drawn scene {seed}", source=None, pixels=scene.pixels, targets=targets)
+    outlines = rasterize([b.boundary for b in scene.buildings], scene.classes.shape, all_touched=True) == 1
+    interior = (scene.instances > 0) & ~outlines
+    targets = _with_unknown(channel[scene.classes], interior, outlines, ~scene.valid)
+    return LabelledRaster(name=f"drawn scene {seed}", source=None, pixels=scene.pixels, targets=targets, valid=scene.valid)
 
 
-def _load(path: Path, site: Site, spec: ModelSpec, data_dir: Path) -> LabelledRaster:
-    resolution = site.resolution_m or spec.resolution_m
-    georeferenced = site.kind == "building_polygons"
-    source = open_raster(path, resolution_m=resolution if georeferenced else None, needs_georeference=georeferenced)
-    pixels, valid = read_whole(source)
-    label_path = data_dir / site.labels.format(parent=path.parent.relative_to(data_dir), stem=path.stem)
-    targets = _polygon_targets(source, label_path, site, spec, data_dir) if georeferenced else _class_targets(label_path, spec, valid.shape)
-    targets[:, ~valid] = UNLABELLED
-    rounded = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-    return LabelledRaster(name=str(path.relative_to(data_dir)), source=source, pixels=rounded, targets=targets)
+def _read_targets(
+    path: Path, source: RasterSource, site: Site, scheme: ClassScheme, data_dir: Path
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """Return targets (3, H, W) and notes."""
+    known = _labelled_area(path, source, site, data_dir)
+    if site.kind == "class_raster":
+        found = read_class_raster(_label_path(site.labels, path, site, data_dir), source, site, scheme)
+        semantic = np.where(known, found.semantic, UNLABELLED).astype(np.uint8)
+        building = semantic == building_channel(scheme)
+        interior = building & ndimage.binary_erosion(building, border_value=1)
+        return _with_unknown(semantic, interior, building & ~interior, semantic == UNLABELLED), found.notes
+    if site.kind == "building_polygons":
+        return _building_targets(source, _label_path(site.labels, path, site, data_dir), site, scheme, known)
+    return _vector_targets(path, source, site, scheme, known, data_dir)
 
 
-def _class_targets(path: Path, spec: ModelSpec, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    values = read_whole(open_raster(path, needs_georeference=False))[0][0]
-    if values.shape != shape:
-        raise LabelError(f"{path} has {values.shape} pixels, its raster {shape}; labels must lie on the raster's grid.")
-    channel = np.full(256, NOT_BUILDING, np.uint8)
-    channel[UNLABELLED] = UNLABELLED
-    for index, row in enumerate(spec.classes):
-        channel[row.value] = index
-    semantic = channel[values]
-    if (semantic == NOT_BUILDING).any():
-        unknown, counts = np.unique(values[semantic == NOT_BUILDING], return_counts=True)
-        raise LabelError(
-            f"{path} holds values that are no class: {dict(zip(unknown.tolist(), counts.tolist(), strict=True))} (value: pixels)."
-        )
-    building = semantic == building_channel(spec)
-    interior = building & ndimage.binary_erosion(building, border_value=1)
-    boundary = building & ~interior
-    return _with_unknown(semantic, interior, boundary, semantic == UNLABELLED)
-
-
-def _polygon_targets(source: RasterSource, path: Path, site: Site, spec: ModelSpec, data_dir: Path) -> NDArray[np.uint8]:
-    crs, shape, transform = source.geobox.crs, source.geobox.shape, source.geobox.transform
-    polygons = read_vector(path, crs).geometry
-    here = polygons[polygons.intersects(box(*source.geobox.boundingbox))]
-    if here.empty:
-        raise LabelError(f"Site '{site.name}': no polygon of {path} touches {source.path}. Check their CRSs.")
-    building = rasterize(here, shape, transform=transform) == 1
-    outline = rasterize(here.boundary, shape, transform=transform, all_touched=True) == 1
-    known = _labelled_area(source, site, data_dir)
-    semantic = np.where(building, building_channel(spec), NOT_BUILDING).astype(np.uint8)
+def _building_targets(
+    source: RasterSource, path: Path, site: Site, scheme: ClassScheme, known: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    channel = building_channel(scheme)
+    if channel < 0:
+        raise LabelError(f"Site '{site.name}' labels buildings, and no class of the scheme is of kind 'building'.")
+    found = read_features(path, source.geobox, site.layer)
+    notes = _none_here(found, path, source, site)
+    building = burn(found.table.assign(channel=1), source.geobox, 0) == 1
+    edges = outline(found.table.geometry, source.geobox)
+    semantic = np.where(building, channel, NOT_BUILDING).astype(np.uint8)
     semantic[~known] = UNLABELLED
-    return _with_unknown(semantic, building & ~outline, outline, ~known)
+    return _with_unknown(semantic, building & ~edges, edges, ~known), (*found.notes, *notes)
 
 
-def _labelled_area(source: RasterSource, site: Site, data_dir: Path) -> NDArray[np.bool_]:
+def _vector_targets(
+    path: Path, source: RasterSource, site: Site, scheme: ClassScheme, known: NDArray[np.bool_], data_dir: Path
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    patterns = site.class_labels or {"": site.labels}
+    paths = {name: _label_path(pattern, path, site, data_dir) for name, pattern in patterns.items()}
+    found = read_classes(site, paths, source.geobox, scheme)
+    notes = _none_here(found, next(iter(paths.values())), source, site)
+    fill = UNLABELLED if site.background is None else channel_of(site.background, scheme)
+    semantic = burn(found.table, source.geobox, fill)
+    semantic[~known] = UNLABELLED
+    channel = building_channel(scheme)
+    building = semantic == channel
+    edges = outline(found.table.geometry[found.table["channel"] == channel], source.geobox) & (semantic != UNLABELLED)
+    return _with_unknown(semantic, building & ~edges, edges, semantic == UNLABELLED), (*found.notes, *notes)
+
+
+def _none_here(found: Features, path: Path, source: RasterSource, site: Site) -> tuple[str, ...]:
+    """Refuse labels that lie elsewhere, unless an area says that there is truly nothing here."""
+    if len(found.table):
+        return ()
+    if site.labelled_area is None and site.labelled_lonlat is None:
+        raise LabelError(
+            f"Site '{site.name}': no feature of {path} touches {source.path}. Check their CRSs. "
+            "If there is truly nothing here, say so with labelled_area or labelled_lonlat."
+        )
+    return (f"{path.name}: no feature touches the raster; the labelled area counts as empty",)
+
+
+def _label_path(pattern: str, path: Path, site: Site, data_dir: Path) -> Path:
+    """Fill in a pattern of label files.
+
+    Raises:
+        LabelError: If it holds other fields, or names the raster itself.
+    """
+    parent, stem = str(path.parent.relative_to(data_dir)), path.stem
+    for old, new in site.replace.items():
+        parent, stem = parent.replace(old, new), stem.replace(old, new)
+    try:
+        filled = data_dir / pattern.format(parent=parent, stem=stem)
+    except (KeyError, IndexError, ValueError) as exc:
+        raise LabelError(f"Site '{site.name}': {pattern!r} holds a field {exc}; {{parent}} and {{stem}} are filled in.") from exc
+    if filled == path:
+        raise LabelError(f"Site '{site.name}': the labels of {path} are the raster itself. Check labels and replace.")
+    return filled
+
+
+def _labelled_area(path: Path, source: RasterSource, site: Site, data_dir: Path) -> NDArray[np.bool_]:
+    """Return where the labels are complete (H, W)."""
     areas = []
+    if (site.labelled_area or site.labelled_lonlat) and source.geobox.crs is None:
+        raise LabelError(f"Site '{site.name}': {path} has no CRS, so a labelled area cannot be placed on it.")
     if site.labelled_area is not None:
-        table = read_vector(data_dir / site.labelled_area, source.geobox.crs)
-        kept = table[table["name"].isin(site.labelled_names)] if site.labelled_names else table
-        areas.append(kept.geometry)
+        areas.append(_read_area(_label_path(site.labelled_area, path, site, data_dir), source.geobox.crs, site))
     if site.labelled_lonlat is not None:
         areas.append(gpd.GeoSeries([box(*site.labelled_lonlat)], crs="EPSG:4326"))
-    known = np.ones(source.geobox.shape, bool)
+    known = np.ones(source.shape, bool)
     for area in areas:
-        known &= rasterize(area.to_crs(source.geobox.crs), source.geobox.shape, transform=source.geobox.transform) == 1
+        known &= rasterize(area.to_crs(source.geobox.crs), source.shape, transform=source.geobox.transform) == 1
     return known
+
+
+def _read_area(path: Path, crs: object, site: Site) -> Any:
+    try:
+        table = read_vector(path, crs)
+    except UsageError as exc:
+        raise LabelError(str(exc)) from exc
+    if not site.labelled_names:
+        return table.geometry
+    if "name" not in table.columns:
+        raise LabelError(f"{path} has no column 'name', which labelled_names of site '{site.name}' asks for.")
+    kept = table[table["name"].isin(site.labelled_names)]
+    if kept.empty:
+        raise LabelError(f"{path} has no area named {', '.join(site.labelled_names)}. Check labelled_names.")
+    return kept.geometry
 
 
 def _with_unknown(
@@ -132,8 +275,3 @@ def _with_unknown(
     targets = np.stack([semantic, interior.astype(np.uint8), boundary.astype(np.uint8)])
     targets[1:, unknown] = UNLABELLED
     return targets
-
-
-def building_channel(spec: ModelSpec) -> int:
-    """Return the semantic channel of the first building class, or -1."""
-    return next((i for i, c in enumerate(spec.classes) if c.kind is ClassKind.BUILDING), -1)

@@ -1,0 +1,121 @@
+"""COCO: one JSON file of images, categories and annotations (Lin et al. 2014, "Microsoft COCO: Common objects in context")."""
+
+import json
+from collections.abc import Iterable
+from itertools import count
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from geoseg.errors import LabelError
+from geoseg.labels.annotations import AnnotatedImage, Annotations, Shape, join_parts, outline_mask, polygons_of, without_holes
+
+
+def write_coco(annotations: Annotations) -> bytes:
+    """Encode annotations; polygons with holes are cut through them, lines are left out."""
+    labels = sorted({s.label for image in annotations.images for s in image.shapes})
+    category = {label: i for i, label in enumerate(labels, start=1)}
+    numbers = count(1)
+    rows = [
+        _annotation(next(numbers), image_id, category[shape.label], parts)
+        for image_id, image in enumerate(annotations.images, start=1)
+        for shape in image.shapes
+        if (parts := [whole for p in polygons_of(shape.geometry) for whole in without_holes(p)])
+    ]
+    content = {
+        "images": [{"id": i, "file_name": m.name, "width": m.width, "height": m.height} for i, m in enumerate(annotations.images, start=1)],
+        "categories": [{"id": i, "name": label, "supercategory": ""} for label, i in category.items()],
+        "annotations": rows,
+    }
+    return json.dumps(content).encode()
+
+
+def read_coco(content: bytes) -> Annotations:
+    """Decode annotations: polygons, and run lengths as numbers or as text.
+
+    Raises:
+        LabelError: If it is no COCO file, or an annotation names an image or category that is not there.
+    """
+    try:
+        data = json.loads(content)
+        categories = {row["id"]: str(row["name"]) for row in data["categories"]}
+        shapes: dict[Any, list[Shape]] = {row["id"]: [] for row in data["images"]}
+        empty = 0
+        for row in data["annotations"]:
+            geometry = _geometry(row)
+            if geometry is None or geometry.is_empty:
+                empty += 1
+            else:
+                shapes[row["image_id"]].append(Shape(label=categories[row["category_id"]], geometry=geometry))
+        images = tuple(
+            AnnotatedImage(name=row["file_name"], width=int(row["width"]), height=int(row["height"]), shapes=tuple(shapes[row["id"]]))
+            for row in data["images"]
+        )
+    except (KeyError, TypeError, IndexError, ValueError) as exc:
+        raise LabelError(
+            f"This is no COCO file as expected: {type(exc).__name__} {exc}. It needs images, categories and annotations."
+        ) from exc
+    notes = (f"{empty} annotations without a shape were left out",) if empty else ()
+    return Annotations(images=images, notes=notes)
+
+
+def decode_runs(counts: list[int] | str, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Decode run lengths, down the columns, beginning with zeros, into a mask.
+
+    Args:
+        counts: Lengths, or their text form of five bits a character, differences to the last but one.
+        size: Height and width.
+
+    Returns:
+        (H, W).
+
+    Raises:
+        ValueError: If the lengths do not add up to the size.
+    """
+    lengths = _unpack(counts) if isinstance(counts, str) else list(counts)
+    if sum(lengths) != size[0] * size[1] or min(lengths, default=0) < 0:
+        raise ValueError(f"run lengths add up to {sum(lengths)}, not to {size[0]} x {size[1]} pixels")
+    flat = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return flat.reshape(size[1], size[0]).T
+
+
+def _unpack(text: str) -> list[int]:
+    lengths: list[int] = []
+    value = shift = 0
+    for letter in text:
+        code = ord(letter) - 48
+        value |= (code & 0x1F) << shift
+        shift += 5
+        if code & 0x20:
+            continue
+        if code & 0x10:
+            value |= -1 << shift
+        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+        value = shift = 0
+    return lengths
+
+
+def _geometry(row: dict[str, Any]) -> BaseGeometry | None:
+    found = row.get("segmentation")
+    if isinstance(found, dict):
+        height, width = found["size"]
+        return outline_mask(decode_runs(found["counts"], (int(height), int(width))))
+    rings = [shapely.Polygon(np.reshape(ring, (-1, 2))) for ring in found or [] if len(ring) >= 6]
+    return join_parts(rings) if rings else None
+
+
+def _annotation(number: int, image_id: int, category_id: int, parts: Iterable[shapely.Polygon]) -> dict[str, Any]:
+    whole = shapely.multipolygons(list(parts))
+    left, top, right, bottom = whole.bounds
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": category_id,
+        "segmentation": [np.round(shapely.get_coordinates(p.exterior)[:-1].ravel(), 3).tolist() for p in whole.geoms],
+        "bbox": [round(v, 3) for v in (left, top, right - left, bottom - top)],
+        "area": round(float(whole.area), 3),
+        "iscrowd": 0,
+    }
