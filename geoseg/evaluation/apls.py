@@ -47,9 +47,7 @@ class Apls:
         return 2 * self.reference_to_found * self.found_to_reference / total if total != 0 else 0.0
 
 
-def compare_networks(
-    found: Sequence[shapely.Geometry], reference: Sequence[shapely.Geometry], options: AplsOptions | None = None
-) -> Apls:
+def compare_networks(found: Sequence[shapely.Geometry], reference: Sequence[shapely.Geometry], options: AplsOptions | None = None) -> Apls:
     """Compare two networks.
 
     Lines are connected where they touch or cross; what passes over a bridge is connected too.

@@ -1,5 +1,6 @@
-"""Area and accuracy of a class map from a stratified sample (Olofsson et al. 2014, "Good practices for estimating area and assessing
-accuracy of land change").
+"""Area and accuracy of a class map from a stratified sample.
+
+After Olofsson et al. 2014, "Good practices for estimating area and assessing accuracy of land change".
 
 Counting the pixels of a map gives biased areas, since maps err. A random sample of points, drawn within each mapped class and looked at
 by a person, says how much and in which direction.

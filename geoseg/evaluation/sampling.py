@@ -59,7 +59,7 @@ def allocate(sizes: NDArray[np.int64], options: SampleOptions, expected: NDArray
     least = np.minimum(np.where(there, options.minimum, 0), sizes)
     if options.points < least.sum():
         raise UsageError(
-            f"{there.sum()} classes with at least {options.minimum} points each need {least.sum()} points; {options.points} were asked for. "
+            f"{there.sum()} classes with at least {options.minimum} points each need {least.sum()}; {options.points} were asked for. "
             "Raise -n or lower --minimum."
         )
     chance = np.full(len(sizes), 0.8) if expected is None else expected

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from geoseg.evaluation.evaluate import evaluate_site
+from geoseg.evaluation.measure import EvaluateOptions
 from geoseg.io.raster import RasterSource
 from geoseg.labels.targets import load_site
 from geoseg.model.network import TorchPredictor, build_network, load_weights, pick_device, save_weights
@@ -41,15 +42,19 @@ def measure_package(spec: ModelSpec, recipe: Recipe, data_dir: Path, folder: Pat
     memory = measure_memory(predictor)
     say(f"memory: {memory} bytes per pixel of a batch")
     halo = measure_halo(predictor, _large_sources(recipe, data_dir), say)
-    spec = spec.model_copy(update={"halo": halo, "memory_bytes_per_px": memory})
-    predictor.spec = spec
+    spec = _checked(spec.model_copy(update={"halo": halo, "memory_bytes_per_px": memory, "accuracy": ()}))
+    # the model is measured as users run it: from its package, with the halo that its card names
+    package = write_card(folder, spec)
     metrics = []
     for site in recipe.tests:
-        for metric in evaluate_site(predictor, site, data_dir):
+        for metric in evaluate_site(package, site, data_dir, EvaluateOptions(pictures=0)).card():
             say(f"{metric.dataset}: {metric.name} {metric.value:.4f}")
             metrics.append(metric)
-    checked = ModelSpec.model_validate(spec.model_copy(update={"accuracy": tuple(metrics)}).model_dump())
-    return write_card(folder, checked)
+    return write_card(folder, _checked(spec.model_copy(update={"accuracy": tuple(metrics)})))
+
+
+def _checked(spec: ModelSpec) -> ModelSpec:
+    return ModelSpec.model_validate(spec.model_dump())
 
 
 def _large_sources(recipe: Recipe, data_dir: Path) -> list[RasterSource]:
