@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from geoseg import __version__
+from geoseg.cli.accuracy import accuracy
 from geoseg.cli.demo import demo
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.plan import plan
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 for command in (segment, plan, demo, train, evaluate):
     app.command()(command)
+app.add_typer(accuracy, name="accuracy")
 
 
 def _show_version(wanted: bool) -> None:
