@@ -9,7 +9,6 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from geoseg.errors import LabelError, UsageError
@@ -148,7 +147,8 @@ def evaluate_points(points: Path, classmap: Path) -> AccuracyTable:
         table = read_vector(points, found.geobox.crs)
         if _REFERENCE not in table.columns:
             raise LabelError(f"{points} has no column '{_REFERENCE}'; it has {', '.join(c for c in table.columns if c != 'geometry')}.")
-        truth = _reference_channels(table[_REFERENCE].tolist(), found.scheme, points)
+        column = table[_REFERENCE]
+        truth = _reference_channels(np.where(column.isna(), "", column.astype(str)).tolist(), found.scheme, points)
         cols, rows = ~found.geobox.transform @ (table.geometry.x.to_numpy(), table.geometry.y.to_numpy())
         values = read_at(found.classes, np.floor(rows).astype(np.int64), np.floor(cols).astype(np.int64), found.shape, outside=NODATA_CLASS)
         legend = count_classes(found.classes, found.scheme, row_areas_m2(found.geobox), found.shape)
@@ -181,7 +181,7 @@ def _expected(scheme: ClassScheme, told: dict[str, float]) -> NDArray[np.float64
 
 def _reference_channels(told: list[Any], scheme: ClassScheme, path: Path) -> NDArray[np.int64]:
     channel = {str(c.value): i for i, c in enumerate(scheme)} | {c.name.lower(): i for i, c in enumerate(scheme)}
-    words = ["" if pd.isna(value) else str(value).strip().lower().removesuffix(".0") for value in told]
+    words = [str(value).strip().lower().removesuffix(".0") for value in told]
     unknown = Counter(word for word in words if word and word not in channel)
     if unknown:
         raise LabelError(
