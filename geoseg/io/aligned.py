@@ -18,6 +18,8 @@ from geoseg.errors import LabelError, RunError
 from geoseg.io.raster import RasterOptions, bounded_cache, open_dataset, open_raster
 
 _NEAR_PX = 1e-3
+_TOLERANCE_PX = 0.01
+"""Error of the transformer; rasterio makes none for an exact one onto a given grid."""
 
 
 @contextmanager
@@ -48,7 +50,9 @@ def open_on_grid(path: Path, geobox: GeoBox, fill: int) -> Iterator[Callable[[Wi
             else:
                 grid = {"crs": geobox.crs, "transform": geobox.transform, "height": geobox.shape[0], "width": geobox.shape[1]}
                 # an alpha band tells where the labels do not reach
-                with WarpedVRT(dataset, resampling=Resampling.nearest, tolerance=0.0, add_alpha=dataset.nodata is None, **grid) as warped:
+                with WarpedVRT(
+                    dataset, resampling=Resampling.nearest, tolerance=_TOLERANCE_PX, add_alpha=dataset.nodata is None, **grid
+                ) as warped:
                     yield _Reader(warped, fill)
     except (RasterioError, CPLE_BaseError) as exc:
         raise RunError(f"{path} could not be read: {exc}. Check the file with gdalinfo.") from exc
