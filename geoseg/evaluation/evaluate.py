@@ -74,6 +74,7 @@ class Judge:
                 "raster": source.path,
                 "output": Path(folder) / "run",
                 "model": str(self.package.folder),
+                "bands": source.bands[: len(self.package.spec.bands)],
                 "device": self.device,
                 "assume_crs": source.options.assume_crs,
                 "warp": source.options.warp,
@@ -96,7 +97,8 @@ class Judge:
             return Reference(read=read)
         path = Path(source.path)
         labels = self.data_dir / site.labels.format(parent=path.parent.relative_to(self.data_dir), stem=path.stem)
-        buildings, notes = read_buildings(labels, source.geobox)
+        buildings, notes = read_buildings(labels, source.geobox, needed=False)
+        # a labelled area may truly hold no building: that labels fit their raster was checked when they were loaded
         return Reference(read=read, buildings=buildings, notes=notes)
 
 

@@ -96,16 +96,21 @@ def open_reference(files: ReferenceFiles, found: Found) -> Iterator[Reference]:
         yield Reference(read=inside, buildings=buildings, roads=roads, area=area, notes=tuple(notes))
 
 
-def read_buildings(path: Path, geobox: GeoBox) -> tuple[NDArray[np.object_], tuple[str, ...]]:
+def read_buildings(path: Path, geobox: GeoBox, *, needed: bool = True) -> tuple[NDArray[np.object_], tuple[str, ...]]:
     """Read building polygons, repair them and cut them at the raster's edge.
+
+    Args:
+        path: Vector file.
+        geobox: The grid.
+        needed: Refuse a file of which no polygon touches the raster.
 
     Returns:
         (n,) polygons in the grid's CRS, and what was repaired.
 
     Raises:
-        LabelError: If none touches the raster.
+        LabelError: If none touches the raster, and one is needed.
     """
-    table = _read_here(path, geobox)
+    table = _read_here(path, geobox, needed=needed)
     repaired = repair_polygons(table.geometry.to_numpy())
     cut = shapely.intersection(repaired.shapes, _extent(geobox))
     said = [
@@ -133,12 +138,12 @@ def building_reader(buildings: NDArray[np.object_], found: Found) -> Reader:
     return _burn(buildings, np.full(len(buildings), channel), found.geobox, NOT_BUILDING)
 
 
-def _read_here(path: Path, geobox: GeoBox) -> gpd.GeoDataFrame:
+def _read_here(path: Path, geobox: GeoBox, *, needed: bool = True) -> gpd.GeoDataFrame:
     if geobox.crs is None:
         raise LabelError(f"{path} cannot be placed: the class map has no CRS. Only label rasters on the same grid fit it.")
     table = read_vector(path, geobox.crs)
     here = table[table.intersects(_extent(geobox))]
-    if here.empty:
+    if here.empty and needed:
         spans = tuple(round(float(v), 6) for v in table.total_bounds) if len(table) else "nothing"
         bounds = tuple(round(float(v), 6) for v in _extent(geobox).bounds)
         raise LabelError(f"{path} does not touch the result: it spans {spans}, the result {bounds} in {geobox.crs}. Check the CRS of both.")

@@ -19,7 +19,7 @@ from geoseg.evaluation.counts import CountOptions, count_pixels
 from geoseg.evaluation.evaluate import Judge, evaluate_result
 from geoseg.evaluation.found import Found, open_found, read_array
 from geoseg.evaluation.measure import EvaluateOptions, measure
-from geoseg.evaluation.reference import Reference, ReferenceFiles, open_reference
+from geoseg.evaluation.reference import Reference, ReferenceFiles, open_reference, read_buildings
 from geoseg.evaluation.semantic import confusion_matrix
 from geoseg.labels.site import Site
 from geoseg.labels.targets import NOT_BUILDING, UNLABELLED
@@ -234,6 +234,22 @@ def test_a_model_is_judged_by_the_run_that_users_get(town: Town) -> None:
     assert card == dict.fromkeys(["IoU building", "precision building", "recall building", "F1 objects at IoU 0.5", "AP50"], 1.0)
     with pytest.raises(LabelError, match="drawn"):
         judge.evaluate(Site(name="drawn", kind="drawn_scenes", seeds=(1,)))
+
+
+def test_a_model_of_three_bands_is_judged_on_rasters_of_four(town: Town, tmp_path: Path) -> None:
+    bands = np.repeat(town_classes()[None], 4, axis=0)
+    bands[3] = 255
+    write_raster(tmp_path / "image.tif", bands)
+    write_raster(tmp_path / "labels.tif", town_classes()[None])
+    judge = Judge(package=find_package(town.package), data_dir=tmp_path, load=always(Copying(double_spec())))
+    told = judge.evaluate(Site(name="four", kind="class_raster", rasters="image.tif", labels="{parent}/labels.tif"))
+    assert dict(told.rows())["mean IoU"] == 1
+
+
+def test_a_raster_that_holds_no_building_is_no_fault_where_none_is_needed(town: Town) -> None:
+    with open_found(town.run) as found:
+        shapes, notes = read_buildings(town.write_buildings("beyond.gpkg", [(9000, 0, 9010, 10)]), found.geobox, needed=False)
+    assert (len(shapes), notes) == (0, ())
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
