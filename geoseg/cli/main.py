@@ -10,10 +10,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from geoseg import __version__
+from geoseg.cli.accuracy import accuracy
 from geoseg.cli.demo import demo
 from geoseg.cli.evaluate import evaluate
-from geoseg.cli.models import models
 from geoseg.cli.labels import app as labels
+from geoseg.cli.models import models
 from geoseg.cli.plan import plan
 from geoseg.cli.segment import segment
 from geoseg.cli.train import train
@@ -32,6 +33,7 @@ for command in (segment, plan, demo, train, evaluate):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")
+app.add_typer(accuracy, name="accuracy")
 
 
 def _show_version(wanted: bool) -> None:

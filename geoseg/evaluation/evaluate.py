@@ -1,45 +1,140 @@
-"""Measure a model on labelled sites: what stands in its card."""
+"""Measure a result against labels, or a model on labelled sites: what stands in its card."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from geoseg.config import make_config
 from geoseg.errors import LabelError
-from geoseg.evaluation.semantic import building_iou, class_metrics, confusion_matrix, is_partial
-from geoseg.inference import infer_raster, tiles_of
+from geoseg.evaluation.found import Found, found_in_memory, open_found, read_array
+from geoseg.evaluation.measure import EvaluateOptions, Tally, measure
+from geoseg.evaluation.reference import Reference, ReferenceFiles, open_reference, read_buildings
+from geoseg.evaluation.result import Evaluation
+from geoseg.inference import LoadPredictor, infer_raster, network_loader, tiles_of
+from geoseg.io.raster import RasterSource
 from geoseg.labels.site import Site
-from geoseg.labels.targets import UNLABELLED, building_channel, load_site
-from geoseg.model.predictor import Predictor
-from geoseg.model.spec import Metric
-from geoseg.pixels.classes import NODATA_CLASS
+from geoseg.labels.targets import LabelledRaster, label_path, load_site
+from geoseg.model.package import ModelPackage
+from geoseg.pipeline import segment_raster
+
+_NO_PLACE = "Rasters without a place on the ground were inferred in memory: no objects or roads were made of them."
 
 
-def evaluate_site(predictor: Predictor, site: Site, data_dir: Path) -> tuple[Metric, ...]:
-    """Segment the rasters of a site as a run would, at the default halo, and compare with the labels.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    """Runs one model on labelled sites."""
+
+    package: ModelPackage
+    """The model."""
+    data_dir: Path
+    """Folder that the paths of sites start from."""
+    device: str = "auto"
+    """Where the network runs."""
+    options: EvaluateOptions = field(default_factory=EvaluateOptions)
+    """Distances of the metrics."""
+    load: LoadPredictor | None = None
+    """Makes the predictor; None loads the network of the package."""
+
+    def evaluate(self, site: Site) -> Evaluation:
+        """Segment the rasters of a site as a run does, at the default halo, and pool what they give.
+
+        Raises:
+            LabelError: If the site is drawn, or labels and rasters do not fit each other.
+        """
+        spec = self.package.spec
+        if site.kind == "drawn_scenes":
+            raise LabelError(f"Site '{site.name}' is drawn; a model is measured on real imagery. Remove it from the tests.")
+        # a run reads at the model's resolution, whatever a site was trained at
+        site = site.model_copy(update={"resolution_m": None})
+        tally = reduce(add, [self._judge(raster, site) for raster in load_site(site, spec, self.data_dir)])
+        return Evaluation(name=site.name, scheme=spec.scheme, tally=tally)
+
+    def _judge(self, raster: LabelledRaster, site: Site) -> Tally:
+        assert raster.source is not None
+        with self._segment(raster.source) as found:
+            if raster.targets.shape[1:] != found.shape:
+                raise LabelError(f"{raster.name} has labels of {raster.targets.shape[1:]} pixels, its result {found.shape}.")
+            reference = self._reference(raster, raster.source, site)
+            tally = measure(replace(found, scheme=self.package.spec.scheme), reference, self.options, raster.name)
+        return tally if raster.source.geobox.crs is not None else tally + Tally(notes=(_NO_PLACE,))
+
+    @contextmanager
+    def _segment(self, source: RasterSource) -> Iterator[Found]:
+        if source.geobox.crs is None:
+            yield self._infer(source)
+            return
+        with TemporaryDirectory(prefix="geoseg-evaluate-") as folder:
+            config = {
+                "raster": source.path,
+                "output": Path(folder) / "run",
+                "model": str(self.package.folder),
+                "bands": source.bands[: len(self.package.spec.bands)],
+                "device": self.device,
+                "assume_crs": source.options.assume_crs,
+                "warp": source.options.warp,
+            }
+            run = segment_raster(make_config(config), load=self.load)
+            with open_found(run) as found:
+                yield found
+
+    def _infer(self, source: RasterSource) -> Found:
+        spec = self.package.spec
+        source = replace(source, bands=source.bands[: len(spec.bands)])
+        load = self.load or network_loader(self.package, self.device)
+        layers = infer_raster(load(0), source, tiles_of(spec, source.shape, spec.halo.default_px))
+        names = list(spec.layers.names)
+        return found_in_memory(source, spec.scheme, layers[names.index("class")], layers[names.index("confidence")])
+
+    def _reference(self, raster: LabelledRaster, source: RasterSource, site: Site) -> Reference:
+        read = read_array(np.ascontiguousarray(raster.targets[0]))
+        if site.kind != "building_polygons":
+            return Reference(read=read)
+        path = Path(source.path)
+        labels = label_path(site.labels, path, site, self.data_dir)
+        buildings, notes = read_buildings(labels, source.geobox, needed=False)
+        # a labelled area may truly hold no building: that labels fit their raster was checked when they were loaded
+        return Reference(read=read, buildings=buildings, notes=notes)
+
+
+def evaluate_site(
+    package: ModelPackage, site: Site, data_dir: Path, options: EvaluateOptions | None = None, device: str = "auto"
+) -> Evaluation:
+    """Measure a model on a labelled site, through the pipeline that users run.
 
     Args:
-        predictor: The model.
+        package: The model.
         site: Rasters and labels.
         data_dir: Folder that its paths start from.
+        options: Distances of the metrics.
+        device: Where the network runs.
 
     Returns:
-        IoU of buildings for sites that know buildings only; else mean IoU, IoU per class and accuracy, over the
-        pixels of all rasters together.
+        Scores over the pixels and objects of all rasters together. Sites that know buildings only have no class scores.
+
+    Raises:
+        LabelError: If the site is drawn, or labels and rasters do not fit each other.
     """
-    spec = predictor.spec
-    channel = np.full(256, UNLABELLED, np.uint8)
-    channel[list(spec.layers.values)] = np.arange(len(spec.classes))
-    truths, found = [], []
-    for raster in load_site(site, spec, data_dir):
-        if raster.source is None:
-            raise LabelError(f"Site '{site.name}' is drawn; a model is measured on real imagery. Remove it from the tests.")
-        classes = infer_raster(predictor, raster.source, tiles_of(spec, raster.source.shape, spec.halo.default_px))[0]
-        truth = raster.targets[0].copy()
-        truth[classes == NODATA_CLASS] = UNLABELLED
-        truths.append(truth.ravel())
-        found.append(channel[classes].ravel())
-    truth, classes = np.concatenate(truths), np.concatenate(found)
-    if is_partial(truth):
-        iou = building_iou(truth, classes == building_channel(spec), spec)
-        return (Metric(dataset=site.name, name="IoU building", value=round(iou, 4)),)
-    return class_metrics(site.name, confusion_matrix(truth, classes, len(spec.classes)), spec)
+    return Judge(package=package, data_dir=data_dir, device=device, options=options or EvaluateOptions()).evaluate(site)
+
+
+def evaluate_result(path: Path, files: ReferenceFiles, options: EvaluateOptions | None = None) -> Evaluation:
+    """Measure a finished run folder or a class raster, of any size.
+
+    Args:
+        path: The run folder or raster.
+        files: Labels; brought into the result's CRS and grid.
+        options: Distances of the metrics.
+
+    Raises:
+        MissingFileError: If a file is not there.
+        LabelError: If labels and result do not fit each other.
+    """
+    with open_found(path) as found, open_reference(files, found) as reference:
+        tally = measure(found, reference, options or EvaluateOptions())
+        return Evaluation(name=path.name, scheme=found.scheme, tally=tally)

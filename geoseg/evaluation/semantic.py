@@ -1,10 +1,9 @@
-"""How well a class map agrees with labels."""
+"""How well a class map agrees with labels, from counts of pixels."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from geoseg.labels.targets import NOT_BUILDING, UNLABELLED, building_channel
-from geoseg.model.spec import Metric, ModelSpec
 
 
 def confusion_matrix(truth: NDArray[np.integer], found: NDArray[np.integer], size: int) -> NDArray[np.int64]:
@@ -25,34 +24,66 @@ def confusion_matrix(truth: NDArray[np.integer], found: NDArray[np.integer], siz
 
 def iou_per_class(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return intersection over union of each class, (K,); NaN where a class is neither true nor found."""
-    hits = np.diag(confusion).astype(np.float64)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
-    return np.asarray(np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0))
+    return score_classes(confusion).iou
 
 
-def building_iou(targets: NDArray[np.uint8], found: NDArray[np.bool_], spec: ModelSpec) -> float:
-    """Return the IoU of buildings where anything is labelled.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassScores:
+    """What a confusion matrix tells. NaN where a number is not defined, for example the recall of a class that never occurs."""
+
+    iou: NDArray[np.float64]
+    """(K,) intersection over union."""
+    precision: NDArray[np.float64]
+    """(K,) share of the found pixels that are right: the user's accuracy of the pixels compared."""
+    recall: NDArray[np.float64]
+    """(K,) share of the true pixels that were found: the producer's accuracy of the pixels compared."""
+    f1: NDArray[np.float64]
+    """(K,) harmonic mean of precision and recall."""
+    accuracy: float
+    """Share of the pixels that are right."""
+    kappa: float
+    """Agreement beyond chance (Cohen 1960)."""
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean over the classes that are true or found somewhere."""
+        return _mean(self.iou)
+
+    @property
+    def mean_f1(self) -> float:
+        """Mean over the classes that are true or found somewhere."""
+        return _mean(self.f1)
+
+
+def score_classes(confusion: NDArray[np.int64]) -> ClassScores:
+    """Turn a confusion matrix into scores.
 
     Args:
-        targets: (H, W) semantic targets as in :class:`geoseg.labels.targets.LabelledRaster`.
-        found: (H, W), True = building.
-        spec: Names the building channel.
+        confusion: (K, K) pixels by true (row) and found (column) class.
     """
-    truth = targets == building_channel(spec)
-    known = targets != UNLABELLED
-    union = ((truth | found) & known).sum()
-    return float((truth & found & known).sum() / union) if union else float("nan")
+    hits = np.diag(confusion).astype(np.float64)
+    found, true = confusion.sum(axis=0), confusion.sum(axis=1)
+    total = confusion.sum()
+    accuracy = ratio(hits.sum(), total)
+    chance = ratio(float(found.astype(np.float64) @ true), float(total) ** 2)
+    return ClassScores(
+        iou=_divide(hits, found + true - hits),
+        precision=_divide(hits, found),
+        recall=_divide(hits, true),
+        f1=_divide(2 * hits, found + true),
+        accuracy=accuracy,
+        kappa=ratio(accuracy - chance, 1 - chance),
+    )
 
 
-def class_metrics(dataset: str, confusion: NDArray[np.int64], spec: ModelSpec) -> tuple[Metric, ...]:
-    """Return mean IoU, IoU per class and overall accuracy, rounded to four digits."""
-    iou = iou_per_class(confusion)
-    rows = [("mean IoU", float(np.nanmean(iou)))]
-    rows += [(f"IoU {c.name}", float(v)) for c, v in zip(spec.classes, iou, strict=True) if not np.isnan(v)]
-    rows.append(("accuracy", float(np.diag(confusion).sum() / max(confusion.sum(), 1))))
-    return tuple(Metric(dataset=dataset, name=name, value=round(value, 4)) for name, value in rows)
+def ratio(part: float, whole: float) -> float:
+    """Return a quotient; NaN of nothing."""
+    return float(part / whole) if whole else float("nan")
 
 
-def is_partial(targets: NDArray[np.uint8]) -> bool:
-    """Tell whether labels know buildings only."""
-    return bool((targets == NOT_BUILDING).any())
+def _divide(part: NDArray[np.float64], whole: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.asarray(np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0))
+
+
+def _mean(scores: NDArray[np.float64]) -> float:
+    return float(np.nanmean(scores)) if np.isfinite(scores).any() else float("nan")

@@ -133,6 +133,12 @@ class LayerReader:
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
 
+    @property
+    def nodata(self) -> float | None:
+        """Value of pixels without data, as the file declares it."""
+        value: float | None = self._dataset.nodata
+        return value
+
     def __call__(self, window: Window) -> NDArray[Any]:
         """Return the pixels (H, W) of a window inside the raster."""
         pixels: NDArray[Any] = self._dataset.read(1, window=window)

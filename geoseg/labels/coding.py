@@ -2,6 +2,9 @@
 
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from geoseg.pixels.classes import ClassKind
 
 UNLABELLED = 255
@@ -23,3 +26,8 @@ class _Classes(Protocol):
 def building_channel(spec: _Classes) -> int:
     """Return the semantic channel of the first building class of a model spec or class scheme, or -1."""
     return next((i for i, c in enumerate(spec.classes) if c.kind is ClassKind.BUILDING), -1)
+
+
+def is_partial(targets: NDArray[np.uint8]) -> bool:
+    """Tell whether semantic targets know buildings only."""
+    return bool((targets == NOT_BUILDING).any())

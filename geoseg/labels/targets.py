@@ -31,6 +31,7 @@ __all__ = [
     "Reading",
     "building_channel",
     "iterate_site",
+    "label_path",
     "load_raster",
     "load_site",
     "raster_paths",
@@ -168,13 +169,13 @@ def _read_targets(
     """Return targets (3, H, W) and notes."""
     known = _labelled_area(path, source, site, data_dir)
     if site.kind == "class_raster":
-        found = read_class_raster(_label_path(site.labels, path, site, data_dir), source, site, scheme)
+        found = read_class_raster(label_path(site.labels, path, site, data_dir), source, site, scheme)
         semantic = np.where(known, found.semantic, UNLABELLED).astype(np.uint8)
         building = semantic == building_channel(scheme)
         interior = building & ndimage.binary_erosion(building, border_value=1)
         return _with_unknown(semantic, interior, building & ~interior, semantic == UNLABELLED), found.notes
     if site.kind == "building_polygons":
-        return _building_targets(source, _label_path(site.labels, path, site, data_dir), site, scheme, known)
+        return _building_targets(source, label_path(site.labels, path, site, data_dir), site, scheme, known)
     return _vector_targets(path, source, site, scheme, known, data_dir)
 
 
@@ -197,7 +198,7 @@ def _vector_targets(
     path: Path, source: RasterSource, site: Site, scheme: ClassScheme, known: NDArray[np.bool_], data_dir: Path
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     patterns = site.class_labels or {"": site.labels}
-    paths = {name: _label_path(pattern, path, site, data_dir) for name, pattern in patterns.items()}
+    paths = {name: label_path(pattern, path, site, data_dir) for name, pattern in patterns.items()}
     found = read_classes(site, paths, source.geobox, scheme)
     notes = _none_here(found, next(iter(paths.values())), source, site)
     fill = UNLABELLED if site.background is None else channel_of(site.background, scheme)
@@ -221,7 +222,7 @@ def _none_here(found: Features, path: Path, source: RasterSource, site: Site) ->
     return (f"{path.name}: no feature touches the raster; the labelled area counts as empty",)
 
 
-def _label_path(pattern: str, path: Path, site: Site, data_dir: Path) -> Path:
+def label_path(pattern: str, path: Path, site: Site, data_dir: Path) -> Path:
     """Fill in a pattern of label files.
 
     Raises:
@@ -245,7 +246,7 @@ def _labelled_area(path: Path, source: RasterSource, site: Site, data_dir: Path)
     if (site.labelled_area or site.labelled_lonlat) and source.geobox.crs is None:
         raise LabelError(f"Site '{site.name}': {path} has no CRS, so a labelled area cannot be placed on it.")
     if site.labelled_area is not None:
-        areas.append(_read_area(_label_path(site.labelled_area, path, site, data_dir), source.geobox.crs, site))
+        areas.append(_read_area(label_path(site.labelled_area, path, site, data_dir), source.geobox.crs, site))
     if site.labelled_lonlat is not None:
         areas.append(gpd.GeoSeries([box(*site.labelled_lonlat)], crs="EPSG:4326"))
     known = np.ones(source.shape, bool)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from geoseg.errors import ModelError
 from geoseg.model.package import ModelPackage
 from geoseg.model.pixelfeatures import feature_radius, pixel_features
+from geoseg.model.predictor import activate
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import decode
 
@@ -81,13 +82,20 @@ class PixelwisePredictor:
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`geoseg.model.predictor.Predictor`."""
+        return decode(self._score(pixels, valid), valid, self.spec.layers)
+
+    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Infer a batch; see :class:`geoseg.model.predictor.Predictor`."""
+        return activate(self._score(pixels, valid), self.spec)
+
+    def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         logits = np.zeros((len(pixels), self.spec.channels, *pixels.shape[2:]), np.float32)
         for scores, image, there in zip(logits, pixels, valid, strict=True):
             features = pixel_features(image, there, self.spec.scaling, self._options.scales_px)
             if there.any():
                 (probability,) = self._session.run([self._probabilities], {self._input: features[there]})
                 scores[:, there] = np.log(np.maximum(probability, _SMALLEST)).T
-        return decode(logits, valid, self.spec.layers)
+        return logits
 
 
 def _open_session(spec: ModelSpec, classifier: bytes, threads: int) -> Any:

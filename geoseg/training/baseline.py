@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.errors import LabelError, UsageError
-from geoseg.evaluation.evaluate import evaluate_site
 from geoseg.io.raster import read_whole
 from geoseg.labels.targets import UNLABELLED, LabelledRaster, load_site
-from geoseg.model.package import ONNX_NAME, ModelPackage, write_card
+from geoseg.model.package import ONNX_NAME, ModelPackage
 from geoseg.model.pixelfeatures import feature_radius, pixel_features
 from geoseg.model.pixelwise import BaselineOptions, PixelwisePredictor, baseline_options
 from geoseg.model.spec import Halo, ModelSpec
 from geoseg.probe import measure_memory
 from geoseg.tiling import partition
+from geoseg.training.publish import write_measured
 from geoseg.training.recipe import Recipe
 
 _BLOCK_PX = 512
@@ -58,10 +58,7 @@ def fit_baseline(recipe: Recipe, data_dir: Path, folder: Path, say: Callable[[st
     spec = recipe.model.model_copy(update={"halo": Halo(default_px=halo, exact_px=halo, measured_on="exact: the reach of the features")})
     predictor = PixelwisePredictor(spec, weights)
     spec = spec.model_copy(update={"memory_bytes_per_px": measure_memory(predictor)})
-    metrics = [metric for site in recipe.tests for metric in evaluate_site(predictor, site, data_dir)]
-    for metric in metrics:
-        say(f"{metric.dataset}: {metric.name} {metric.value:.4f}")
-    return write_card(folder, ModelSpec.model_validate(spec.model_copy(update={"accuracy": tuple(metrics)}).model_dump()))
+    return write_measured(folder, spec, recipe.tests, data_dir, say)
 
 
 def _need_libraries() -> None:

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from geoseg.evaluation.evaluate import evaluate_site
+from geoseg.evaluation.measure import EvaluateOptions
 from geoseg.io.raster import RasterSource
+from geoseg.labels.site import Site
 from geoseg.labels.targets import load_site
 from geoseg.model.network import TorchPredictor, build_network, load_weights, pick_device, save_weights
 from geoseg.model.package import WEIGHTS_NAME, ModelPackage, write_card
+from geoseg.model.receptive import measure_receptive_field
 from geoseg.model.spec import ModelSpec
 from geoseg.probe import measure_halo, measure_memory
 from geoseg.training.loop import TrainingModule
@@ -41,15 +44,29 @@ def measure_package(spec: ModelSpec, recipe: Recipe, data_dir: Path, folder: Pat
     memory = measure_memory(predictor)
     say(f"memory: {memory} bytes per pixel of a batch")
     halo = measure_halo(predictor, _large_sources(recipe, data_dir), say)
-    spec = spec.model_copy(update={"halo": halo, "memory_bytes_per_px": memory})
-    predictor.spec = spec
+    field = measure_receptive_field(spec, network)
+    say(f"receptive field: {'the whole tile' if field.radius_px is None else f'{field.radius_px} px'}")
+    measured = {"halo": halo, "memory_bytes_per_px": memory, "receptive_field_px": field.radius_px}
+    spec = spec.model_copy(update={**measured, "network": spec.network.model_copy(update={"global_context": field.global_context})})
+    return write_measured(folder, spec, recipe.tests, data_dir, say)
+
+
+def write_measured(folder: Path, spec: ModelSpec, tests: tuple[Site, ...], data_dir: Path, say: Callable[[str], None]) -> ModelPackage:
+    """Write the card of the weights that lie in a folder, with the accuracy that they reach on labelled sites.
+
+    The model is measured as users run it: from its package, with the halo that its card names.
+    """
+    package = write_card(folder, _checked(spec.model_copy(update={"accuracy": ()})))
     metrics = []
-    for site in recipe.tests:
-        for metric in evaluate_site(predictor, site, data_dir):
+    for site in tests:
+        for metric in evaluate_site(package, site, data_dir, EvaluateOptions(pictures=0)).card():
             say(f"{metric.dataset}: {metric.name} {metric.value:.4f}")
             metrics.append(metric)
-    checked = ModelSpec.model_validate(spec.model_copy(update={"accuracy": tuple(metrics)}).model_dump())
-    return write_card(folder, checked)
+    return write_card(folder, _checked(package.spec.model_copy(update={"accuracy": tuple(metrics)})))
+
+
+def _checked(spec: ModelSpec) -> ModelSpec:
+    return ModelSpec.model_validate(spec.model_dump())
 
 
 def _large_sources(recipe: Recipe, data_dir: Path) -> list[RasterSource]:

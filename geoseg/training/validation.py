@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from geoseg.evaluation.semantic import confusion_matrix, iou_per_class, is_partial
+from geoseg.evaluation.semantic import confusion_matrix, iou_per_class
+from geoseg.labels.coding import is_partial
 from geoseg.labels.targets import UNLABELLED, LabelledRaster, building_channel
 from geoseg.model.spec import ModelSpec
 from geoseg.training.dataset import load_labelled

@@ -57,7 +57,7 @@ def test_importing_geoseg_loads_no_torch() -> None:
 def test_help_lists_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call_geoseg(monkeypatch, "--help") == 0
     said = capsys.readouterr().out
-    for command in ("segment", "plan", "demo", "train", "evaluate"):
+    for command in ("segment", "plan", "demo", "train", "evaluate", "accuracy"):
         assert command in said
 
 

@@ -1,0 +1,151 @@
+"""What is judged: the class map of a run folder, of a file or of an array, with the objects that belong to it."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
+
+from geoseg.config import make_config
+from geoseg.errors import GeosegError, MissingFileError, RasterError, RunFolderError
+from geoseg.evaluation.sampling import Reader, count_values
+from geoseg.io.chunks import open_layer
+from geoseg.io.raster import RasterOptions, RasterSource, open_raster
+from geoseg.io.vector import read_layer
+from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
+
+_OBJECT_NAMES = {"building": ClassKind.BUILDING, "buildings": ClassKind.BUILDING, "road": ClassKind.ROAD, "roads": ClassKind.ROAD}
+_COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A class map and its objects."""
+
+    geobox: GeoBox
+    """Its grid; without CRS where the raster has none."""
+    scheme: ClassScheme
+    """Its classes."""
+    classes: Reader
+    """Class values of a window, NODATA_CLASS where there is no data."""
+    confidence: Reader | None = None
+    """Percents of a window; above 100 where there is no data."""
+    buildings: gpd.GeoDataFrame | None = None
+    """Polygons with ``score``, in the grid's CRS; None if none were looked for."""
+    roads: gpd.GeoDataFrame | None = None
+    """Lines, in the grid's CRS; None if none were looked for."""
+    image: RasterSource | None = None
+    """The imagery on the same grid, for pictures."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return int(self.geobox.shape[0]), int(self.geobox.shape[1])
+
+    def channel_of(self, kind: ClassKind) -> int:
+        """Return the position of the first class of a kind, or -1."""
+        return next((i for i, c in enumerate(self.scheme) if c.kind is kind), -1)
+
+
+def is_run(path: Path) -> bool:
+    """Tell whether a path is a run folder."""
+    return path.is_dir() and (path / "run.toml").exists()
+
+
+@contextmanager
+def open_found(path: Path) -> Iterator[Found]:
+    """Hold a run folder or a class raster open.
+
+    Raises:
+        MissingFileError: If there is nothing.
+        RunFolderError: If the run is not finished, or has no class map.
+    """
+    if not path.exists():
+        raise MissingFileError(f"There is nothing at {path}. Expected a run folder, a class raster or a training configuration.")
+    with _open_run(path) if path.is_dir() else _open_file(path) as found:
+        yield found
+
+
+@contextmanager
+def _open_run(folder: Path) -> Iterator[Found]:
+    summary = folder / "summary.json"
+    if not summary.exists():
+        raise RunFolderError(f"{folder} holds no finished run: there is no summary.json. Finish it with geoseg segment.")
+    if not (folder / "classes.tif").exists():
+        raise RunFolderError(f"{folder} holds no classes.tif; run geoseg segment with 'classes' among its --outputs.")
+    told = json.loads(summary.read_text(encoding="utf-8"))
+    geobox = open_raster(folder / "classes.tif", needs_georeference=False).geobox
+    with ExitStack() as stack:
+        yield Found(
+            geobox=geobox,
+            scheme=_scheme_of(told["classes"]),
+            classes=stack.enter_context(open_layer(folder / "classes.tif")),
+            confidence=stack.enter_context(open_layer(folder / "confidence.tif")) if (folder / "confidence.tif").exists() else None,
+            buildings=_layer(folder, "buildings", "buildings" in told["counts"]),
+            roads=_layer(folder, "roads", "roads" in told["counts"]),
+            image=_image_of(folder, told, geobox),
+        )
+
+
+@contextmanager
+def _open_file(path: Path) -> Iterator[Found]:
+    source = open_raster(path, needs_georeference=False)
+    if len(source.bands) != 1 or source.dtype != "uint8":
+        raise RasterError(f"{path} has {len(source.bands)} bands of {source.dtype}; a class map has one band of uint8.")
+    with open_layer(path) as read:
+        nodata = read.nodata
+        there = read if nodata in (None, NODATA_CLASS) else _without(read, int(nodata))
+        values = np.flatnonzero(count_values(there, source.shape)[:NODATA_CLASS])
+        if len(values) == 0:
+            raise RasterError(f"{path} holds no class: every pixel is nodata.")
+        rows = tuple(LandClass(value=int(v), name=f"class {v}", color=_COLORS[i % len(_COLORS)]) for i, v in enumerate(values))
+        yield Found(geobox=source.geobox, scheme=ClassScheme(classes=rows), classes=there)
+
+
+def found_in_memory(source: RasterSource, scheme: ClassScheme, classes: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> Found:
+    """Present arrays (H, W) on the grid of their raster as a class map; for imagery without a place on the ground."""
+    return Found(geobox=source.geobox, scheme=scheme, classes=read_array(classes), confidence=read_array(confidence), image=source)
+
+
+def read_array(pixels: NDArray[Any]) -> Callable[[Window], NDArray[Any]]:
+    """Return a reader of windows of an array (H, W)."""
+    return lambda window: pixels[window.row_off : window.row_off + window.height, window.col_off : window.col_off + window.width]
+
+
+def _without(read: Reader, nodata: int) -> Reader:
+    def there(window: Window) -> NDArray[Any]:
+        pixels = read(window)
+        return np.where(pixels == nodata, NODATA_CLASS, pixels)
+
+    return there
+
+
+def _scheme_of(rows: list[dict[str, Any]]) -> ClassScheme:
+    """Return the scheme of a summary, which does not say what kind a class is of."""
+    named = [row for row in rows if row["value"] != NODATA_CLASS]
+    kinds = [_OBJECT_NAMES.get(str(row["name"]).lower(), ClassKind.SURFACE) for row in named]
+    return ClassScheme(
+        classes=tuple(LandClass(value=r["value"], name=r["name"], color=r["color"], kind=k) for r, k in zip(named, kinds, strict=True))
+    )
+
+
+def _layer(folder: Path, name: str, made: bool) -> gpd.GeoDataFrame | None:
+    return read_layer(folder / "features.gpkg", name) if made else None
+
+
+def _image_of(folder: Path, told: dict[str, Any], geobox: GeoBox) -> RasterSource | None:
+    """Return the run's imagery on its grid, or None where it lies there no longer; it only serves pictures."""
+    try:
+        config = make_config({}, folder / "run.toml")
+        source = open_raster(told["source"]["path"], RasterOptions(assume_crs=config.assume_crs, warp=config.warp))
+    except (GeosegError, KeyError):
+        return None
+    bands = (config.bands or source.bands)[:3]
+    return replace(source, bands=bands, geobox=geobox, decimation=told["source"]["averaged_by"])

@@ -1,0 +1,81 @@
+"""Class rasters of others, read on the grid of a run."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from geoseg.errors import LabelError, RunError
+from geoseg.io.raster import RasterOptions, bounded_cache, open_dataset, open_raster
+
+_NEAR_PX = 1e-3
+_TOLERANCE_PX = 0.01
+"""Error of the transformer; rasterio makes none for an exact one onto a given grid."""
+
+
+@contextmanager
+def open_on_grid(path: Path, geobox: GeoBox, fill: int) -> Iterator[Callable[[Window], NDArray[Any]]]:
+    """Hold a one-band raster of whole numbers open for reading windows of another grid, by the nearest pixel.
+
+    Args:
+        path: The raster; its CRS and resolution may differ.
+        geobox: The grid. Without a CRS, the raster must have the same shape and is taken pixel by pixel.
+        fill: Value where the raster holds no data or does not reach.
+
+    Raises:
+        LabelError: If the raster holds no whole numbers, or cannot be placed on the grid.
+    """
+    source = open_raster(path, needs_georeference=geobox.crs is not None)
+    if not np.issubdtype(source.dtype, np.integer):
+        raise LabelError(
+            f"{path} holds {source.dtype}; class values are whole numbers. Convert it, for example with gdal_translate -ot Byte."
+        )
+    try:
+        with bounded_cache(), open_dataset(str(path), RasterOptions()) as dataset:
+            if _is_same(source.geobox, geobox):
+                yield _Reader(dataset, fill)
+            elif geobox.crs is None:
+                raise LabelError(
+                    f"{path} has {source.shape} pixels, the class map {tuple(geobox.shape)}; without a CRS they must lie on the same grid."
+                )
+            else:
+                grid = {"crs": geobox.crs, "transform": geobox.transform, "height": geobox.shape[0], "width": geobox.shape[1]}
+                # an alpha band tells where the labels do not reach
+                with WarpedVRT(
+                    dataset, resampling=Resampling.nearest, tolerance=_TOLERANCE_PX, add_alpha=dataset.nodata is None, **grid
+                ) as warped:
+                    yield _Reader(warped, fill)
+    except (RasterioError, CPLE_BaseError) as exc:
+        raise RunError(f"{path} could not be read: {exc}. Check the file with gdalinfo.") from exc
+
+
+class _Reader:
+    def __init__(self, dataset: Any, fill: int) -> None:
+        self._dataset = dataset
+        self._fill = fill
+
+    def __call__(self, window: Window) -> NDArray[Any]:
+        """Return the values (H, W) of a window."""
+        values: NDArray[Any] = self._dataset.read(1, window=window).astype(np.int64)
+        values[self._dataset.dataset_mask(window=window) == 0] = self._fill
+        return values
+
+
+def _is_same(one: GeoBox, other: GeoBox) -> bool:
+    if tuple(one.shape) != tuple(other.shape):
+        return False
+    if other.crs is None:
+        return True
+    # corners that fall on the same place of the same pixel
+    a, b = one.transform, other.transform
+    near = all(abs(p - q) <= _NEAR_PX * abs(b.a) for p, q in zip(tuple(a)[:6], tuple(b)[:6], strict=True))
+    return one.crs == other.crs and near
