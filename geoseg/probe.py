@@ -15,7 +15,8 @@ import psutil
 
 from geoseg.inference import infer_raster, tiles_of
 from geoseg.io.raster import RasterSource
-from geoseg.model.package import ModelPackage
+from geoseg.model.pixelfeatures import feature_radius
+from geoseg.model.pixelwise import baseline_options
 from geoseg.model.predictor import Predictor
 from geoseg.model.spec import Halo, ModelSpec, Throughput
 from geoseg.tiling import TilePlan
@@ -158,17 +159,19 @@ def tile_sizes_of(spec: ModelSpec) -> tuple[int, ...]:
     return tuple(sorted({_half_tile(spec), spec.tile_size_px}))
 
 
-def measure_field(package: ModelPackage) -> tuple[int | None, bool]:
-    """Measure the theoretical receptive field of a package's network.
+def measure_field(spec: ModelSpec) -> tuple[int | None, bool]:
+    """Measure the theoretical receptive field of a model; its weights do not matter.
 
     Returns:
         Its radius in pixels, None where it is the whole tile; and whether the network has global context.
     """
+    if spec.network.library == "sklearn":
+        return feature_radius(baseline_options(spec).scales_px), False
     # torch is only imported where a network runs
     from geoseg.model.network import build_network
-    from geoseg.model.receptive import measure_receptive_field  # type: ignore[import-not-found, unused-ignore]
+    from geoseg.model.receptive import measure_receptive_field
 
-    field = measure_receptive_field(package.spec, build_network(package.spec))
+    field = measure_receptive_field(spec, build_network(spec))
     return field.radius_px, field.global_context
 
 

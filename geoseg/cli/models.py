@@ -70,7 +70,8 @@ def probe_model(
 ) -> None:
     """Measure receptive field, halo, speed and memory of MODEL on this machine."""
     from geoseg import probe
-    from geoseg.model.network import load_predictor, pick_device
+    from geoseg.model.load import load_predictor
+    from geoseg.model.network import pick_device
     from geoseg.model.package import find_package, write_card
 
     sizes = _parse_batches(batches)
@@ -80,7 +81,7 @@ def probe_model(
     predictor = load_predictor(package, where)
     # memory first: what earlier passes leave behind would hide what this one takes
     found: dict[str, Any] = {} if where != "cpu" else {"memory_bytes_per_px": probe.measure_memory(predictor)}
-    radius, is_global = probe.measure_field(package)
+    radius, is_global = probe.measure_field(package.spec)
     found |= {"receptive_field_px": radius, "network": package.spec.network.model_copy(update={"global_context": is_global})}
     if sources:
         found["halo"] = probe.measure_halo(predictor, sources, typer.echo)

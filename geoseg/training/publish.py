@@ -10,9 +10,8 @@ from geoseg.labels.site import Site
 from geoseg.labels.targets import load_site
 from geoseg.model.network import TorchPredictor, build_network, load_weights, pick_device, save_weights
 from geoseg.model.package import WEIGHTS_NAME, ModelPackage, write_card
-from geoseg.model.receptive import measure_receptive_field
 from geoseg.model.spec import ModelSpec
-from geoseg.probe import measure_halo, measure_memory
+from geoseg.probe import measure_field, measure_halo, measure_memory
 from geoseg.training.loop import TrainingModule
 from geoseg.training.recipe import Recipe
 
@@ -44,10 +43,10 @@ def measure_package(spec: ModelSpec, recipe: Recipe, data_dir: Path, folder: Pat
     memory = measure_memory(predictor)
     say(f"memory: {memory} bytes per pixel of a batch")
     halo = measure_halo(predictor, _large_sources(recipe, data_dir), say)
-    field = measure_receptive_field(spec, network)
-    say(f"receptive field: {'the whole tile' if field.radius_px is None else f'{field.radius_px} px'}")
-    measured = {"halo": halo, "memory_bytes_per_px": memory, "receptive_field_px": field.radius_px}
-    spec = spec.model_copy(update={**measured, "network": spec.network.model_copy(update={"global_context": field.global_context})})
+    radius, sees_all = measure_field(spec)
+    say(f"receptive field: {'the whole tile' if sees_all else f'{radius} px'}")
+    measured = {"halo": halo, "memory_bytes_per_px": memory, "receptive_field_px": radius}
+    spec = spec.model_copy(update={**measured, "network": spec.network.model_copy(update={"global_context": sees_all})})
     return write_measured(folder, spec, recipe.tests, data_dir, say)
 
 
