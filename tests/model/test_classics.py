@@ -80,3 +80,8 @@ def test_a_stride_that_is_not_the_encoders_is_refused_with_what_to_do() -> None:
 def test_an_option_that_changes_the_size_is_refused_with_both_sizes() -> None:
     with pytest.raises(ModelError, match=r"\(1, 4, 16, 48\).*\(1, 4, 32, 96\) was expected"):
         build_network(spec_of(32, library="segmentation_models_pytorch", architecture="fpn", encoder="resnet18", options={"upsampling": 2}))
+
+
+def test_a_baseline_is_no_network() -> None:
+    with pytest.raises(ModelError, match=r"random_forest.*geoseg\.model\.load"):
+        build_network(spec_of(library="sklearn", architecture="random_forest"))

@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import ndimage
 
 from geoseg.errors import LabelError, ModelError
 from geoseg.inference import infer_raster, tiles_of
 from geoseg.labels.site import Site
 from geoseg.model.load import load_predictor
 from geoseg.model.package import ONNX_NAME, ModelPackage, find_package
-from geoseg.model.pixelfeatures import feature_radius, pixel_features
+from geoseg.model.pixelfeatures import feature_radius
 from geoseg.model.pixelwise import PixelwisePredictor, baseline_options
 from geoseg.pipeline import segment_raster
 from geoseg.pixels.normalize import BandScaling
@@ -112,38 +109,6 @@ def test_the_stored_classifier_gives_what_scikit_learn_gives() -> None:
         session = onnxruntime.InferenceSession(to_onnx(classifier, 5), providers=["CPUExecutionProvider"])
         _, probability = session.run(None, {"features": features})
         np.testing.assert_allclose(probability, classifier.predict_proba(features), atol=0.02)
-
-
-@settings(deadline=None, max_examples=20)
-@given(seed=st.integers(0, 999), top=st.integers(0, 12), left=st.integers(0, 12))
-def test_features_depend_on_nothing_beyond_their_radius(seed: int, top: int, left: int) -> None:
-    rng = np.random.default_rng(seed)
-    pixels, valid = rng.integers(0, 256, (3, 40, 40)).astype(np.uint8), rng.random((40, 40)) < 0.8
-    r = feature_radius(SCALES)
-    whole = pixel_features(pixels, valid, SCALING, SCALES)[top + r : top + r + 5, left + r : left + r + 5]
-    near = (slice(top, top + 2 * r + 5), slice(left, left + 2 * r + 5))
-    part = pixel_features(pixels[:, *near], valid[near], SCALING, SCALES)[r : r + 5, r : r + 5]
-    np.testing.assert_array_equal(part, whole)
-
-
-def test_the_radius_is_no_wider_than_it_must_be() -> None:
-    pixels, valid = np.full((3, 21, 21), 100, np.uint8), np.ones((21, 21), bool)
-    changed = pixels.copy()
-    changed[:, 10, 10] = 255
-    differs = (pixel_features(changed, valid, SCALING, SCALES) != pixel_features(pixels, valid, SCALING, SCALES)).any(axis=-1)
-    assert np.abs(np.argwhere(differs) - 10).max() == feature_radius(SCALES)
-
-
-def test_means_and_spreads_equal_scipys() -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (3, 30, 30)).astype(np.uint8)
-    features = pixel_features(pixels, np.ones((30, 30), bool), SCALING, (2,))
-    scaled = np.rint((pixels - np.float32(120)) / np.float32(50) * 256).astype(np.float64)
-    mean = ndimage.uniform_filter(scaled, (0, 5, 5))
-    spread = np.sqrt(ndimage.uniform_filter(scaled**2, (0, 5, 5)) - mean**2)
-    inside = (slice(2, -2), slice(2, -2))
-    # three bands, a Laplacian and three ratios come first
-    np.testing.assert_allclose(features[..., 7:10][inside], mean.transpose(1, 2, 0)[inside], rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(features[..., 10:13][inside], spread.transpose(1, 2, 0)[inside], rtol=1e-4, atol=1e-2)
 
 
 def test_a_run_with_a_baseline_finds_buildings_and_needs_no_torch(package: ModelPackage, folder: Path, tmp_path: Path) -> None:
