@@ -37,12 +37,13 @@ def train(
     from geoseg.training.recipe import read_recipe
 
     what = read_recipe(recipe)
-    _keep_lightning_quiet()
     try:
         from geoseg.training.loop import FitOptions, fit, is_first_process
         from geoseg.training.publish import publish
     except ModuleNotFoundError as exc:
         raise UsageError(f"Training needs {exc.name}: pip install 'geoseg[train]'.") from exc
+    # after the import, which sets levels of its own
+    _keep_lightning_quiet()
 
     how = FitOptions(
         deadline_s=deadline * 60 if deadline else None,
