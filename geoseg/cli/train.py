@@ -47,12 +47,13 @@ def train(
 
         say(f"Model package: {fit_baseline(what, data, output, say).folder}")
         return
-    _keep_lightning_quiet()
     try:
         from geoseg.training.loop import FitOptions, fit, is_first_process
         from geoseg.training.publish import publish
     except ModuleNotFoundError as exc:
         raise UsageError(f"Training needs {exc.name}: pip install 'geoseg[train]'.") from exc
+    # after the import, which sets levels of its own
+    _keep_lightning_quiet()
 
     how = FitOptions(
         deadline_s=deadline * 60 if deadline else None,

@@ -73,7 +73,7 @@ class TrainingModule(pl.LightningModule):
         logits = self(pixels).float()
         parts = total_loss(logits, targets, self._recipe.model, self._recipe.loss)
         if not torch.isfinite(parts["total"]):
-            raise DivergedError(f"the loss of step {self.global_step + 1} is {float(parts['total'])}")
+            raise DivergedError(f"the loss of step {self.global_step + 1} is {float(parts['total'].detach())}")
         self.log_dict({f"loss_{k}": v.detach() for k, v in parts.items()}, on_step=False, on_epoch=True, sync_dist=self._is_spread)
         if self.validation_windows is None:
             self._look_for_worst(logits.detach(), pixels, targets[:, 0], index)

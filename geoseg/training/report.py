@@ -41,8 +41,9 @@ def write_report(path: Path, recipe: Recipe, rows: list[EpochDone], worst: list[
         page.heading("Worst windows")
         page.text(
             "From left to right: image, truth, found, and in red where they differ. Light gray is unlabelled; "
-            "dark gray is known to be no building, and no more. " + ", ".join(f"{c.name} {c.color}" for c in recipe.model.classes) + "."
+            "dark gray is known to be no building, and no more."
         )
+        page.gallery([(row.name, np.full((12, 60, 3), _rgb(row.color), np.uint8)) for row in recipe.model.classes])
         page.gallery([(f"{w.name}: {w.measure}", draw_window(w, recipe.model)) for w in worst])
     page.heading("Recipe").table(("key", "value"), _main_numbers(recipe))
     page.write(path)
@@ -73,7 +74,7 @@ def draw_curves(rows: list[EpochDone]) -> Figure:
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
         if axis.get_legend_handles_labels()[0]:
-            axis.legend(fontsize=8, frameon=False)
+            axis.legend(fontsize=8, frameon=False, ncols=2)
     return figure
 
 
@@ -82,7 +83,9 @@ def _draw_accuracy(axes: NDArray[Any], measured: list[EpochDone]) -> None:
     marker = "o" if len(measured) < 3 else None
     axes[0].plot(epochs, [row.score for row in measured], label="score", lw=2, color="black", marker=marker)
     for name in measured[-1].accuracy:
-        axis = axes[0] if name.endswith((": mean IoU", ": IoU building")) else axes[1]
+        site, metric = name.rsplit(": ", 1)
+        summary = metric == "mean IoU" or f"{site}: mean IoU" not in measured[-1].accuracy
+        axis = axes[0] if summary else axes[1]
         axis.plot(epochs, [row.accuracy.get(name, np.nan) for row in measured], label=name, lw=1, marker=marker)
     axes[0].set(title="Validation", xlabel="epoch", ylim=(0, 1))
     axes[1].set(title="IoU of each class", xlabel="epoch", ylim=(0, 1))
@@ -92,7 +95,7 @@ def draw_window(window: WindowResult, spec: ModelSpec) -> NDArray[np.uint8]:
     """Draw image, truth, found and differences of a window side by side, (H, W, 3) RGB."""
     colors = np.full((256, 3), _UNKNOWN_RGB, np.uint8)
     for channel, row in enumerate(spec.classes):
-        colors[channel] = [int(row.color[i : i + 2], 16) for i in (1, 3, 5)]
+        colors[channel] = _rgb(row.color)
     colors[NOT_BUILDING] = _NO_BUILDING_RGB
     image = _to_rgb(window.pixels, spec.bands)
     dim = np.repeat(image.mean(axis=2, keepdims=True) * 0.4 + 140, 3, axis=2).astype(np.uint8)
@@ -114,6 +117,10 @@ def _to_rgb(pixels: NDArray[np.float32], bands: tuple[str, ...]) -> NDArray[np.u
     wanted = ("red", "green", "blue")
     order = [bands.index(name) for name in wanted] if set(wanted) <= set(bands) else [0] * 3
     return np.moveaxis(np.clip(pixels[order], 0, 255).astype(np.uint8), 0, 2)
+
+
+def _rgb(color: str) -> list[int]:
+    return [int(color[i : i + 2], 16) for i in (1, 3, 5)]
 
 
 def _main_numbers(recipe: Recipe) -> list[tuple[Any, ...]]:

@@ -82,5 +82,5 @@ def test_compression_loses_what_a_jpeg_encoder_loses(quality: int) -> None:
     encoded = np.asarray(Image.open(stream)).astype(np.float32)
     # encoders compute in integers, so that a coefficient in the middle between two steps may fall to either
     apart = np.abs(compress(pixels, quality)[0].numpy() - encoded)
-    assert (apart < 1.6).mean() > 0.95
+    assert (apart < 1.6).mean() > 0.9
     assert apart.mean() < 0.5 * np.abs(pixels[0].numpy() - encoded).mean()
