@@ -196,7 +196,7 @@ def test_a_blended_run_that_was_broken_off_ends_as_an_unbroken_one_of_any_chunk_
     kept = set((config.output / ".work" / "chunks").glob("*.tif"))
     assert kept
     run = bytes_of(segment_raster(config, load=always(Relative(GLOBAL))))
-    for name, options in {"unbroken": {}, "large": {"chunk_size": 160}, "batched": {"chunk_size": 32, "batch_size": 3}}.items():
+    for name, options in {"unbroken": {}, "otherwise": {"chunk_size": 100, "batch_size": 3}}.items():
         again = config.model_copy(update={"output": tmp_path / name, **options})
         assert bytes_of(segment_raster(again, load=always(Relative(GLOBAL)))) == run, name
 

@@ -12,7 +12,7 @@ from geoseg.inference import infer_raster
 from geoseg.model.network import TorchPredictor, build_network, decode_on_device, load_predictor, load_weights, pick_device, save_weights
 from geoseg.model.package import WEIGHTS_NAME, find_package
 from geoseg.model.spec import ModelSpec
-from geoseg.pixels.decode import decode
+from geoseg.pixels.decode import decode, decode_probabilities
 from geoseg.tiling import TilingOptions, plan_tiles
 from tests.doubles import ArraySource, draw_blobs, network_spec, write_network, write_package
 
@@ -146,7 +146,7 @@ def test_a_package_runs_as_the_network_that_it_was_made_from(tmp_path: Path) -> 
     loaded = load_predictor(find_package(write_network(tmp_path / "package")), "cpu", threads=1)
     pixels, valid = draw_blobs(64, 64)[None], np.ones((1, 64, 64), bool)
     assert (loaded.predict(pixels, valid)[:, 0] < 2).all()
-    assert loaded.spec == SPEC
+    assert loaded.spec.model_copy(update={"created": None}) == SPEC
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
@@ -154,3 +154,17 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     assert pick_device("auto") == "cpu"
     with pytest.raises(ModelError, match="finds no CUDA device"):
         pick_device("cuda")
+
+
+@torch.inference_mode()
+def test_probabilities_to_blend_are_those_of_the_layers(predictor: TorchPredictor, network: torch.nn.Module) -> None:
+    pixels, valid = draw_blobs(64, 64)[None].repeat(2, axis=0), np.ones((2, 64, 64), bool)
+    made = predictor.predict_probabilities(pixels, valid)
+    assert made.shape == (2, SPEC.channels, 64, 64)
+    assert made.dtype == np.float32
+    logits = network((torch.from_numpy(pixels).float() - 128) / 64)
+    np.testing.assert_allclose(made[:, :2], logits[:, :2].softmax(dim=1), atol=1e-5)
+    np.testing.assert_allclose(made[:, 2:], logits[:, 2:].sigmoid(), atol=1e-5)
+    layers, decoded = predictor.predict(pixels, valid).astype(int), decode_probabilities(made, valid, SPEC.layers)
+    assert np.abs(layers - decoded)[:, 1:].max() <= 1
+    np.testing.assert_array_equal(layers[:, 0][layers[:, 1] > 50], decoded[:, 0][layers[:, 1] > 50])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from geoseg.pixels.classes import NODATA_CLASS
-from geoseg.pixels.decode import Evidence, LayerPlan, decode, quantize, sigmoid, softmax
+from geoseg.pixels.decode import Evidence, LayerPlan, decode, decode_probabilities, quantize, sigmoid, softmax
 
 PLAN = LayerPlan(
     semantic=(0, 3),
@@ -47,6 +47,18 @@ def test_nodata_in_is_nodata_out_and_confidence_is_never_below_chance(logits: ND
         assert (layers[:, index][~valid] == fill).all()
     assert np.isin(layers[:, 0][valid], PLAN.values).all()
     assert ((layers[:, 1][valid] >= 33) & (layers[:, 1][valid] <= 100)).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(logits=scores, valid=hnp.arrays(np.bool_, (2, 3, 5)))
+def test_probabilities_decode_to_what_their_logits_do(logits: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+    probabilities = np.concatenate([softmax(logits[:, :3]), sigmoid(logits[:, 3:])], axis=1)
+    made, expected = decode_probabilities(probabilities, valid, PLAN), decode(logits, valid, PLAN)
+    np.testing.assert_array_equal(made[:, 1:], expected[:, 1:])
+    # logits that differ may be one probability
+    ranked = np.sort(probabilities[:, :3], axis=1)
+    sure = (ranked[:, 2] > ranked[:, 1]) | ~valid
+    np.testing.assert_array_equal(made[:, 0][sure], expected[:, 0][sure])
 
 
 @settings(deadline=None, max_examples=40)

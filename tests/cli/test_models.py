@@ -1,0 +1,109 @@
+"""``geoseg models`` as it is typed."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from geoseg.model.package import CARD_NAME, WEIGHTS_NAME, find_package, shipped_models
+from tests.doubles import call_geoseg, draw_blobs, write_network, write_package, write_raster
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def fake_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = SimpleNamespace(radius_px=93, global_context=False)
+    monkeypatch.setitem(sys.modules, "geoseg.model.receptive", SimpleNamespace(measure_receptive_field=lambda _spec, _module: found))
+
+
+def geoseg(patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = call_geoseg(patch, "models", *words)
+    return code, *capsys.readouterr()
+
+
+def test_list_shows_shipped_models_and_those_below_a_folder(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    write_package(tmp_path / "mine")
+    code, out, _ = geoseg(monkeypatch, capsys, "list", "--folder", tmp_path)
+    assert code == 0
+    for name in (*shipped_models(), str(tmp_path / "mine")):
+        assert name in out
+    assert "not measured" in out
+
+
+def test_info_shows_the_card_as_a_table_or_as_it_stands(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    code, out, _ = geoseg(monkeypatch, capsys, "info", "aerial")
+    package = find_package("aerial")
+    assert code == 0
+    for expected in (package.sha256, "#dc2828", "CC BY 4.0", "softmax", f"{package.spec.halo.exact_px} px", package.spec.license):
+        assert expected in out, expected
+    for metric in package.spec.accuracy:
+        assert f"{metric.value:.4f}" in out
+    folder = write_package(tmp_path / "mine")
+    _, out, _ = geoseg(monkeypatch, capsys, "info", folder, "--json")
+    assert json.loads(out) == json.loads((folder / CARD_NAME).read_text())
+
+
+@pytest.mark.usefixtures("fake_field")
+def test_probe_writes_what_it_prints_into_the_card(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    folder = write_network(tmp_path / "network")
+    raster = write_raster(tmp_path / "image.tif", draw_blobs(264, 272))
+    before = find_package(folder).spec
+    code, out, err = geoseg(monkeypatch, capsys, "probe", folder, "--batches", "1", "--device", "cpu")
+    assert (code, err) == (0, "")
+    assert "93 px" in out
+    assert find_package(folder).spec == before, "without --write the card stays"
+
+    code, out, _ = geoseg(monkeypatch, capsys, "probe", folder, "--raster", raster, "--batches", "1", "--device", "cpu", "--write")
+    spec = find_package(folder).spec
+    assert code == 0
+    assert spec.receptive_field_px == 93
+    assert spec.halo.measured_on.endswith("image.tif")
+    assert [(m.tile_size_px, m.batch_size) for m in spec.measured] == [(128, 1), (256, 1)]
+    for measured in spec.measured:
+        assert f"{measured.mpx_per_s:.3g} Mpx/s" in out
+    assert f"{spec.memory_bytes_per_px} bytes per pixel" in out
+    assert spec.created == before.created
+
+
+@pytest.mark.usefixtures("fake_field")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--batches", "0,1"], "--batches 0,1"),
+        (["--data", "."], "--data and --recipe belong together"),
+        (["--raster", "{raster}"], "larger than a tile of 256 px; given were 90 x 80 px"),
+    ],
+)
+def test_what_cannot_be_probed_is_said_before_work_begins(
+    tmp_path: Path, monkeypatch: Any, capsys: Any, words: list[str], said: str
+) -> None:
+    folder = write_network(tmp_path / "network")
+    raster = write_raster(tmp_path / "image.tif", draw_blobs(80, 90))
+    code, _, err = geoseg(monkeypatch, capsys, "probe", folder, *(word.format(raster=raster) for word in words))
+    assert code == 2
+    assert said in err
+
+
+def test_export_and_import_bring_a_package_round(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    folder = write_package(tmp_path / "mine")
+    assert geoseg(monkeypatch, capsys, "export", folder, "-o", tmp_path / "a.zip")[0] == 0
+    code, out, _ = geoseg(monkeypatch, capsys, "import", tmp_path / "a.zip", "-o", tmp_path / "back", "--name", "theirs")
+    assert code == 0
+    assert str(tmp_path / "back") in out
+    assert find_package(tmp_path / "back").spec.name == "theirs"
+    assert (tmp_path / "back" / WEIGHTS_NAME).read_bytes() == (folder / WEIGHTS_NAME).read_bytes()
+
+
+def test_a_folder_of_something_else_is_no_model(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    code, _, err = geoseg(monkeypatch, capsys, "import", tmp_path, "-o", tmp_path / "back")
+    assert code == 2
+    assert "it is no model that geoseg knows" in err

@@ -1,0 +1,88 @@
+"""Probing: what was measured is what is kept."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from geoseg.io.raster import open_raster
+from geoseg.model.package import find_package
+from geoseg.model.predictor import NeighborhoodPredictor, double_spec
+from geoseg.model.spec import ModelSpec, Throughput
+from geoseg.probe import Machine, describe_machine, keep_measurements, measure_field, measure_halo, measure_throughput, tile_sizes_of
+from tests.doubles import draw_blobs, write_network, write_raster
+
+MACHINE = Machine(name="a machine, 2 cores", threads=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """A predictor that takes as long as it is told, but longer the first time."""
+
+    spec: ModelSpec
+    tile_s: float
+    batches: list[int]
+
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        time.sleep(self.tile_s * (len(pixels) if self.batches else 10))
+        self.batches.append(len(pixels))
+        return np.zeros((len(pixels), 1, *valid.shape[1:]), np.uint8)
+
+
+def test_throughput_is_pixels_by_the_median_time_without_the_first_pass() -> None:
+    slow = Slow(double_spec(), 0.02, [])
+    one, two = measure_throughput(slow, MACHINE, [64], [1, 2])
+    assert slow.batches == [1] * 4 + [2] * 4
+    for found, count in ((one, 1), (two, 2)):
+        assert (found.machine, found.threads, found.tile_size_px, found.batch_size) == ("a machine, 2 cores", 2, 64, count)
+        # sleeping takes at least as long as told; a busy machine makes it longer
+        assert 0.2 * 64**2 / 0.02 / 1e6 < found.mpx_per_s <= 64**2 / 0.02 / 1e6
+
+
+def test_a_new_measurement_replaces_that_of_the_same_machine_tile_and_batch() -> None:
+    def entry(speed: float, **changes: Any) -> Throughput:
+        given = {"machine": "m", "threads": 2, "date": "2026-01-01", "tile_size_px": 64, "batch_size": 1, "mpx_per_s": speed}
+        return Throughput.model_validate({**given, **changes})
+
+    spec = keep_measurements(double_spec(), [entry(1), entry(2, machine="n")])
+    spec = keep_measurements(spec, [entry(3, date="2026-02-02"), entry(4, batch_size=2)])
+    assert [m.mpx_per_s for m in spec.measured] == [3, 4, 2]
+
+
+def test_the_machine_is_named_with_its_cores_and_threads() -> None:
+    machine = describe_machine("cpu")
+    assert machine.name.endswith("cores")
+    assert machine.threads >= 1
+
+
+def test_tiles_are_timed_at_the_models_size_and_half_of_it() -> None:
+    assert tile_sizes_of(double_spec()) == (32, 64)
+    assert tile_sizes_of(double_spec(tile_size_px=16)) == (16,)
+
+
+def test_the_receptive_field_is_asked_of_the_packages_own_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, asked = find_package(write_network(tmp_path / "network")), []
+
+    def measure(spec: ModelSpec, module: Any) -> SimpleNamespace:
+        asked.append((spec, sum(p.numel() for p in module.parameters())))
+        return SimpleNamespace(radius_px=77, global_context=False)
+
+    monkeypatch.setitem(__import__("sys").modules, "geoseg.model.receptive", SimpleNamespace(measure_receptive_field=measure))
+    assert measure_field(package) == (77, False)
+    assert asked[0][0] == package.spec
+    assert asked[0][1] > 10_000
+
+
+@pytest.mark.parametrize("radius", [0, 8])
+def test_the_halo_is_the_smallest_that_covers_what_the_model_sees(tmp_path: Path, radius: int) -> None:
+    source = open_raster(write_raster(tmp_path / "image.tif", draw_blobs(150, 150)))
+    predictor = NeighborhoodPredictor(spec=double_spec(stride_px=8), radius_px=radius)
+    said: list[str] = []
+    halo = measure_halo(predictor, [replace(source)], said.append)
+    assert (halo.default_px, halo.exact_px) == (radius, radius)
+    assert said[0].startswith("halo 0 px")
