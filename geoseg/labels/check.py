@@ -22,7 +22,7 @@ from geoseg.model.spec import ModelSpec
 Part = Literal["train", "test"]
 Severity = Literal["error", "warning", "note"]
 _OFFSET_PX = 2.0
-_OFFSET_STRENGTH = 5.0
+_OFFSET_STRENGTH = 7.0
 _HOLE_PX = 32
 
 
