@@ -22,7 +22,7 @@ from geoseg.model.spec import ModelSpec
 Part = Literal["train", "test"]
 Severity = Literal["error", "warning", "note"]
 _OFFSET_PX = 2.0
-_OFFSET_STRENGTH = 5.0
+_OFFSET_STRENGTH = 7.0
 _HOLE_PX = 32
 
 
@@ -179,8 +179,15 @@ class _Tally:
         self._look_for_offset(raster, semantic, labelled & valid)
 
     def _look_for_holes(self, name: str, labelled: NDArray[np.bool_], valid: NDArray[np.bool_]) -> None:
-        holes, count = ndimage.label(ndimage.binary_fill_holes(labelled) & ~labelled & valid)
-        large = [place for place in ndimage.find_objects(holes) if min(s.stop - s.start for s in place) >= _HOLE_PX] if count else []
+        holes, _ = ndimage.label(~labelled)
+        # what reaches the edge is outside the labelled area, not a hole in it
+        outside = np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))
+        imagery = np.bincount(holes[valid], minlength=int(holes.max()) + 1)
+        large = [
+            place
+            for number, place in enumerate(ndimage.find_objects(holes), start=1)
+            if number not in outside and imagery[number] >= _HOLE_PX and min(s.stop - s.start for s in place) >= _HOLE_PX
+        ]
         if large:
             rows, cols = max(large, key=lambda place: (place[0].stop - place[0].start) * (place[1].stop - place[1].start))
             self._find(

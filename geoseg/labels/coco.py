@@ -55,9 +55,7 @@ def read_coco(content: bytes) -> Annotations:
             for row in data["images"]
         )
     except (KeyError, TypeError, IndexError, ValueError) as exc:
-        raise LabelError(
-            f"This is no COCO file as expected: {type(exc).__name__} {exc}. It needs images, categories and annotations."
-        ) from exc
+        raise LabelError(f"This is no COCO file with images, categories and annotations: {type(exc).__name__} {exc}.") from exc
     notes = (f"{empty} annotations without a shape were left out",) if empty else ()
     return Annotations(images=images, notes=notes)
 

@@ -30,9 +30,7 @@ def convert(source: Path, output: Path, *, images: Path | None, column: str | No
     """
     ending = output.suffix.lower()
     if ending not in (".json", ".xml", *VECTOR_DRIVERS):
-        raise LabelError(
-            f"{output} ends in {ending or 'nothing'}; labels are written as .json (COCO), .xml (CVAT), {', '.join(VECTOR_DRIVERS)}."
-        )
+        raise LabelError(f"{output} ends in {ending or 'nothing'}; expected .json (COCO), .xml (CVAT), {', '.join(VECTOR_DRIVERS)}.")
     if not source.exists():
         raise MissingFileError(f"There is no file {source}. Check the path.")
     annotations = _read(source, images, column)
@@ -62,9 +60,7 @@ def _is_coco(source: Path) -> bool:
 
 def _find_images(images: Path | None, source: Path) -> dict[str, Path]:
     if images is None:
-        raise LabelError(
-            f"Between {source.name} and the ground, images with a georeference are needed. Give one or their folder with --images."
-        )
+        raise LabelError(f"Between {source.name} and the ground, georeferenced images are needed. Give one or a folder with --images.")
     if not images.exists():
         raise MissingFileError(f"There is no image or folder {images}. Check --images.")
     if images.is_file():

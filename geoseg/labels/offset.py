@@ -21,7 +21,7 @@ class Offset:
     cols_px: float
     """Columns that the labels have to be moved right to fit."""
     strength: float
-    """How much better they would fit, in standard deviations of the fit at random shifts; above about 5 it is no chance."""
+    """How much better they would fit, in standard deviations of the fit at random shifts; the best of random fits reaches about 5."""
 
     @property
     def distance_px(self) -> float:
