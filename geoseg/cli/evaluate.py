@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 What = Annotated[
     Path,
-    typer.Argument(metavar="RECIPE|RUN|CLASSMAP", help="Recipe (.toml) whose [[tests]] are measured, run folder, or class raster."),
+    typer.Argument(metavar="RECIPE|RUN|CLASSMAP", help="Recipe (.toml) whose test sites are measured, run folder, or class raster."),
 ]
 Data = Annotated[Path | None, typer.Option("--data", help="With a recipe: folder that its paths start from.")]
 Folder = Annotated[Path | None, typer.Option("-o", "--output", help="Folder for evaluation.json and evaluation.html.")]
 Labels = Annotated[Path | None, typer.Option("--labels", help="Raster of class values, or polygons with a class column.")]
 Buildings = Annotated[Path | None, typer.Option("--buildings", help="Polygons of single buildings.")]
 Roads = Annotated[Path | None, typer.Option("--roads", help="Centrelines of roads.")]
-Area = Annotated[Path | None, typer.Option("--aoi", help="Polygons inside which the labels are complete.  [default: everywhere]")]
-ClassColumn = Annotated[str | None, typer.Option("--class-column", help="Column of class names or values.  [default: class, class_value]")]
+Area = Annotated[Path | None, typer.Option("--aoi", help="Polygons inside which the labels are complete; without, everywhere.")]
+ClassColumn = Annotated[str | None, typer.Option("--class-column", help="Column of class names or values; without, class or class_value.")]
 Ignore = Annotated[list[int] | None, typer.Option("--ignore", metavar="VALUE", help="Label value that stands for 'not known'; repeatable.")]
 BoundaryM = Annotated[float, typer.Option("--boundary", metavar="M", min=0, help="Width of the region of boundary IoU.")]
 BufferM = Annotated[float, typer.Option("--buffer", metavar="M", min=0, help="Distance up to which road lines match.")]
