@@ -38,7 +38,7 @@ class InstanceOptions:
     """
 
     seed_threshold: float = 0.5
-    """Interior probability from which a pixel belongs to a seed, in [0, 1]."""
+    """Probability from which a pixel belongs to a seed, in [0, 1]."""
     mask_threshold: float = 0.5
     """Building probability up to which seeds grow, in [0, 1]."""
     growth_px: int = 6
@@ -77,8 +77,8 @@ class InstanceLayers:
 
     shape: tuple[int, int]
     """Rows and columns."""
-    interior: ReadLayer
-    """Probability of the inside of buildings, uint8 in 1/255."""
+    seed: ReadLayer
+    """Probability that a pixel lies inside one building and not between two, uint8 in 1/255."""
     building: ReadLayer
     """Probability of buildings, uint8 in 1/255."""
 
@@ -86,7 +86,7 @@ class InstanceLayers:
 def label_instances(layers: InstanceLayers, seeds: LabelRaster, labels: LabelRaster, options: InstanceOptions) -> InstanceTable:
     """Label every building of a raster.
 
-    Seeds are the 4-connected components of the interior; they grow, one pixel at a time and all at once, into the
+    Seeds are the 4-connected components of the seed layer; they grow, one pixel at a time and all at once, into the
     building probability; where two meet the lower id wins. Seeds are joined over block faces and growth reads a
     margin as wide as it reaches, so the labels equal those of the whole raster in one piece (law 5).
 
@@ -118,7 +118,7 @@ def _find_seeds(layers: InstanceLayers, seeds: LabelRaster, options: InstanceOpt
     first: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
     count = 0
     for window in partition(layers.shape, options.block_px):
-        block, found = ndimage.label(layers.interior(window) >= threshold)
+        block, found = ndimage.label(layers.seed(window) >= threshold)
         first.append(_first_pixels(block, found, window, layers.shape[1]))
         provisional = np.where(block > 0, block + count, 0).astype(np.uint32)
         faces.add(provisional, window)

@@ -28,7 +28,7 @@ def read_from(raster: U8) -> object:
 
 
 def label(interior: U8, building: U8, options: InstanceOptions) -> tuple[NDArray[np.uint32], InstanceTable]:
-    layers = InstanceLayers(shape=interior.shape, interior=read_from(interior), building=read_from(building))
+    layers = InstanceLayers(shape=interior.shape, seed=read_from(interior), building=read_from(building))
     labels = MemoryLabels(np.full(interior.shape, 77, np.uint32))
     table = label_instances(layers, MemoryLabels(np.full(interior.shape, 99, np.uint32)), labels, options)
     return labels.array, table
