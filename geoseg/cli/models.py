@@ -148,6 +148,8 @@ def export_model(
 
         typer.echo(f"Package: {export_package(package, output)}, checksum verified")
         return
+    if package.spec.network.library == "sklearn":
+        raise UsageError(f"Model '{model}' is a per-pixel model: its weights are ONNX already, of pixel features. Use --format package.")
     from geoseg.model.export import export_onnx, export_torch
 
     difference = (export_onnx if form == "onnx" else export_torch)(package, output)

@@ -51,7 +51,7 @@ class Judge:
         if site.kind == "drawn_scenes":
             raise LabelError(f"Site '{site.name}' is drawn; a model is measured on real imagery. Remove it from the tests.")
         # a run reads at the model's resolution, whatever a site was trained at
-        site = site.model_copy(update={"resolution_m": None})
+        site = site.model_copy(update={"resolution_m": None, "native_resolution": False})
         tally = reduce(add, [self._judge(raster, site) for raster in load_site(site, spec, self.data_dir)])
         return Evaluation(name=site.name, scheme=spec.scheme, tally=tally)
 

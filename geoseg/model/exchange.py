@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from geoseg.errors import MissingFileError, ModelError, WriteError
-from geoseg.model.package import CARD_NAME, WEIGHTS_NAME, ModelPackage, find_package, write_card
+from geoseg.model.package import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, ModelPackage, find_package, write_card
 from geoseg.model.spec import ModelSpec
 
-MEMBERS = (CARD_NAME, WEIGHTS_NAME)
+_WEIGHTS = (WEIGHTS_NAME, ONNX_NAME)
 SIZE_LIMIT_BYTES = 8 * 1024**3
 """Weights beyond it are no segmentation model, or an archive that wants to fill the disk."""
 
@@ -28,7 +28,7 @@ def export_package(package: ModelPackage, target: Path) -> Path:
             copy = Path(work) / target.name
             if target.suffix == ".zip":
                 with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as archive:
-                    for name in MEMBERS:
+                    for name in (CARD_NAME, package.weights.name):
                         archive.write(package.folder / name, name)
                 _unpack(copy, Path(work) / "check")
                 find_package(Path(work) / "check")
@@ -88,8 +88,9 @@ def copy_members(source: Path, target: Path) -> None:
         MissingFileError: If one of them is missing.
         ModelError: If one of them is a link, or larger than the limit.
     """
+    weights = next((name for name in _WEIGHTS if (source / name).exists()), WEIGHTS_NAME)
     target.mkdir()
-    for name in MEMBERS:
+    for name in (CARD_NAME, weights):
         path = source / name
         if path.is_symlink():
             raise ModelError(f"{path} is a link; a package holds its files itself. Copy the file that it leads to.")
@@ -123,13 +124,13 @@ def _find_members(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.Z
             raise ModelError(f"{archive} holds '{info.filename}', which leads out of its folder. It was not made by geoseg; do not use it.")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise ModelError(f"{archive} holds the link '{info.filename}'; a package holds its files itself. Do not use it.")
-        if path.name in MEMBERS and len(path.parts) <= 2:
+        if path.name in (CARD_NAME, *_WEIGHTS) and len(path.parts) <= 2:
             if path.name in found:
                 raise ModelError(f"{archive} holds {path.name} twice; one package was expected. Unpack it and name the folder.")
             found[path.name] = info
-    missing = [name for name in MEMBERS if name not in found]
-    if missing:
-        raise MissingFileError(f"{archive} holds no {missing[0]}: it is no model package of geoseg.")
+    missing = CARD_NAME if CARD_NAME not in found else WEIGHTS_NAME if not found.keys() & set(_WEIGHTS) else None
+    if missing is not None:
+        raise MissingFileError(f"{archive} holds no {missing}: it is no model package of geoseg.")
     return found
 
 

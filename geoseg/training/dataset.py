@@ -35,7 +35,10 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, recipe: Recipe, data_dir: Path) -> None:
         self._recipe = recipe
-        self._groups = [[_Sampled(r) for r in load_labelled(site, recipe.model, data_dir)] for site in recipe.sites]
+        loaded = [load_labelled(site, recipe.model, data_dir) for site in recipe.sites]
+        self.notes = tuple(dict.fromkeys(note for rasters in loaded for raster in rasters for note in raster.notes))
+        """What was repaired or left out while the labels were read."""
+        self._groups = [[_Sampled(raster) for raster in rasters] for rasters in loaded]
         weights = np.array([site.weight for site in recipe.sites])
         self._group_share = weights / weights.sum()
         self._neutral = torch.tensor(recipe.model.mean)[:, None, None]

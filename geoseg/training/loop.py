@@ -102,6 +102,8 @@ def fit(
     if recipe.schedule.batch_size % processes:
         raise ConfigError(f"{processes} devices cannot share a batch of {recipe.schedule.batch_size} windows evenly. Change batch_size.")
     windows = WindowDataset(recipe, data_dir)
+    for note in windows.notes:
+        report(Warned(message=note))
     measured = ValidationWindows(recipe, data_dir) if recipe.validation else None
     while True:
         finer = split.finer()
