@@ -1,3 +1,3 @@
 """geoseg turns large rasters into maps: classes, buildings and roads."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -73,7 +73,7 @@ def test_the_receptive_field_is_asked_of_the_packages_own_network(tmp_path: Path
         return SimpleNamespace(radius_px=77, global_context=False)
 
     monkeypatch.setitem(__import__("sys").modules, "geoseg.model.receptive", SimpleNamespace(measure_receptive_field=measure))
-    assert measure_field(package) == (77, False)
+    assert measure_field(package.spec) == (77, False)
     assert asked[0][0] == package.spec
     assert asked[0][1] > 10_000
 

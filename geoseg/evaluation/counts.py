@@ -13,7 +13,7 @@ from geoseg.evaluation.calibration import PERCENTS, count_confidence
 from geoseg.evaluation.found import Found
 from geoseg.evaluation.sampling import Reader
 from geoseg.evaluation.semantic import confusion_matrix
-from geoseg.labels.targets import NOT_BUILDING, UNLABELLED
+from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind
 from geoseg.tiling import partition
 

@@ -10,7 +10,7 @@ from rasterio.windows import Window
 from geoseg.evaluation.counts import Place
 from geoseg.evaluation.found import Found
 from geoseg.evaluation.reference import Reference
-from geoseg.labels.targets import NOT_BUILDING, UNLABELLED
+from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
 from geoseg.picture import color_classes
 from geoseg.pixels.classes import NODATA_CLASS
 

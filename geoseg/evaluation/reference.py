@@ -23,7 +23,7 @@ from geoseg.evaluation.repair import repair_polygons
 from geoseg.evaluation.sampling import Reader
 from geoseg.io.aligned import open_on_grid
 from geoseg.io.vector import read_vector
-from geoseg.labels.targets import NOT_BUILDING, UNLABELLED
+from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
 from geoseg.pixels.classes import ClassKind, ClassScheme
 from geoseg.tiling import partition
 

@@ -24,19 +24,6 @@ from geoseg.model.spec import ModelSpec
 from geoseg.pixels.classes import ClassScheme
 from geoseg.scene import SceneOptions, draw_scene
 
-__all__ = [
-    "NOT_BUILDING",
-    "UNLABELLED",
-    "LabelledRaster",
-    "Reading",
-    "building_channel",
-    "iterate_site",
-    "label_path",
-    "load_raster",
-    "load_site",
-    "raster_paths",
-]
-
 _SCENE_PX = 1024
 _GEOREFERENCED = ("building_polygons", "vectors")
 

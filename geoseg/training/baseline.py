@@ -11,7 +11,8 @@ from rasterio.windows import Window
 
 from geoseg.errors import LabelError, UsageError
 from geoseg.io.raster import read_whole
-from geoseg.labels.targets import UNLABELLED, LabelledRaster, load_site
+from geoseg.labels.coding import UNLABELLED
+from geoseg.labels.targets import LabelledRaster, load_site
 from geoseg.model.package import ONNX_NAME, ModelPackage
 from geoseg.model.pixelfeatures import feature_radius, pixel_features
 from geoseg.model.pixelwise import BaselineOptions, PixelwisePredictor, baseline_options

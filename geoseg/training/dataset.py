@@ -12,8 +12,9 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from geoseg.errors import LabelError
+from geoseg.labels.coding import UNLABELLED, building_channel, is_partial
 from geoseg.labels.site import Site
-from geoseg.labels.targets import NOT_BUILDING, UNLABELLED, LabelledRaster, building_channel, load_site
+from geoseg.labels.targets import LabelledRaster, load_site
 from geoseg.model.spec import ModelSpec
 from geoseg.training.augment import vary_window
 from geoseg.training.recipe import Augmentation, Recipe, Sampling
@@ -74,10 +75,7 @@ def load_labelled(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledR
         LabelError: If no pixel is labelled, or the labels know only buildings and the model has no such class.
     """
     rasters = load_site(site, spec, data_dir)
-    if all((r.targets[0] == UNLABELLED).all() for r in rasters):
-        pixels = sum(r.targets[0].size for r in rasters)
-        raise LabelError(f"Site '{site.name}': none of its {pixels} pixels is labelled. Check its labels, their CRS and its labelled area.")
-    if building_channel(spec) < 0 and any((r.targets[0] == NOT_BUILDING).any() for r in rasters):
+    if building_channel(spec) < 0 and any(is_partial(r.targets[0]) for r in rasters):
         raise LabelError(
             f"Site '{site.name}' only tells buildings from everything else, and model '{spec.name}' has no class of kind 'building'. "
             "Remove the site or add the class."

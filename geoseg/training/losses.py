@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from geoseg.labels.targets import NOT_BUILDING, UNLABELLED, building_channel
+from geoseg.labels.coding import NOT_BUILDING, UNLABELLED, building_channel
 from geoseg.model.spec import ModelSpec
 from geoseg.training.dataset import DISTANCE_SCALE
 from geoseg.training.recipe import LossWeights

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from geoseg.errors import ConfigError
-from geoseg.labels.targets import building_channel
+from geoseg.labels.coding import building_channel
 from geoseg.model.network import build_network
 from geoseg.training.dataset import WindowDataset
 from geoseg.training.losses import total_loss, window_losses

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from geoseg.evaluation.semantic import confusion_matrix, iou_per_class
-from geoseg.labels.coding import is_partial
-from geoseg.labels.targets import UNLABELLED, LabelledRaster, building_channel
+from geoseg.labels.coding import UNLABELLED, building_channel, is_partial
+from geoseg.labels.targets import LabelledRaster
 from geoseg.model.spec import ModelSpec
 from geoseg.training.dataset import load_labelled
 from geoseg.training.recipe import Recipe

@@ -21,8 +21,8 @@ from geoseg.evaluation.found import Found, open_found, read_array
 from geoseg.evaluation.measure import EvaluateOptions, measure
 from geoseg.evaluation.reference import Reference, ReferenceFiles, open_reference, read_buildings
 from geoseg.evaluation.semantic import confusion_matrix
+from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
 from geoseg.labels.site import Site
-from geoseg.labels.targets import NOT_BUILDING, UNLABELLED
 from geoseg.model.package import find_package
 from geoseg.model.predictor import double_spec
 from geoseg.pipeline import segment_raster

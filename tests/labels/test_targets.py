@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from geoseg.errors import LabelError
 from geoseg.io.ground import pixel_step_m
 from geoseg.io.raster import open_raster
+from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
 from geoseg.labels.site import Site
-from geoseg.labels.targets import NOT_BUILDING, UNLABELLED, LabelledRaster, Reading, load_raster, load_site, raster_paths
+from geoseg.labels.targets import LabelledRaster, Reading, load_raster, load_site, raster_paths
 from geoseg.model.predictor import double_spec
 from geoseg.model.spec import ClassRow, Head
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass

@@ -155,8 +155,9 @@ def test_options_that_do_not_fit_are_refused_before_work_starts(change: dict[str
 
 
 def test_more_heads_than_one_are_refused() -> None:
-    heads = {"semantic": {"start": 0, "stop": 3, "activation": "softmax"}, "roof": {"start": 3, "stop": 4, "activation": "sigmoid"}}
-    with pytest.raises(ModelError, match="roof"):
+    interior = {"start": 3, "stop": 4, "activation": "sigmoid"}
+    heads = {"semantic": {"start": 0, "stop": 3, "activation": "softmax"}, "building_interior": interior}
+    with pytest.raises(ModelError, match="building_interior"):
         baseline_options(recipe_of(heads=heads).model)
 
 

@@ -9,8 +9,8 @@ from PIL import Image
 from scipy import ndimage
 
 from geoseg.errors import LabelError
+from geoseg.labels.coding import UNLABELLED
 from geoseg.labels.site import Site
-from geoseg.labels.targets import UNLABELLED
 from geoseg.training.dataset import DISTANCE_SCALE, WindowDataset, add_distance
 from geoseg.training.recipe import Recipe, Sampling, read_recipe
 from geoseg.training.validation import Tally, ValidationWindows
@@ -60,9 +60,9 @@ def test_rare_classes_are_drawn_less_often_the_lower_the_power(tmp_path: Path) -
     assert share_of_rare(1) > share_of_rare(0) + 0.1
 
 
-def test_a_site_without_any_label_is_refused_with_its_size(tmp_path: Path) -> None:
+def test_a_site_without_any_label_is_refused(tmp_path: Path) -> None:
     site = write_labels(tmp_path, np.full((50, 60), UNLABELLED, np.uint8))
-    with pytest.raises(LabelError, match="'flat': none of its 3000 pixels"):
+    with pytest.raises(LabelError, match="'flat': no pixel of its 1 rasters is labelled"):
         WindowDataset(recipe_of(site), tmp_path)
 
 

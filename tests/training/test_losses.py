@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import sigmoid_focal_loss
 
-from geoseg.labels.targets import NOT_BUILDING, UNLABELLED
+from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
 from geoseg.training.losses import (
     binary_loss,
     contour_loss,

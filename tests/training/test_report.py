@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geoseg.labels.targets import NOT_BUILDING, UNLABELLED
+from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
 from geoseg.training.history import EpochDone, best_epoch, read_history, write_history
 from geoseg.training.report import draw_window, write_report
 from geoseg.training.validation import WindowResult, Worst
