@@ -31,7 +31,7 @@ def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callabl
 
     Args:
         predictor: The model.
-        sources: Rasters larger than a tile that fit into memory in one piece.
+        sources: Rasters larger than half a tile that fit into memory in one piece.
         say: Takes one line per halo.
 
     Returns:
@@ -39,11 +39,11 @@ def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callabl
     """
     spec = predictor.spec
     if not sources:
-        say(f"halo: no raster of the sites is larger than a tile of {spec.tile_size_px} px to measure it on; the recipe's stands")
+        say(f"halo: no raster of the sites is larger than half a tile, {half_tile(spec)} px, to measure it on; the recipe's stands")
         return spec.halo
     whole = [infer_raster(predictor, source, _one_tile(spec, source)) for source in sources]
     found: dict[float, int] = {}
-    half = spec.model_copy(update={"tile_size_px": _half_tile(spec)})
+    half = spec.model_copy(update={"tile_size_px": half_tile(spec)})
     widest = (half.tile_size_px - 1) // (2 * spec.network.stride_px) * spec.network.stride_px
     for halo in range(0, widest + 1, spec.network.stride_px):
         shares = []
@@ -60,7 +60,8 @@ def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callabl
     return Halo(default_px=found.get(_DEFAULT_SHARE, widest), exact_px=found.get(_EXACT_SHARE, widest), measured_on=names)
 
 
-def _half_tile(spec: ModelSpec) -> int:
+def half_tile(spec: ModelSpec) -> int:
+    """Return half the tile size in whole strides, in pixels."""
     stride = spec.network.stride_px
     return max(stride, spec.tile_size_px // 2 // stride * stride)
 
@@ -156,7 +157,7 @@ def measure_throughput(
 
 def tile_sizes_of(spec: ModelSpec) -> tuple[int, ...]:
     """Return tile sizes worth timing: half the model's own, and its own."""
-    return tuple(sorted({_half_tile(spec), spec.tile_size_px}))
+    return tuple(sorted({half_tile(spec), spec.tile_size_px}))
 
 
 def measure_field(spec: ModelSpec) -> tuple[int | None, bool]:

@@ -102,6 +102,7 @@ def _parse_batches(text: str) -> list[int]:
 def _open_sources(package: "ModelPackage", rasters: list[str], data: Path | None, recipe: Path | None) -> "list[RasterSource]":
     from geoseg.config import make_config
     from geoseg.planning import open_source
+    from geoseg.probe import half_tile
 
     if (data is None) != (recipe is None):
         raise UsageError("--data and --recipe belong together: the recipe names its sites below the data folder.")
@@ -112,12 +113,11 @@ def _open_sources(package: "ModelPackage", rasters: list[str], data: Path | None
         from geoseg.training.recipe import read_recipe
 
         sources += [r.source for site in read_recipe(recipe).sites for r in load_site(site, spec, data) if r.source is not None]
-    large = [source for source in sources if min(source.shape) > spec.tile_size_px]
+    half = half_tile(spec)
+    large = [source for source in sources if min(source.shape) > half]
     if sources and not large:
         sizes = ", ".join(f"{s.shape[1]} x {s.shape[0]}" for s in sources[:3])
-        raise UsageError(
-            f"The halo is measured on rasters larger than a tile of {spec.tile_size_px} px; given were {sizes} px of the model's grid."
-        )
+        raise UsageError(f"The halo is measured on rasters larger than half a tile, {half} px; given were {sizes} px of the model's grid.")
     return large
 
 

@@ -11,7 +11,7 @@ from geoseg.labels.targets import load_site
 from geoseg.model.network import TorchPredictor, build_network, load_weights, pick_device, save_weights
 from geoseg.model.package import WEIGHTS_NAME, ModelPackage, write_card
 from geoseg.model.spec import ModelSpec
-from geoseg.probe import measure_field, measure_halo, measure_memory
+from geoseg.probe import half_tile, measure_field, measure_halo, measure_memory
 from geoseg.training.loop import TrainingModule
 from geoseg.training.recipe import Recipe
 
@@ -69,7 +69,7 @@ def _checked(spec: ModelSpec) -> ModelSpec:
 
 
 def _large_sources(recipe: Recipe, data_dir: Path) -> list[RasterSource]:
-    side = recipe.model.tile_size_px
+    side = half_tile(recipe.model)
     largest = []
     for site in recipe.sites:
         sources = [r.source for r in load_site(site, recipe.model, data_dir)]

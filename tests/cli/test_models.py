@@ -80,7 +80,7 @@ def test_probe_writes_what_it_prints_into_the_card(tmp_path: Path, monkeypatch: 
     [
         (["--batches", "0,1"], "--batches 0,1"),
         (["--data", "."], "--data and --recipe belong together"),
-        (["--raster", "{raster}"], "larger than a tile of 256 px; given were 90 x 80 px"),
+        (["--raster", "{raster}"], "larger than half a tile, 128 px; given were 90 x 80 px"),
     ],
 )
 def test_what_cannot_be_probed_is_said_before_work_begins(
