@@ -15,6 +15,8 @@ import psutil
 
 from geoseg.inference import infer_raster, tiles_of
 from geoseg.io.raster import RasterSource
+from geoseg.model.load import load_predictor
+from geoseg.model.package import find_package
 from geoseg.model.pixelfeatures import feature_radius
 from geoseg.model.pixelwise import baseline_options
 from geoseg.model.predictor import Predictor
@@ -71,6 +73,11 @@ def _one_tile(spec: ModelSpec, source: RasterSource) -> TilePlan:
     stride = spec.network.stride_px
     side = -(-max(height, width) // stride) * stride
     return TilePlan(height=height, width=width, tile_size_px=side, halo_px=0, stride_px=stride, tiles_per_chunk=1)
+
+
+def measure_package_memory(folder: Path) -> int:
+    """Measure the memory of the model in a folder on the processor; see :func:`measure_memory`. Call it in a new process."""
+    return measure_memory(load_predictor(find_package(folder), "cpu"))
 
 
 def measure_memory(predictor: Predictor) -> int:

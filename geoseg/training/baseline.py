@@ -15,9 +15,8 @@ from geoseg.labels.coding import UNLABELLED
 from geoseg.labels.targets import LabelledRaster, load_site
 from geoseg.model.package import ONNX_NAME, ModelPackage
 from geoseg.model.pixelfeatures import feature_radius, pixel_features
-from geoseg.model.pixelwise import BaselineOptions, PixelwisePredictor, baseline_options
+from geoseg.model.pixelwise import BaselineOptions, baseline_options
 from geoseg.model.spec import Halo, ModelSpec
-from geoseg.probe import measure_memory
 from geoseg.tiling import partition
 from geoseg.training.publish import write_measured
 from geoseg.training.recipe import Recipe
@@ -57,8 +56,6 @@ def fit_baseline(recipe: Recipe, data_dir: Path, folder: Path, say: Callable[[st
     stride = recipe.model.network.stride_px
     halo = -(-radius // stride) * stride
     spec = recipe.model.model_copy(update={"halo": Halo(default_px=halo, exact_px=halo, measured_on="exact: the reach of the features")})
-    predictor = PixelwisePredictor(spec, weights)
-    spec = spec.model_copy(update={"memory_bytes_per_px": measure_memory(predictor)})
     return write_measured(folder, spec, recipe.tests, data_dir, say)
 
 

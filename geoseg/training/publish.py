@@ -1,6 +1,8 @@
 """From trained weights to a model package: halo, memory and accuracy are measured, then written into its card."""
 
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 from geoseg.evaluation.evaluate import evaluate_site
@@ -11,7 +13,7 @@ from geoseg.labels.targets import load_site
 from geoseg.model.network import TorchPredictor, build_network, load_weights, pick_device, save_weights
 from geoseg.model.package import WEIGHTS_NAME, ModelPackage, write_card
 from geoseg.model.spec import ModelSpec
-from geoseg.probe import half_tile, measure_field, measure_halo, measure_memory
+from geoseg.probe import half_tile, measure_field, measure_halo, measure_package_memory
 from geoseg.training.loop import TrainingModule
 from geoseg.training.recipe import Recipe
 
@@ -39,29 +41,31 @@ def measure_package(spec: ModelSpec, recipe: Recipe, data_dir: Path, folder: Pat
     network = build_network(spec)
     load_weights(network, folder / WEIGHTS_NAME)
     predictor = TorchPredictor(spec, network, pick_device("auto"))
-    # memory first: what earlier passes leave behind would hide what this one takes
-    memory = measure_memory(predictor)
-    say(f"memory: {memory} bytes per pixel of a batch")
     halo = measure_halo(predictor, _large_sources(recipe, data_dir), say)
     radius, sees_all = measure_field(spec)
     say(f"receptive field: {'the whole tile' if sees_all else f'{radius} px'}")
-    measured = {"halo": halo, "memory_bytes_per_px": memory, "receptive_field_px": radius}
+    measured = {"halo": halo, "receptive_field_px": radius}
     spec = spec.model_copy(update={**measured, "network": spec.network.model_copy(update={"global_context": sees_all})})
     return write_measured(folder, spec, recipe.tests, data_dir, say)
 
 
 def write_measured(folder: Path, spec: ModelSpec, tests: tuple[Site, ...], data_dir: Path, say: Callable[[str], None]) -> ModelPackage:
-    """Write the card of the weights that lie in a folder, with the accuracy that they reach on labelled sites.
+    """Write the card of the weights that lie in a folder, with the memory that they take and the accuracy that they reach.
 
     The model is measured as users run it: from its package, with the halo that its card names.
     """
     package = write_card(folder, _checked(spec.model_copy(update={"accuracy": ()})))
+    # in a new process: what training has left in this one would hide what a pass takes
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        memory = fresh.submit(measure_package_memory, package.folder).result()
+    say(f"memory: {memory} bytes per pixel of a batch")
+    measured = package.spec.model_copy(update={"memory_bytes_per_px": memory})
     metrics = []
     for site in tests:
         for metric in evaluate_site(package, site, data_dir, EvaluateOptions(pictures=0)).card():
             say(f"{metric.dataset}: {metric.name} {metric.value:.4f}")
             metrics.append(metric)
-    return write_card(folder, _checked(package.spec.model_copy(update={"accuracy": tuple(metrics)})))
+    return write_card(folder, _checked(measured.model_copy(update={"accuracy": tuple(metrics)})))
 
 
 def _checked(spec: ModelSpec) -> ModelSpec:
