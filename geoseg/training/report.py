@@ -73,6 +73,7 @@ def draw_curves(rows: list[EpochDone]) -> Figure:
         _draw_accuracy(axes[1], measured)
     for axis in axes.flat:
         axis.spines[["top", "right"]].set_visible(False)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize=8, frameon=False, ncols=2)
     return figure
