@@ -86,3 +86,17 @@ def test_the_halo_is_the_smallest_that_covers_what_the_model_sees(tmp_path: Path
     halo = measure_halo(predictor, [replace(source)], said.append)
     assert (halo.default_px, halo.exact_px) == (radius, radius)
     assert said[0].startswith("halo 0 px")
+
+
+def test_networks_that_see_the_whole_tile_keep_a_quarter_of_it_as_halo() -> None:
+    spec = double_spec(stride_px=8)
+    seeing = spec.model_copy(update={"network": spec.network.model_copy(update={"global_context": True})})
+    halo = measure_halo(NeighborhoodPredictor(spec=seeing), [], lambda line: None)
+    assert halo.default_px == halo.exact_px == seeing.tile_size_px // 4
+    assert "not measured" in halo.measured_on
+
+
+def test_a_halo_that_was_not_reached_is_not_claimed(tmp_path: Path) -> None:
+    source = open_raster(write_raster(tmp_path / "image.tif", draw_blobs(150, 150)))
+    halo = measure_halo(NeighborhoodPredictor(spec=double_spec(stride_px=8), radius_px=40), [source], lambda line: None)
+    assert "of the labels differ" in halo.measured_on

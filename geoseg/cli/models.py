@@ -1,5 +1,6 @@
 """``geoseg models``: list, show, measure, export and import model packages."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -78,11 +79,13 @@ def probe_model(
     package = find_package(model)
     sources = _open_sources(package, raster or [], data, recipe)
     where = pick_device(device or "auto")
-    predictor = load_predictor(package, where)
-    # memory first: what earlier passes leave behind would hide what this one takes
-    found: dict[str, Any] = {} if where != "cpu" else {"memory_bytes_per_px": probe.measure_memory(predictor)}
     radius, is_global = probe.measure_field(package.spec)
-    found |= {"receptive_field_px": radius, "network": package.spec.network.model_copy(update={"global_context": is_global})}
+    network = package.spec.network.model_copy(update={"global_context": is_global})
+    found: dict[str, Any] = {"receptive_field_px": radius, "network": network}
+    predictor = load_predictor(replace(package, spec=package.spec.model_copy(update=found)), where)
+    # memory first: what earlier passes leave behind would hide what this one takes
+    if where == "cpu":
+        found["memory_bytes_per_px"] = probe.measure_memory(predictor)
     if sources:
         found["halo"] = probe.measure_halo(predictor, sources, typer.echo)
     speeds = probe.measure_throughput(predictor, probe.describe_machine(where), probe.tile_sizes_of(package.spec), sizes)

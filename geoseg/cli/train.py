@@ -43,6 +43,8 @@ def train(
             typer.echo(text, err=progress == "json")
 
     if what.model.network.library == "sklearn":
+        if deadline is not None or devices is not None or device == "cuda":
+            raise UsageError("Per-pixel models are trained on the processor in one go: --deadline, --devices and cuda do not apply.")
         from geoseg.training.baseline import fit_baseline
 
         say(f"Model package: {fit_baseline(what, data, output, say).folder}")
@@ -66,7 +68,7 @@ def train(
         module = fit(what, data, output / ".training", how, listener)
     if not is_first_process():
         return
-    package = publish(module, what, data, output, say)
+    package = publish(module, what, data, output, say, device)
     say(f"Model package: {package.folder}")
 
 

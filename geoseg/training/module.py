@@ -201,5 +201,9 @@ def learning_rate(progress: float, schedule: Schedule) -> float:
 
 
 def _fingerprint(recipe: Recipe) -> str:
+    """Say what weights mean: the network, its input, and what each channel stands for."""
     network, model = recipe.model.network, recipe.model
-    return f"{network.architecture} with {network.encoder} {network.options}, {len(model.bands)} bands, {model.channels} channels"
+    classes = ", ".join(f"{c.value} {c.name} ({c.kind})" for c in model.classes)
+    heads = ", ".join(f"{name} {head.start}:{head.stop} {head.activation}" for name, head in sorted(model.heads.items()))
+    scaling = ", ".join(f"{b} ({m:g}, {s:g})" for b, m, s in zip(model.bands, model.mean, model.std, strict=True))
+    return f"{network.architecture} with {network.encoder} {network.options}; bands {scaling}; classes {classes}; heads {heads}"

@@ -122,7 +122,7 @@ class Tally:
             self.worst.offer(WindowResult(name=name, measure=f"IoU {iou:.2f}", badness=-iou, pixels=pixels, truth=truth, found=found))
 
     def results(self) -> tuple[float, dict[str, float]]:
-        """Return the score, the mean over the sites, and the metrics behind it by "site: metric"; NaN where nothing is known."""
+        """Return the score, the mean over the sites, and the metrics behind it by "site: metric", without those that are not defined."""
         means, metrics = [], {}
         for site, partial, counts in zip(self._windows.sites, self._windows.partial, self._counts, strict=True):
             mean = _mean_iou(counts, partial)
@@ -133,7 +133,8 @@ class Tally:
             metrics[f"{site}: mean IoU"] = mean
             metrics |= {f"{site}: IoU {c.name}": float(v) for c, v in zip(self._spec.classes, iou_per_class(counts), strict=True)}
         known = [mean for mean in means if not np.isnan(mean)]
-        return (float(np.mean(known)) if known else float("nan")), metrics
+        measured = {name: value for name, value in metrics.items() if not np.isnan(value)}
+        return (float(np.mean(known)) if known else float("nan")), measured
 
 
 class Worst:
