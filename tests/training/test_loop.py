@@ -55,6 +55,16 @@ def kill_in_epoch(number: int) -> "object":
 
 
 @pytest.mark.usefixtures("_tiny")
+def test_weights_of_other_classes_are_refused() -> None:
+    recipe, checkpoint = quick(), {}
+    training_module.TrainingModule(recipe).on_save_checkpoint(checkpoint)
+    training_module.TrainingModule(recipe).on_load_checkpoint(checkpoint)
+    turned = recipe.model.model_copy(update={"classes": recipe.model.classes[::-1]})
+    with pytest.raises(ConfigError, match="another network"):
+        training_module.TrainingModule(recipe.model_copy(update={"model": turned})).on_load_checkpoint(checkpoint)
+
+
+@pytest.mark.usefixtures("_tiny")
 def test_the_same_seed_gives_the_same_weights_and_a_stop_changes_nothing(data: Path, tmp_path: Path) -> None:
     whole, again = (weights_of(fit(quick(3), data, tmp_path / name)) for name in ("whole", "again"))
     np.testing.assert_array_equal(again, whole)
