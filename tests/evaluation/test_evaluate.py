@@ -236,6 +236,15 @@ def test_a_model_is_judged_by_the_run_that_users_get(town: Town) -> None:
         judge.evaluate(Site(name="drawn", kind="drawn_scenes", seeds=(1,)))
 
 
+def test_buildings_are_read_from_the_layer_that_the_site_names(town: Town) -> None:
+    path = town.folder / "layers.gpkg"
+    for layer, boxes in (("parcels", [(0, 0, SIZE, SIZE)]), ("houses", BOXES)):
+        gpd.GeoDataFrame(geometry=[on_ground(b) for b in boxes], crs=CRS).to_file(path, layer=layer)
+    judge = Judge(package=find_package(town.package), data_dir=town.folder, load=always(Copying(double_spec())))
+    site = Site(name="town", kind="building_polygons", rasters="image.tif", labels="{parent}/layers.gpkg", layer="houses")
+    assert dict(judge.evaluate(site).rows())["F1 objects at IoU 0.5"] == 1
+
+
 def test_a_model_of_three_bands_is_judged_on_rasters_of_four(town: Town, tmp_path: Path) -> None:
     bands = np.repeat(town_classes()[None], 4, axis=0)
     bands[3] = 255
