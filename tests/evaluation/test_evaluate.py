@@ -1,6 +1,7 @@
 """Results against labels, from files to tables: perfect ones score one, planted faults cost what they should."""
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -165,6 +166,26 @@ def test_a_class_raster_needs_no_run(town: Town) -> None:
         scores(town.folder / "nowhere", labels=town.labels)
     with pytest.raises(RunFolderError, match="no finished run"):
         scores(town.folder, labels=town.labels)
+
+
+@pytest.mark.parametrize(
+    ("rows", "kinds"),
+    [
+        ([("roof", {"kind": "building"}), ("road", {"kind": "surface"})], ["building", "surface"]),
+        ([("Building", {}), ("road", {}), ("land", {})], ["building", "road", "surface"]),
+    ],
+)
+def test_the_kind_of_a_class_stands_in_the_summary_and_only_older_ones_tell_it_by_name(
+    town: Town, tmp_path: Path, rows: list[tuple[str, dict[str, str]]], kinds: list[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(town.run, run)
+    summary = json.loads((run / "summary.json").read_text())
+    assert [row["kind"] for row in summary["classes"]] == [*(c.kind.value for c in double_spec().scheme), None]
+    summary["classes"] = [{"value": i, "name": name, "color": "#a0b0c0", **more} for i, (name, more) in enumerate(rows)]
+    (run / "summary.json").write_text(json.dumps(summary))
+    with open_found(run) as found:
+        assert [c.kind.value for c in found.scheme] == kinds
 
 
 def found_of(classes: np.ndarray, confidence: np.ndarray | None = None) -> Found:
