@@ -234,6 +234,7 @@ def _polygon_reader(files: ReferenceFiles, path: Path, found: Found) -> Reader:
             "Name the column of classes with --class-column, or give single buildings with --buildings."
         )
     channel = {str(c.value): i for i, c in enumerate(found.scheme)} | {c.name.lower(): i for i, c in enumerate(found.scheme)}
+    channel |= {str(v): UNLABELLED for v in files.ignore}
     told = [_plain(v) for v in table[column]]
     unknown = Counter(v for v in told if v not in channel)
     if unknown:
@@ -241,7 +242,10 @@ def _polygon_reader(files: ReferenceFiles, path: Path, found: Found) -> Reader:
             f"{path} holds classes that the result does not know: {dict(unknown)} (class: polygons). "
             f"It knows {', '.join(c.name for c in found.scheme)}."
         )
-    return _burn(table.geometry.to_numpy(), np.array([channel[v] for v in told]), found.geobox, UNLABELLED)
+    channels = np.array([channel[v] for v in told])
+    # in the order of the scheme, as labels for training are; UNLABELLED is last and hides what lies below
+    order = np.argsort(channels, kind="stable")
+    return _burn(table.geometry.to_numpy()[order], channels[order], found.geobox, UNLABELLED)
 
 
 def _plain(value: Any) -> str:

@@ -131,6 +131,15 @@ def test_polygons_with_classes_label_only_what_they_cover(town: Town) -> None:
     assert told.tally.pixels.confusion.tolist() == [[20 * 160, 0], [0, 30 * 20]]
 
 
+def test_polygons_are_ignored_by_value_and_drawn_in_the_order_of_the_scheme(town: Town) -> None:
+    shapes = [on_ground((0, 0, 5, 10)), on_ground(BOXES[0]), on_ground((0, 0, SIZE, 100))]
+    gpd.GeoDataFrame({"class": [9, 1, 0]}, geometry=shapes, crs=CRS).to_file(town.folder / "order.gpkg")
+    told = evaluate_result(town.run, ReferenceFiles(labels=town.folder / "order.gpkg", ignore=(9,)))
+    assert told.tally.pixels is not None
+    assert told.tally.pixels.known == SIZE * 100 - 50
+    assert told.tally.pixels.confusion[1].sum() == 30 * 20
+
+
 @pytest.mark.parametrize("kind", ["values", "nothing", "elsewhere", "class name", "missing", "none given", "ignored"])
 def test_bad_labels_are_refused_with_numbers(town: Town, kind: str) -> None:
     classes = town_classes()
