@@ -39,7 +39,7 @@ def count_classes(
         shape: Rows and columns of the raster.
 
     Returns:
-        ``value, name, color, pixels, area_m2`` per class; the last row, ``nodata``, has value 255 and no color.
+        ``value, name, color, kind, pixels, area_m2`` per class; the last row, ``nodata``, has value 255, no color and no kind.
     """
     pixels = np.zeros(256, np.int64)
     area = np.zeros(256)
@@ -49,11 +49,9 @@ def count_classes(
         counts = np.bincount((rows + block).ravel(), minlength=256 * block.shape[0]).reshape(-1, 256)
         pixels += counts.sum(axis=0)
         area += row_area_m2[window.row_off : window.row_off + window.height] @ counts
-    legend = [(c.value, c.name, c.color) for c in scheme] + [(NODATA_CLASS, "nodata", None)]
-    return [
-        {"value": value, "name": name, "color": color, "pixels": int(pixels[value]), "area_m2": round(float(area[value]), 2)}
-        for value, name, color in legend
-    ]
+    legend: list[dict[str, Any]] = [{"value": c.value, "name": c.name, "color": c.color, "kind": c.kind.value} for c in scheme]
+    legend.append({"value": NODATA_CLASS, "name": "nodata", "color": None, "kind": None})
+    return [row | {"pixels": int(pixels[row["value"]]), "area_m2": round(float(area[row["value"]]), 2)} for row in legend]
 
 
 def describe_run(plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str, int], timing_s: dict[str, float]) -> bytes:

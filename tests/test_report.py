@@ -38,6 +38,6 @@ def test_counts_equal_those_of_the_whole_map(height: int, width: int, seed: int)
 
 def test_classes_that_do_not_occur_and_nodata_have_their_rows() -> None:
     rows = count(np.zeros((4, 5), np.uint8), np.full(4, 2.5))
-    assert rows[1] == {"value": 0, "name": "class 0", "color": "#102030", "pixels": 20, "area_m2": 50.0}
+    assert rows[1] == {"value": 0, "name": "class 0", "color": "#102030", "kind": "surface", "pixels": 20, "area_m2": 50.0}
     assert rows[0]["pixels"] == rows[2]["pixels"] == 0
-    assert rows[3] == {"value": 255, "name": "nodata", "color": None, "pixels": 0, "area_m2": 0.0}
+    assert rows[3] == {"value": 255, "name": "nodata", "color": None, "kind": None, "pixels": 0, "area_m2": 0.0}

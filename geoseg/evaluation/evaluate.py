@@ -97,7 +97,7 @@ class Judge:
             return Reference(read=read)
         path = Path(source.path)
         labels = label_path(site.labels, path, site, self.data_dir)
-        buildings, notes = read_buildings(labels, source.geobox, needed=False)
+        buildings, notes = read_buildings(labels, source.geobox, site.layer, needed=False)
         # a labelled area may truly hold no building: that labels fit their raster was checked when they were loaded
         return Reference(read=read, buildings=buildings, notes=notes)
 

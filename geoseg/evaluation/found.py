@@ -128,12 +128,16 @@ def _without(read: Reader, nodata: int) -> Reader:
 
 
 def _scheme_of(rows: list[dict[str, Any]]) -> ClassScheme:
-    """Return the scheme of a summary, which does not say what kind a class is of."""
+    """Return the scheme of a summary; older ones do not say what kind a class is of, so that its name has to."""
     named = [row for row in rows if row["value"] != NODATA_CLASS]
-    kinds = [_OBJECT_NAMES.get(str(row["name"]).lower(), ClassKind.SURFACE) for row in named]
+    kinds = [ClassKind(row["kind"]) if "kind" in row else _kind_by_name(str(row["name"])) for row in named]
     return ClassScheme(
         classes=tuple(LandClass(value=r["value"], name=r["name"], color=r["color"], kind=k) for r, k in zip(named, kinds, strict=True))
     )
+
+
+def _kind_by_name(name: str) -> ClassKind:
+    return _OBJECT_NAMES.get(name.lower(), ClassKind.SURFACE)
 
 
 def _layer(folder: Path, name: str, made: bool) -> gpd.GeoDataFrame | None:

@@ -96,12 +96,15 @@ def open_reference(files: ReferenceFiles, found: Found) -> Iterator[Reference]:
         yield Reference(read=inside, buildings=buildings, roads=roads, area=area, notes=tuple(notes))
 
 
-def read_buildings(path: Path, geobox: GeoBox, *, needed: bool = True) -> tuple[NDArray[np.object_], tuple[str, ...]]:
+def read_buildings(
+    path: Path, geobox: GeoBox, layer: str | None = None, *, needed: bool = True
+) -> tuple[NDArray[np.object_], tuple[str, ...]]:
     """Read building polygons, repair them and cut them at the raster's edge.
 
     Args:
         path: Vector file.
         geobox: The grid.
+        layer: Layer of the file; None takes the first.
         needed: Refuse a file of which no polygon touches the raster.
 
     Returns:
@@ -110,7 +113,7 @@ def read_buildings(path: Path, geobox: GeoBox, *, needed: bool = True) -> tuple[
     Raises:
         LabelError: If none touches the raster, and one is needed.
     """
-    table = _read_here(path, geobox, needed=needed)
+    table = _read_here(path, geobox, layer, needed=needed)
     repaired = repair_polygons(table.geometry.to_numpy())
     cut = shapely.intersection(repaired.shapes, _extent(geobox))
     said = [
@@ -138,10 +141,10 @@ def building_reader(buildings: NDArray[np.object_], found: Found) -> Reader:
     return _burn(buildings, np.full(len(buildings), channel), found.geobox, NOT_BUILDING)
 
 
-def _read_here(path: Path, geobox: GeoBox, *, needed: bool = True) -> gpd.GeoDataFrame:
+def _read_here(path: Path, geobox: GeoBox, layer: str | None = None, *, needed: bool = True) -> gpd.GeoDataFrame:
     if geobox.crs is None:
         raise LabelError(f"{path} cannot be placed: the class map has no CRS. Only label rasters on the same grid fit it.")
-    table = read_vector(path, geobox.crs)
+    table = read_vector(path, geobox.crs, layer)
     here = table[table.intersects(_extent(geobox))]
     if here.empty and needed:
         spans = tuple(round(float(v), 6) for v in table.total_bounds) if len(table) else "nothing"
@@ -231,6 +234,7 @@ def _polygon_reader(files: ReferenceFiles, path: Path, found: Found) -> Reader:
             "Name the column of classes with --class-column, or give single buildings with --buildings."
         )
     channel = {str(c.value): i for i, c in enumerate(found.scheme)} | {c.name.lower(): i for i, c in enumerate(found.scheme)}
+    channel |= {str(v): UNLABELLED for v in files.ignore}
     told = [_plain(v) for v in table[column]]
     unknown = Counter(v for v in told if v not in channel)
     if unknown:
@@ -238,7 +242,10 @@ def _polygon_reader(files: ReferenceFiles, path: Path, found: Found) -> Reader:
             f"{path} holds classes that the result does not know: {dict(unknown)} (class: polygons). "
             f"It knows {', '.join(c.name for c in found.scheme)}."
         )
-    return _burn(table.geometry.to_numpy(), np.array([channel[v] for v in told]), found.geobox, UNLABELLED)
+    channels = np.array([channel[v] for v in told])
+    # in the order of the scheme, as labels for training are; UNLABELLED is last and hides what lies below
+    order = np.argsort(channels, kind="stable")
+    return _burn(table.geometry.to_numpy()[order], channels[order], found.geobox, UNLABELLED)
 
 
 def _plain(value: Any) -> str:

@@ -14,14 +14,14 @@ VECTOR_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 _GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
 
 
-def read_vector(path: Path, crs: object) -> gpd.GeoDataFrame:
-    """Read a vector file into a CRS, with invalid geometries repaired.
+def read_vector(path: Path, crs: object, layer: str | None = None) -> gpd.GeoDataFrame:
+    """Read a layer of a vector file, None the first, into a CRS, with invalid geometries repaired.
 
     Raises:
         MissingFileError: If there is no such file.
-        UsageError: If it holds no readable layer or declares no CRS.
+        UsageError: If it holds no such layer or declares no CRS.
     """
-    projected = read_as_drawn(path, crs)
+    projected = read_as_drawn(path, crs, layer)
     return projected.set_geometry(projected.make_valid())
 
 

@@ -114,13 +114,13 @@ class Site(BaseModel):
         if self.kind == "vectors" and bool(self.class_labels) == bool(self.labels and self.column):
             raise ValueError(f"site '{self.name}' needs either labels and column, or class_labels, one file per class")
         if self.kind == "class_raster":
-            for key in self.values:
+            for key in (*self.values, *map(str, self.ignore)):
                 parse_value(key)
         return self
 
 
 def parse_value(text: str) -> int:
-    """Return the whole number that a key of ``values`` stands for; colors become ``0xrrggbb``.
+    """Return the whole number that a key of ``values`` or an entry of ``ignore`` stands for; colors become ``0xrrggbb``.
 
     Raises:
         ValueError: If it is neither.
@@ -128,4 +128,4 @@ def parse_value(text: str) -> int:
     try:
         return int(text[1:], 16) if len(text) == 7 and text.startswith("#") else int(text)
     except ValueError as exc:
-        raise ValueError(f"key {text!r} of values is neither a whole number nor a color like #ff0000") from exc
+        raise ValueError(f"{text!r} in values or ignore is neither a whole number nor a color like #ff0000") from exc

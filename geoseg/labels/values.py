@@ -46,7 +46,9 @@ def read_class_raster(path: Path, source: RasterSource, site: Site, scheme: Clas
     wanted = {parse_value(text): channel_of(name, scheme) for text, name in site.values.items()}
     explicit = set(wanted)
     wanted = wanted or {c.value: i for i, c in enumerate(scheme)}
-    wanted = {UNLABELLED: UNLABELLED} | wanted | {int(value): UNLABELLED for value in site.ignore}
+    # 255 as a packed color is pure blue
+    standing = {} if _has_colors(site) else {UNLABELLED: UNLABELLED}
+    wanted = standing | wanted | {parse_value(str(value)): UNLABELLED for value in site.ignore}
     values = _values(placed, path, site)
     # a nodata value that was given a class means that class
     silent = ~placed.valid & ~np.isin(values, list(explicit)) | ~placed.covered
@@ -80,9 +82,13 @@ def _place(path: Path, source: RasterSource) -> Placed:
     return Placed(values=values, covered=np.ones_like(valid), valid=valid, warped=False)
 
 
+def _has_colors(site: Site) -> bool:
+    return any(key.startswith("#") for key in site.values)
+
+
 def _values(placed: Placed, path: Path, site: Site) -> NDArray[Any]:
     """Return one whole number per pixel; colors as 0xrrggbb."""
-    if any(key.startswith("#") for key in site.values):
+    if _has_colors(site):
         if len(placed.values) < 3:
             raise LabelError(f"{path} has {len(placed.values)} band; values that are colors need red, green and blue.")
         red, green, blue = (placed.values[i].astype(np.int64) for i in range(3))

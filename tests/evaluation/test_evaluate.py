@@ -1,6 +1,7 @@
 """Results against labels, from files to tables: perfect ones score one, planted faults cost what they should."""
 
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from geoseg.evaluation.reference import Reference, ReferenceFiles, open_referenc
 from geoseg.evaluation.semantic import confusion_matrix
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
 from geoseg.labels.site import Site
+from geoseg.labels.targets import load_site
 from geoseg.model.package import find_package
 from geoseg.model.predictor import double_spec
 from geoseg.pipeline import segment_raster
@@ -129,6 +131,15 @@ def test_polygons_with_classes_label_only_what_they_cover(town: Town) -> None:
     assert told.tally.pixels.confusion.tolist() == [[20 * 160, 0], [0, 30 * 20]]
 
 
+def test_polygons_are_ignored_by_value_and_drawn_in_the_order_of_the_scheme(town: Town) -> None:
+    shapes = [on_ground((0, 0, 5, 10)), on_ground(BOXES[0]), on_ground((0, 0, SIZE, 100))]
+    gpd.GeoDataFrame({"class": [9, 1, 0]}, geometry=shapes, crs=CRS).to_file(town.folder / "order.gpkg")
+    told = evaluate_result(town.run, ReferenceFiles(labels=town.folder / "order.gpkg", ignore=(9,)))
+    assert told.tally.pixels is not None
+    assert told.tally.pixels.known == SIZE * 100 - 50
+    assert told.tally.pixels.confusion[1].sum() == 30 * 20
+
+
 @pytest.mark.parametrize("kind", ["values", "nothing", "elsewhere", "class name", "missing", "none given", "ignored"])
 def test_bad_labels_are_refused_with_numbers(town: Town, kind: str) -> None:
     classes = town_classes()
@@ -165,6 +176,26 @@ def test_a_class_raster_needs_no_run(town: Town) -> None:
         scores(town.folder / "nowhere", labels=town.labels)
     with pytest.raises(RunFolderError, match="no finished run"):
         scores(town.folder, labels=town.labels)
+
+
+@pytest.mark.parametrize(
+    ("rows", "kinds"),
+    [
+        ([("roof", {"kind": "building"}), ("road", {"kind": "surface"})], ["building", "surface"]),
+        ([("Building", {}), ("road", {}), ("land", {})], ["building", "road", "surface"]),
+    ],
+)
+def test_the_kind_of_a_class_stands_in_the_summary_and_only_older_ones_tell_it_by_name(
+    town: Town, tmp_path: Path, rows: list[tuple[str, dict[str, str]]], kinds: list[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(town.run, run)
+    summary = json.loads((run / "summary.json").read_text())
+    assert [row["kind"] for row in summary["classes"]] == [*(c.kind.value for c in double_spec().scheme), None]
+    summary["classes"] = [{"value": i, "name": name, "color": "#a0b0c0", **more} for i, (name, more) in enumerate(rows)]
+    (run / "summary.json").write_text(json.dumps(summary))
+    with open_found(run) as found:
+        assert [c.kind.value for c in found.scheme] == kinds
 
 
 def found_of(classes: np.ndarray, confidence: np.ndarray | None = None) -> Found:
@@ -234,6 +265,19 @@ def test_a_model_is_judged_by_the_run_that_users_get(town: Town) -> None:
     assert card == dict.fromkeys(["IoU building", "precision building", "recall building", "F1 objects at IoU 0.5", "AP50"], 1.0)
     with pytest.raises(LabelError, match="drawn"):
         judge.evaluate(Site(name="drawn", kind="drawn_scenes", seeds=(1,)))
+
+
+def test_buildings_are_read_from_the_layer_that_the_site_names(town: Town) -> None:
+    path = town.folder / "layers.gpkg"
+    for layer, boxes in (("parcels", [(0, 0, SIZE, SIZE)]), ("houses", BOXES)):
+        gpd.GeoDataFrame(geometry=[on_ground(b) for b in boxes], crs=CRS).to_file(path, layer=layer)
+    judge = Judge(package=find_package(town.package), data_dir=town.folder, load=always(Copying(double_spec())))
+    site = Site(name="town", kind="building_polygons", rasters="image.tif", labels="{parent}/layers.gpkg", layer="houses")
+    (raster,) = load_site(site, judge.package.spec, town.folder)
+    assert raster.source is not None
+    buildings = judge._reference(raster, raster.source, site).buildings
+    assert buildings is not None
+    assert len(buildings) == len(BOXES)
 
 
 def test_a_model_of_three_bands_is_judged_on_rasters_of_four(town: Town, tmp_path: Path) -> None:

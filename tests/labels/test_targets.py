@@ -89,6 +89,19 @@ class TestClassRasters:
         targets = load_mask(folder, colors, values={"#3c1098": "building", "#000000": "land"}).targets
         np.testing.assert_array_equal(targets[0], drawn((30, 0, 60, 40, BUILDING), fill=LAND))
 
+    def test_colors_are_ignored_by_name_and_blue_is_a_color_like_others(self, folder: Path) -> None:
+        colors = np.zeros((3, 40, 60), np.uint8)
+        colors[:, :10] = 255
+        fields: dict[str, Any] = {"values": {"#000000": "land"}, "ignore": ["#ffffff"]}
+        np.testing.assert_array_equal(load_mask(folder, colors, **fields).targets[0], drawn((0, 10, 60, 40, LAND)))
+        colors[2, 10:] = 255
+        with pytest.raises(LabelError, match=r"no class: \{255: 1800\}"):
+            load_mask(folder, colors, **fields)
+
+    def test_text_to_ignore_is_refused_before_anything_is_read(self) -> None:
+        with pytest.raises(ValidationError, match="'unsure' in values or ignore is neither a whole number nor a color"):
+            Site(name="here", kind="class_raster", rasters="a.tif", labels="b.tif", ignore=("unsure",))
+
     def test_values_to_ignore_are_unlabelled_in_every_target(self, folder: Path) -> None:
         values = np.full((40, 60), 4, np.uint8)
         values[:10], values[10:20] = 99, 255
@@ -300,7 +313,7 @@ class TestSites:
         [
             ({"kind": "class_raster", "column": "class"}, "'column' is for kind vectors"),
             ({"kind": "vectors", "labels": "a.gpkg"}, "either labels and column, or class_labels"),
-            ({"kind": "class_raster", "values": {"ten": "land"}}, "'ten' of values is neither a whole number nor a color"),
+            ({"kind": "class_raster", "values": {"ten": "land"}}, "'ten' in values or ignore is neither a whole number nor a color"),
             ({"kind": "class_raster", "labels": "x", "lables": "y"}, "lables"),
         ],
     )
