@@ -48,8 +48,8 @@ def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callabl
     if not sources:
         say(f"halo: no raster of the sites is larger than half a tile, {half_tile(spec)} px, to measure it on; the recipe's stands")
         fits = (spec.tile_size_px - 1) // (2 * stride) * stride
-        halo = spec.halo
-        return halo.model_copy(update={"default_px": min(halo.default_px, fits), "exact_px": min(halo.exact_px, fits)})
+        stands = {"default_px": min(spec.halo.default_px, fits), "exact_px": min(spec.halo.exact_px, fits)}
+        return spec.halo.model_copy(update=stands)
     whole = [infer_raster(predictor, source, _one_tile(spec, source)) for source in sources]
     found: dict[float, int] = {}
     half = spec.model_copy(update={"tile_size_px": half_tile(spec)})

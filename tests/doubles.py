@@ -145,14 +145,15 @@ class Relative:
 
 @dataclass(frozen=True, slots=True)
 class Copying:
-    """A predictor for rasters whose first band holds class values: classes and building evidence are the band itself."""
+    """A predictor for rasters whose first band holds class values: classes and building evidence are the band itself, no boundaries."""
 
     spec: ModelSpec
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         plan: LayerPlan = self.spec.layers
         evidence = np.where(valid & (pixels[:, 0] == 1), 255, 0).astype(np.uint8)
-        layers = {"class": np.where(valid, pixels[:, 0], NODATA), "confidence": np.where(valid, 100, NODATA)}
+        none = np.zeros_like(evidence)
+        layers = {"class": np.where(valid, pixels[:, 0], NODATA), "confidence": np.where(valid, 100, NODATA), "building_boundary": none}
         return np.stack([layers.get(name, evidence) for name in plan.names], axis=1).astype(np.uint8)
 
 
