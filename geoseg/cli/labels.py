@@ -9,7 +9,8 @@ from geoseg.cli import options as o
 from geoseg.errors import UsageError
 
 if TYPE_CHECKING:
-    from geoseg.labels.check import LabelReport
+    from geoseg.labels.check import LabelReport, Part
+    from geoseg.labels.site import Site
     from geoseg.page import Page
 
 app = typer.Typer(help="Convert, look at and check labels.", no_args_is_help=True)
@@ -83,7 +84,7 @@ def preview(
     what = read_recipe(recipe)
     pictures = []
     single = output.suffix.lower() == ".png"
-    for site in (*what.sites, *what.tests):
+    for site in (*what.sites, *what.validation, *what.tests):
         for number, raster in enumerate(iterate_site(site, what.model, data)):
             picture = draw_preview(raster, what.model.scheme)
             if single:
@@ -107,7 +108,8 @@ def check(
     from geoseg.training.recipe import read_recipe
 
     what = read_recipe(recipe)
-    report = check_labels(what.sites, what.tests, what.model, data, lambda name: typer.echo(f"read {name}", err=True))
+    parts: dict[Part, tuple[Site, ...]] = {"train": what.sites, "validation": what.validation, "test": what.tests}
+    report = check_labels(parts, what.model, data, lambda name: typer.echo(f"read {name}", err=True))
     _print(report)
     if output is not None:
         if output.suffix.lower() not in (".html", ".htm"):

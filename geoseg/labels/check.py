@@ -1,8 +1,9 @@
 """What is wrong with labels, found before training and not after it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from geoseg.labels.site import Site
 from geoseg.labels.targets import LabelledRaster, Reading, iterate_site, load_raster, raster_paths
 from geoseg.model.spec import ModelSpec
 
-Part = Literal["train", "test"]
+Part = Literal["train", "validation", "test"]
 Severity = Literal["error", "warning", "note"]
 _OFFSET_PX = 2.0
 _OFFSET_STRENGTH = 7.0
@@ -47,7 +48,7 @@ class SiteSummary:
     name: str
     """Name of the site."""
     part: Part
-    """Learned from, or measured on."""
+    """Learned from, chosen by, or measured on."""
     rasters: int
     """Rasters that could be read."""
     pixels: int
@@ -76,24 +77,23 @@ class LabelReport:
 
 
 def check_labels(
-    sites: Iterable[Site], tests: Iterable[Site], spec: ModelSpec, data_dir: Path, watch: Callable[[str], None] = lambda _: None
+    parts: Mapping[Part, Iterable[Site]], spec: ModelSpec, data_dir: Path, watch: Callable[[str], None] = lambda _: None
 ) -> LabelReport:
-    """Look for offsets, empty sites, holes, missing classes, and overlap between what is learned from and what is measured on.
+    """Look for offsets, empty sites, holes, missing classes, and overlap between what is learned from, chosen by and measured on.
 
     One raster is in memory at a time.
 
     Args:
-        sites: What is learned from.
-        tests: What is measured on.
+        parts: Sites that are learned from (``train``), that decide which weights are kept (``validation``), and that are
+            measured on (``test``).
         spec: Classes, bands and resolution.
         data_dir: Folder that the paths of the sites start from.
         watch: Told the name of each raster that was read.
     """
     summaries: list[SiteSummary] = []
     findings: list[Finding] = []
-    traces: dict[Part, list[Trace]] = {"train": [], "test": []}
-    parts: tuple[tuple[Part, Iterable[Site]], ...] = (("train", sites), ("test", tests))
-    for part, group in parts:
+    traces: dict[Part, list[Trace]] = {part: [] for part in parts}
+    for part, group in parts.items():
         for site in group:
             tally = _Tally(site=site, part=part, spec=spec)
             for raster in tally.read(data_dir):
@@ -102,7 +102,8 @@ def check_labels(
             summaries.append(tally.summary())
             findings += tally.findings
     findings += _missing_classes(summaries, spec)
-    findings += [_describe_shared(shared) for shared in find_shared(traces["train"], traces["test"])]
+    for one, other in combinations(parts, 2):
+        findings += [_describe_shared(shared, f"{one} in {other}") for shared in find_shared(traces[one], traces[other])]
     rank: dict[str, int] = {"error": 0, "warning": 1, "note": 2}
     return LabelReport(sites=tuple(summaries), findings=tuple(sorted(findings, key=lambda f: rank[f.severity])))
 
@@ -227,10 +228,10 @@ def _missing_classes(summaries: list[SiteSummary], spec: ModelSpec) -> list[Find
     return found
 
 
-def _describe_shared(shared: Shared) -> Finding:
+def _describe_shared(shared: Shared, fault: str) -> Finding:
     one, other = shared.one, shared.other
     if shared.labelled_share is None:
         text = f"{other.name} looks like {one.name} of '{one.site}': perhaps the same picture, saved twice"
-        return Finding(severity="warning", fault="train in test", site=other.site, text=text)
+        return Finding(severity="warning", fault=fault, site=other.site, text=text)
     text = f"{shared.labelled_share:.1%} of the labelled pixels of {other.name} are labelled in {one.name} of '{one.site}', too"
-    return Finding(severity="error", fault="train in test", site=other.site, text=text)
+    return Finding(severity="error", fault=fault, site=other.site, text=text)

@@ -25,6 +25,7 @@ from geoseg.pixels.classes import ClassScheme
 from geoseg.scene import SceneOptions, draw_scene
 
 _SCENE_PX = 1024
+_MOST_CLIPPED = 0.01
 _GEOREFERENCED = ("building_polygons", "vectors")
 
 
@@ -119,6 +120,11 @@ def load_raster(path: Path, site: Site, reading: Reading, data_dir: Path) -> Lab
         notes = (*notes, f"no pixel of {path.name} is labelled")
     rounded = np.clip(np.rint(pixels), 0, 255)
     clipped = float((np.abs(pixels - rounded)[:, valid] > 1).mean()) if valid.any() else 0.0
+    if clipped > _MOST_CLIPPED:
+        raise LabelError(
+            f"{clipped:.1%} of the values of {path} ({source.dtype}) lie outside 0..255; training takes 8-bit imagery. "
+            "Scale it to 8 bits first, for example with gdal_translate -ot Byte -scale, and scale what the model is run on alike."
+        )
     if clipped:
         notes = (*notes, f"{clipped:.1%} of the values of {path.name} ({source.dtype}) lie outside 0..255 and were clipped")
     name = str(path.relative_to(data_dir))

@@ -62,7 +62,7 @@ def only(report: LabelReport) -> Finding:
 
 
 def test_clean_sites_give_no_finding(tmp_path: Path, pair: tuple[Site, Site], spec: ModelSpec, scene: Scene) -> None:
-    report = check_labels(pair[:1], pair[1:], spec, tmp_path)
+    report = check_labels({"train": pair[:1], "test": pair[1:]}, spec, tmp_path)
     assert (report.findings, report.errors) == ((), 0)
     train, test = report.sites
     assert (train.part, test.part, train.rasters, train.pixels, train.unlabelled) == ("train", "test", 1, 192 * 192, 0)
@@ -74,7 +74,7 @@ def test_clean_sites_give_no_finding(tmp_path: Path, pair: tuple[Site, Site], sp
 def test_an_offset_is_found_within_a_pixel_and_a_half(tmp_path: Path, spec: ModelSpec, scene: Scene, shift: tuple[int, int]) -> None:
     moved = np.roll(scene.classes, shift, (0, 1))
     site = write_site(tmp_path, "moved", scene.pixels, moved, east_m=9000)
-    report = check_labels([site], [], spec, tmp_path)
+    report = check_labels({"train": [site], "test": []}, spec, tmp_path)
     finding, found = only(report), report.sites[0].offsets[0][1]
     assert (finding.severity, finding.fault) == ("warning", "offset")
     assert (found.rows_px, found.cols_px) == pytest.approx((-shift[0], -shift[1]), abs=1.5)
@@ -95,7 +95,7 @@ def test_noise_has_no_offset_and_few_edges_none_at_all() -> None:
 def test_an_unlabelled_hole_is_found_with_its_place(tmp_path: Path, spec: ModelSpec, scene: Scene) -> None:
     classes = scene.classes.copy()
     classes[50:90, 60:120] = UNLABELLED
-    report = check_labels([write_site(tmp_path, "a", scene.pixels, classes)], [], spec, tmp_path)
+    report = check_labels({"train": [write_site(tmp_path, "a", scene.pixels, classes)], "test": []}, spec, tmp_path)
     (hole,) = (f for f in report.findings if f.fault == "unlabelled hole")
     assert "40 x 60 px at row 50, column 60" in hole.text
     assert report.sites[0].unlabelled == pytest.approx(40 * 60 / 192**2)
@@ -104,14 +104,14 @@ def test_an_unlabelled_hole_is_found_with_its_place(tmp_path: Path, spec: ModelS
 def test_a_missing_class_is_named(tmp_path: Path, spec: ModelSpec, scene: Scene) -> None:
     building = next(row.value for row in spec.classes if row.name == "building")
     classes = np.where(scene.classes == building, spec.classes[0].value, scene.classes).astype(np.uint8)
-    report = check_labels([write_site(tmp_path, "a", scene.pixels, classes)], [], spec, tmp_path)
+    report = check_labels({"train": [write_site(tmp_path, "a", scene.pixels, classes)], "test": []}, spec, tmp_path)
     assert "no train site labels building" in [f.text for f in report.findings]
 
 
 def test_an_empty_site_and_one_without_rasters_are_errors(tmp_path: Path, spec: ModelSpec, scene: Scene) -> None:
     empty = write_site(tmp_path, "empty", scene.pixels, np.full_like(scene.classes, UNLABELLED))
     none = Site(name="none", kind="class_raster", rasters="nowhere/*.tif", labels="x")
-    report = check_labels([empty, none], [], spec, tmp_path)
+    report = check_labels({"train": [empty, none], "test": []}, spec, tmp_path)
     assert {("error", "empty site", "empty"), ("error", "no raster", "none")} <= set(faults(report))
     assert report.errors == 2
     assert report.findings[0].severity == "error"
@@ -119,7 +119,7 @@ def test_an_empty_site_and_one_without_rasters_are_errors(tmp_path: Path, spec: 
 
 def test_unreadable_labels_do_not_hide_other_rasters(tmp_path: Path, pair: tuple[Site, Site], spec: ModelSpec, scene: Scene) -> None:
     unknown = write_site(tmp_path, "unknown", scene.pixels, np.full_like(scene.classes, 77), east_m=9000)
-    report = check_labels([unknown, pair[0]], [], spec, tmp_path)
+    report = check_labels({"train": [unknown, pair[0]], "test": []}, spec, tmp_path)
     assert f"{{77: {192 * 192}}}" in only(report).text
     assert [site.rasters for site in report.sites] == [0, 1]
 
@@ -128,7 +128,7 @@ def test_test_data_at_a_place_that_is_learned_from_is_an_error(tmp_path: Path, s
     train = write_site(tmp_path, "a", scene.pixels, scene.classes)
     # half of it lies further east, in other pixels
     test = write_site(tmp_path, "b", scene.pixels[:, :, ::-1], np.ascontiguousarray(scene.classes[:, ::-1]), east_m=0.3 * 96)
-    finding = only(check_labels([train], [test], spec, tmp_path))
+    finding = only(check_labels({"train": [train], "test": [test]}, spec, tmp_path))
     assert (finding.severity, finding.fault, finding.site) == ("error", "train in test", "b")
     assert finding.text.startswith("50.0% of the labelled pixels of b.tif")
 
@@ -136,10 +136,10 @@ def test_test_data_at_a_place_that_is_learned_from_is_an_error(tmp_path: Path, s
 def test_blocks_of_one_raster_do_not_overlap_and_all_of_it_does(tmp_path: Path, spec: ModelSpec, scene: Scene) -> None:
     blocks = {"size_px": 48, "buffer_px": 4}
     parts = [write_site(tmp_path, "a", scene.pixels, scene.classes, blocks={**blocks, "keep": keep}) for keep in ("train", "test")]
-    split = check_labels(parts[:1], parts[1:], spec, tmp_path)
+    split = check_labels({"train": parts[:1], "test": parts[1:]}, spec, tmp_path)
     assert [f for f in split.findings if f.fault == "train in test"] == []
     whole = write_site(tmp_path, "a", scene.pixels, scene.classes)
-    assert "train in test" in [f.fault for f in check_labels([whole], [whole], spec, tmp_path).findings]
+    assert "train in test" in [f.fault for f in check_labels({"train": [whole], "test": [whole]}, spec, tmp_path).findings]
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -149,7 +149,7 @@ def test_a_picture_that_was_saved_anew_is_recognized(tmp_path: Path, spec: Model
         write_raster(tmp_path / f"{name}.tif", pixels, transform=None, crs=None)
         write_raster(tmp_path / f"{name}_labels.tif", scene.classes[None], transform=None, crs=None)
     one, other = (Site(name=n, kind="class_raster", rasters=f"{n}.tif", labels="{stem}_labels.tif") for n in ("a", "b"))
-    finding = only(check_labels([one], [other], spec, tmp_path))
+    finding = only(check_labels({"train": [one], "test": [other]}, spec, tmp_path))
     assert (finding.severity, finding.fault) == ("warning", "train in test")
     assert "b.tif looks like a.tif" in finding.text
 
@@ -164,3 +164,9 @@ def test_a_preview_shows_imagery_and_class_colors(tmp_path: Path, pair: tuple[Si
     assert (np.abs(over - color) <= np.abs(picture[:192, :192].astype(int) - color)).all()
     write_preview([picture, picture], tmp_path / "preview.png")
     assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_weights_chosen_by_test_data_are_found(tmp_path: Path, spec: ModelSpec, scene: Scene) -> None:
+    site = write_site(tmp_path, "a", scene.pixels, scene.classes)
+    faults = [f.fault for f in check_labels({"train": [], "validation": [site], "test": [site]}, spec, tmp_path).findings]
+    assert "validation in test" in faults

@@ -303,10 +303,15 @@ class TestSites:
         with pytest.raises(LabelError, match="has 3 bands; the model needs 4"):
             load(folder, Reading(scheme=SCHEME, bands=4), **fields)
 
-    def test_values_beyond_eight_bits_are_noted(self, tmp_path: Path) -> None:
-        write_raster(tmp_path / "a_image.tif", np.full((3, 40, 60), 900, np.uint16))
+    def test_a_few_values_beyond_eight_bits_are_noted_and_many_refused(self, tmp_path: Path) -> None:
+        pixels = np.full((3, 40, 60), 90, np.uint16)
+        pixels[:, 0, :10] = 900
+        write_raster(tmp_path / "a_image.tif", pixels)
         notes = load_mask(tmp_path, np.zeros((40, 60), np.uint8)).notes
-        assert any("100.0% of the values of a_image.tif (uint16) lie outside 0..255" in note for note in notes)
+        assert any("0.4% of the values of a_image.tif (uint16) lie outside 0..255" in note for note in notes)
+        write_raster(tmp_path / "a_image.tif", np.full((3, 40, 60), 900, np.uint16))
+        with pytest.raises(LabelError, match=r"100\.0% of the values .* 8-bit"):
+            load_mask(tmp_path, np.zeros((40, 60), np.uint8))
 
     @pytest.mark.parametrize(
         ("fields", "fault"),
