@@ -16,8 +16,8 @@ from rasterio.windows import Window
 
 from geoseg.errors import LabelError, RunError
 from geoseg.io.raster import RasterOptions, bounded_cache, open_dataset, open_raster
+from geoseg.io.warp import same_grid
 
-_NEAR_PX = 1e-3
 _TOLERANCE_PX = 0.01
 """Error of the transformer; rasterio makes none for an exact one onto a given grid."""
 
@@ -71,11 +71,5 @@ class _Reader:
 
 
 def _is_same(one: GeoBox, other: GeoBox) -> bool:
-    if tuple(one.shape) != tuple(other.shape):
-        return False
-    if other.crs is None:
-        return True
-    # corners that fall on the same place of the same pixel
-    a, b = one.transform, other.transform
-    near = all(abs(p - q) <= _NEAR_PX * abs(b.a) for p, q in zip(tuple(a)[:6], tuple(b)[:6], strict=True))
-    return one.crs == other.crs and near
+    # without a CRS there is nothing to go by but the shape
+    return tuple(one.shape) == tuple(other.shape) if other.crs is None else same_grid(one, other)

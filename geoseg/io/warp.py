@@ -16,6 +16,7 @@ from geoseg.errors import RasterError
 from geoseg.io.raster import RasterSource, read_whole
 
 _MARGIN_PX = 2
+_NEAR_PX = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ def read_onto(source: RasterSource, geobox: GeoBox) -> Placed:
     Raises:
         RasterError: If one of the grids cannot be brought into the CRS of the other.
     """
-    if _same_grid(source.geobox, geobox):
+    if same_grid(source.geobox, geobox):
         values, valid = read_whole(source)
         return Placed(values=values, covered=np.ones_like(valid), valid=valid, warped=False)
     try:
@@ -61,6 +62,17 @@ def read_onto(source: RasterSource, geobox: GeoBox) -> Placed:
     return Placed(values=np.stack(layers[:-2]), covered=layers[-2] == 1, valid=layers[-1] == 1, warped=True)
 
 
+def same_grid(one: GeoBox, other: GeoBox) -> bool:
+    """Tell whether two grids are one: the same shape and CRS, and corners within a hundredth of a pixel of each other."""
+    if tuple(one.shape) != tuple(other.shape) or one.crs != other.crs:
+        return False
+    height, width = one.shape
+    onto = ~one.transform @ other.transform
+    corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float64)
+    moved = np.array([onto @ (x, y) for x, y in corners.tolist()])
+    return bool((np.abs(moved - corners) <= _NEAR_PX).all())
+
+
 def same_place(one: GeoBox, other: GeoBox) -> bool:
     """Tell whether two grids with a CRS share any ground, by their bounding boxes."""
     return _window_below(one, other, margin=0) is not None
@@ -70,15 +82,6 @@ def _warp(layer: NDArray[Any], shape: tuple[int, int], grids: dict[str, Any]) ->
     onto = np.zeros(shape, layer.dtype)
     reproject(layer, onto, resampling=Resampling.nearest, **grids)
     return onto
-
-
-def _same_grid(one: GeoBox, other: GeoBox) -> bool:
-    return bool(one.shape == other.shape and one.crs == other.crs and _close(one.transform, other.transform))
-
-
-def _close(one: Affine, other: Affine) -> bool:
-    # a thousandth of a pixel over a raster of any size that is labelled by hand
-    return bool((~one @ other).almost_equals(Affine.identity(), precision=1e-3))
 
 
 def _wkt(geobox: GeoBox) -> str:
