@@ -245,7 +245,12 @@ needs_model = pytest.mark.skipif("aerial" not in shipped_models(), reason="no mo
 
 def start(raster: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "geoseg", "segment", str(raster), "-o", str(out), "--progress", "json", *SMALL]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # a test run in the background of a shell ignores SIGINT, and its children would, too
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_for_chunks(process: subprocess.Popen[str], count: int) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from geoseg.model.spec import Halo, Head, ModelSpec, NetworkSpec
 from geoseg.pixels.decode import decode, sigmoid, softmax
 from geoseg.pixels.normalize import normalize
 
+_NEVER = -20.0
+"""Logit of what does not happen."""
+
 
 class Predictor(Protocol):
     """A model that is ready to run."""
@@ -79,9 +82,7 @@ class ThresholdPredictor:
         there = np.where(valid[:, None], pixels, 0).astype(np.float32)
         just_below = np.nextafter(np.float32(self.threshold), np.float32(-np.inf))
         score = (there.mean(axis=1) - just_below) / 64
-        logits = np.zeros((len(pixels), self.spec.channels, *score.shape[1:]), np.float32)
-        logits[:, 1:] = score[:, None]
-        return logits
+        return _logits_of(score, self.spec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,9 +135,17 @@ class NeighborhoodPredictor:
         summed = np.pad(whole, ((0, 0), (r + 1, r), (r + 1, r))).cumsum(axis=1).cumsum(axis=2)
         side = 2 * r + 1
         total = summed[:, side:, side:] - summed[:, :-side, side:] - summed[:, side:, :-side] + summed[:, :-side, :-side]
-        logits = np.zeros((len(pixels), self.spec.channels, *total.shape[1:]), np.float32)
-        logits[:, 1:] = (total / (64 * side * side))[:, None].astype(np.float32)
-        return logits
+        return _logits_of((total / (64 * side * side)).astype(np.float32), self.spec)
+
+
+def _logits_of(score: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+    """Return logits of a building score (N, H, W): every channel but the first follows it, and there are no boundaries."""
+    logits = np.zeros((len(score), spec.channels, *score.shape[1:]), np.float32)
+    logits[:, 1:] = score[:, None]
+    boundary = spec.heads.get("building_boundary")
+    if boundary is not None:
+        logits[:, boundary.start] = _NEVER
+    return logits
 
 
 def double_spec(bands: int = 3, *, stride_px: int = 16, tile_size_px: int = 64, halo_px: int = 16) -> ModelSpec:
