@@ -170,7 +170,7 @@ def test_a_single_window_that_does_not_fit_is_an_error(data: Path, tmp_path: Pat
 @pytest.mark.usefixtures("_tiny")
 def test_a_folder_of_another_network_is_refused(data: Path, tmp_path: Path) -> None:
     fit(quick(1), data, tmp_path)
-    with pytest.raises(ConfigError, match="asks for .*building_distance 7:8"):
+    with pytest.raises(ConfigError, match=r"asks for .*building_distance 7:8"):
         fit(with_distance(quick(2)), data, tmp_path)
 
 
