@@ -34,6 +34,8 @@ from geoseg.runfolder import RunFolder
 from geoseg.tiling import partition
 
 _BLOCK_PX = 2048
+_MIN_SCORE = 0.7
+"""Measured on the training sites: plots and yards that look a little like roofs have lower ones."""
 _GROWTH_M = 3.0
 _SEED_THRESHOLD = 0.7
 """Measured on the training sites: below it terraces stay one building, above it small roofs are lost."""
@@ -165,6 +167,7 @@ class _Maker:
         width_m, height_m = pixel_step_m(self.geobox)
         options = InstanceOptions(
             seed_threshold=_SEED_THRESHOLD if self.has("building_boundary") else 0.5,
+            min_score=_MIN_SCORE if self.has("building_boundary") else 0.0,
             growth_px=int(np.clip(round(_GROWTH_M / np.sqrt(width_m * height_m)), 2, 32)),
             min_area_px=max(1, round(_MIN_BUILDING_M2 / (width_m * height_m))),
             block_px=_BLOCK_PX,

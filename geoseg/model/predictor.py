@@ -10,6 +10,8 @@ from geoseg.model.spec import Halo, Head, ModelSpec, NetworkSpec
 from geoseg.pixels.decode import decode, sigmoid, softmax
 from geoseg.pixels.normalize import normalize
 
+_SURE = 8.0
+"""Logit of a score of 1: steep, so that doubles are sure of what they find."""
 _NEVER = -20.0
 """Logit of what does not happen."""
 
@@ -141,7 +143,7 @@ class NeighborhoodPredictor:
 def _logits_of(score: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
     """Return logits of a building score (N, H, W): every channel but the first follows it, and there are no boundaries."""
     logits = np.zeros((len(score), spec.channels, *score.shape[1:]), np.float32)
-    logits[:, 1:] = score[:, None]
+    logits[:, 1:] = score[:, None] * _SURE
     boundary = spec.heads.get("building_boundary")
     if boundary is not None:
         logits[:, boundary.start] = _NEVER

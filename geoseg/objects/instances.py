@@ -45,11 +45,13 @@ class InstanceOptions:
     """How far seeds grow at most; also the margin that is read around a block."""
     min_area_px: int = 1
     """Smaller instances are dropped."""
+    min_score: float = 0.0
+    """Instances whose mean building probability is lower are dropped, in [0, 1]."""
     block_px: int = 2048
     """Side of the blocks that are held in memory; without influence on the result."""
 
     def __post_init__(self) -> None:
-        for name in ("seed_threshold", "mask_threshold"):
+        for name in ("seed_threshold", "mask_threshold", "min_score"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a probability in 0..1; got {getattr(self, name)}.")
         if self.growth_px < 0 or self.min_area_px < 0 or self.block_px < 1:
@@ -105,7 +107,7 @@ def label_instances(layers: InstanceLayers, seeds: LabelRaster, labels: LabelRas
         block = _grow_block(layers, seeds, ids, window, options)
         grown.add(block, layers.building(window), window, layers.shape[1])
         labels.write(window, block)
-    final, table = grown.rank(options.min_area_px)
+    final, table = grown.rank(options)
     for window in partition(layers.shape, options.block_px):
         labels.write(window, final[labels.read(window)])
     return table
@@ -242,9 +244,10 @@ class _Tally:
         self._sum[ids] += np.bincount(local.ravel(), probability.ravel()).astype(np.int64)[1:]
         self._first[ids] = np.minimum(self._first[ids], _first_pixels(local, high - low + 1, window, width))
 
-    def rank(self, min_area_px: int) -> tuple[NDArray[np.uint32], InstanceTable]:
+    def rank(self, options: InstanceOptions) -> tuple[NDArray[np.uint32], InstanceTable]:
         """Return the map to final ids, and the table in their order."""
-        kept = np.flatnonzero(self._area >= max(min_area_px, 1))
+        enough = (self._area >= max(options.min_area_px, 1)) & (self._sum >= options.min_score * EVIDENCE_SCALE * self._area)
+        kept = np.flatnonzero(enough)
         kept = kept[kept > 0]
         kept = kept[np.argsort(self._first[kept])]
         final = np.zeros(len(self._area), np.uint32)

@@ -54,7 +54,9 @@ def decode_whole(interior: U8, building: U8, options: InstanceOptions) -> NDArra
         lowest = np.minimum.reduce([around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]])
         labels = np.where((labels == 0) & free & (lowest < none), lowest, labels)
     area = np.bincount(labels.ravel())
-    return renumber(np.where(area[labels] >= options.min_area_px, labels, 0))
+    total = np.bincount(labels.ravel(), building.ravel())
+    kept = (area >= options.min_area_px) & (total >= options.min_score * 255 * area)
+    return renumber(np.where(kept[labels], labels, 0))
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> U8:
@@ -74,6 +76,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float)
         mask_threshold=st.sampled_from([0.25, 0.5]),
         growth_px=st.integers(0, 9),
         min_area_px=st.integers(0, 12),
+        min_score=st.floats(0, 1),
         block_px=st.integers(1, 60),
     ),
 )
