@@ -18,6 +18,7 @@ from rasterio.control import GroundControlPoint
 
 from geoseg import runtime
 from geoseg.errors import RunError
+from geoseg.events import ChunkDone, Event
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
 from tests.doubles import (
@@ -392,12 +393,16 @@ def test_a_disk_that_fills_up_leaves_only_whole_files_and_the_run_goes_on(small_
     noise = np.random.default_rng(1).integers(0, 255, (3, 700, 700), np.uint8)
     raster = write_raster(tmp_path / "noise.tif", noise)
     config = configure(raster, write_package(tmp_path / "package"), small_disk / "out", chunk_size=96, outputs=("classes",))
-    # another program takes what the plan counted on
     ballast = small_disk / "ballast"
-    ballast.write_bytes(b"x" * 2_500_000)
     load = always(ThresholdPredictor(spec=double_spec()))
+
+    def take_space(event: Event) -> None:
+        # another program takes what the plan counted on
+        if isinstance(event, ChunkDone) and event.done == 1:
+            ballast.write_bytes(b"x" * 3_500_000)
+
     with pytest.raises(RunError, match=r"(?s)full.*same command"):
-        segment_raster(config, load=load)
+        segment_raster(config, take_space, load=load)
     chunks = list((small_disk / "out" / ".work" / "chunks").iterdir())
     assert chunks
     for path in chunks:
