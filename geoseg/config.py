@@ -4,6 +4,7 @@ import json
 import math
 import re
 import tomllib
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +12,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from geoseg.errors import ConfigError, MissingFileError
+from geoseg.settings import ObjectSettings
 from geoseg.tiling import Stitch
 
-Output = Literal["classes", "confidence", "landcover", "buildings", "roads"]
-ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "landcover", "buildings", "roads")
+Output = Literal["classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads"]
+ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads")
 
-_RESULT_KEYS = ("raster", "model", "bands", "assume_crs", "warp", "aoi", "tile_size", "halo", "stitch", "batch_size", "outputs")
+_RESULT_KEYS = ("raster", "model", "bands", "assume_crs", "warp", "aoi", "tile_size", "halo", "stitch", "batch_size", "outputs", "objects")
 """Keys that change the result; a run only goes on under the same ones."""
 
 
@@ -59,6 +61,8 @@ class RunConfig(BaseModel):
     """Memory that the run may take, for example ``4GB``; None takes what the machine has free."""
     outputs: tuple[Output, ...] = ALL_OUTPUTS
     """What is made."""
+    objects: ObjectSettings = ObjectSettings()
+    """How buildings, land cover and roads are made of what was found."""
 
     @field_validator("memory")
     @classmethod
@@ -91,9 +95,15 @@ def make_config(values: dict[str, Any], toml: Path | None = None) -> RunConfig:
     """
     given = {key: value for key, value in values.items() if value is not None}
     try:
-        return RunConfig.model_validate({**(_read_toml(toml) if toml else {}), **given})
+        return RunConfig.model_validate(_merge(_read_toml(toml) if toml else {}, given))
     except ValidationError as exc:
         raise ConfigError(f"The run cannot be configured so: {'; '.join(_fault(f) for f in exc.errors())}.") from exc
+
+
+def _merge(table: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return a table with values, and values of tables within it, replaced."""
+    tables = {name: value for name, value in over.items() if isinstance(value, dict) and isinstance(table.get(name), dict)}
+    return {**table, **over, **{name: _merge(table[name], value) for name, value in tables.items()}}
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -110,9 +120,17 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _fault(fault: Any) -> str:
     name = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        near = get_close_matches(name, RunConfig.model_fields, n=1)
+        near = get_close_matches(str(fault["loc"][-1]), _fields_at(fault["loc"][:-1]), n=1)
         return f"there is no option '{name}'" + (f"; did you mean '{near[0]}'?" if near else "")
     return f"{name}: {fault['msg']} (got {fault['input']!r})"
+
+
+def _fields_at(path: tuple[str, ...]) -> list[str]:
+    """Return the names of the options of a table, given the names of the tables that it stands in."""
+    model: Any = RunConfig
+    for name in path:
+        model = model.model_fields[name].annotation
+    return list(model.model_fields)
 
 
 def parse_bytes(text: str) -> int:
@@ -130,14 +148,17 @@ def parse_bytes(text: str) -> int:
 
 
 def to_toml(table: dict[str, Any]) -> str:
-    """Write tables of plain values as TOML; None is left out, as TOML has none."""
-    lines: list[str] = []
+    """Write tables of plain values, and tables within them, as TOML; None is left out, as TOML has none."""
+    return "\n".join(_toml_lines(table, "")).lstrip("\n") + "\n"
+
+
+def _toml_lines(table: dict[str, Any], path: str) -> Iterator[str]:
+    tables = {name: value for name, value in table.items() if isinstance(value, dict)}
     for name, value in table.items():
-        if isinstance(value, dict):
-            lines += ["", f"[{name}]", *(f"{key} = {_toml_value(v)}" for key, v in value.items() if v is not None)]
-        elif value is not None:
-            lines.append(f"{name} = {_toml_value(value)}")
-    return "\n".join(lines).lstrip("\n") + "\n"
+        if name not in tables and value is not None:
+            yield f"{name} = {_toml_value(value)}"
+    for name, inner in tables.items():
+        yield from ("", f"[{path}{name}]", *_toml_lines(inner, f"{path}{name}."))
 
 
 def _toml_value(value: Any) -> str:

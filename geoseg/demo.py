@@ -12,7 +12,8 @@ from geoseg.config import make_config
 from geoseg.errors import RunFolderError
 from geoseg.events import Listener, ignore_events
 from geoseg.features import to_ground
-from geoseg.io.raster import open_raster, read_whole, write_image
+from geoseg.io.image import write_image
+from geoseg.io.raster import open_raster, read_whole
 from geoseg.io.vector import read_layer
 from geoseg.model.package import find_package
 from geoseg.picture import Overview, write_overview

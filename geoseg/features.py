@@ -2,12 +2,14 @@
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geoseg.io.ground import measure_lines, measure_polygons, pixel_step_m
 from geoseg.objects.instances import InstanceTable
+from geoseg.objects.panoptic import Segments
 from geoseg.objects.regularize import RegularizeOptions, regularize
 from geoseg.objects.roads import RoadNetwork
 from geoseg.objects.vectorize import Patches
@@ -39,6 +41,29 @@ def building_features(patches: Patches, table: InstanceTable, nodata: Patches, s
         "perimeter_m": perimeter.round(2),
     }
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
+
+
+def segment_table(segments: Segments, table: InstanceTable, scheme: ClassScheme) -> pd.DataFrame:
+    """Return the legend of ``panoptic.tif``: ``segment_id, class_value, class, instance_id, is_thing, pixels, area_m2, score``.
+
+    The score of an instance is the one of its building, that of a surface its mean confidence.
+    """
+    names = {c.value: c.name for c in scheme}
+    is_thing = segments.instance_id > 0
+    score = segments.score.copy()
+    score[is_thing] = table.score[segments.instance_id[is_thing] - 1]
+    return pd.DataFrame(
+        {
+            "segment_id": np.arange(1, len(segments) + 1),
+            "class_value": segments.class_value.astype(np.int32),
+            "class": [names.get(int(value), "building") for value in segments.class_value],
+            "instance_id": segments.instance_id,
+            "is_thing": is_thing,
+            "pixels": segments.pixels,
+            "area_m2": segments.area_m2.round(2),
+            "score": score.round(4),
+        }
+    )
 
 
 def road_features(network: RoadNetwork, geobox: GeoBox) -> gpd.GeoDataFrame:

@@ -11,11 +11,15 @@ from geoseg.errors import UsageError
 from geoseg.events import ChunkDone, Finished, Listener, RunPlanned, Warned, ignore_events
 from geoseg.inference import LoadPredictor, infer_chunk, network_loader, read_padded
 from geoseg.io.chunks import ChunkStore, check_complete
+from geoseg.io.files import write_whole
+from geoseg.io.ground import row_areas_m2
 from geoseg.io.raster import RasterSource
 from geoseg.planning import RunPlan, check_disk, plan_run
-from geoseg.products import make_products
+from geoseg.products import StageLog, make_objects
+from geoseg.report import count_classes, describe_item, describe_run
 from geoseg.runfolder import RunFolder
 from geoseg.runtime import ClusterOptions, map_chunks
+from geoseg.stitched import stitch_run
 from geoseg.tiling import TilePlan
 
 
@@ -37,6 +41,7 @@ def segment_raster(config: RunConfig, listener: Listener = ignore_events, load: 
     began = time.monotonic()
     plan = plan_run(config)
     folder = RunFolder(config.output)
+    folder.settle()
     if folder.is_finished(plan.fingerprint()):
         folder.finish()
         listener(Finished(output=str(config.output), elapsed_s=0.0))
@@ -49,9 +54,37 @@ def segment_raster(config: RunConfig, listener: Listener = ignore_events, load: 
     except UsageError:
         folder.abandon()
         raise
-    make_products(plan, folder, listener, began)
+    log = StageLog(listener)
+    log.timing_s["chunks"] = round(time.monotonic() - began, 3)
+    finish_run(plan, folder, log, began)
     listener(Finished(output=str(config.output), elapsed_s=time.monotonic() - began))
     return config.output
+
+
+def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, began_s: float) -> None:
+    """Turn finished chunks into the products of a run, and remove the work in progress.
+
+    Args:
+        plan: The run; all its chunks are done.
+        folder: Where they lie and the products go.
+        log: Takes times and counts.
+        began_s: Monotonic time at which the run began.
+
+    Raises:
+        RunError: If a product could not be made; the chunks stay.
+    """
+    with log.stage("rasters"):
+        stitched = stitch_run(plan, folder)
+    made = folder.begin_objects()
+    make_objects(stitched, plan.config.objects, plan.config.outputs, made, log)
+    with stitched.open("class") as read:
+        classes = count_classes(read, stitched.scheme, row_areas_m2(stitched.geobox), stitched.shape)
+    log.timing_s["total"] = round(time.monotonic() - began_s, 3)
+    log.counts |= {"tiles": plan.tiles.tile_count, "chunks": plan.tiles.chunk_count}
+    products = {path.name for place in (folder.path, made) for path in place.iterdir()}
+    write_whole(made / folder.item.name, describe_item(plan, folder.path, products))
+    write_whole(made / folder.summary.name, describe_run(plan, classes, log.counts, log.timing_s))
+    folder.adopt_objects()
 
 
 def segment_chunks(plan: RunPlan, store: ChunkStore, load: LoadPredictor, listener: Listener) -> None:

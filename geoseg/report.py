@@ -1,7 +1,7 @@
 """What a run tells about itself: ``summary.json`` and a STAC item."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from shapely.geometry import mapping
 
 from geoseg import __version__
 from geoseg.io.raster import RasterSource
-from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
+from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
 from geoseg.planning import RunPlan
 from geoseg.tiling import partition
 
 _BLOCK_PX = 2048
+_OBJECT_NAMES = {"building": ClassKind.BUILDING, "buildings": ClassKind.BUILDING, "road": ClassKind.ROAD, "roads": ClassKind.ROAD}
 _MEDIA_TYPES = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
     ".gpkg": "application/geopackage+sqlite3",
+    ".graphml": "application/graphml+xml",
     ".toml": "application/toml",
 }
 
@@ -52,6 +54,19 @@ def count_classes(
     legend: list[dict[str, Any]] = [{"value": c.value, "name": c.name, "color": c.color, "kind": c.kind.value} for c in scheme]
     legend.append({"value": NODATA_CLASS, "name": "nodata", "color": None, "kind": None})
     return [row | {"pixels": int(pixels[row["value"]]), "area_m2": round(float(area[row["value"]]), 2)} for row in legend]
+
+
+def read_scheme(rows: Iterable[dict[str, Any]]) -> ClassScheme:
+    """Return the scheme of the classes in a summary; older ones do not say what kind a class is of, so that its name has to."""
+    named = [row for row in rows if row["value"] != NODATA_CLASS]
+    kinds = [ClassKind(row["kind"]) if "kind" in row else _kind_by_name(str(row["name"])) for row in named]
+    return ClassScheme(
+        classes=tuple(LandClass(value=r["value"], name=r["name"], color=r["color"], kind=k) for r, k in zip(named, kinds, strict=True))
+    )
+
+
+def _kind_by_name(name: str) -> ClassKind:
+    return _OBJECT_NAMES.get(name.lower(), ClassKind.SURFACE)
 
 
 def describe_run(plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str, int], timing_s: dict[str, float]) -> bytes:
@@ -92,8 +107,26 @@ def _name_crs(source: RasterSource) -> str | None:
     return f"EPSG:{crs.epsg}" if crs.epsg is not None else str(crs.to_wkt())
 
 
-def describe_item(plan: RunPlan, folder: Path) -> bytes:
-    """Write the run as a STAC Item, its products as assets."""
+def describe_redone(summary: dict[str, Any], counts: dict[str, int], timing_s: dict[str, float]) -> bytes:
+    """Write ``summary.json`` again after the objects of a run were made anew.
+
+    Args:
+        summary: What it held.
+        counts: Numbers of things; they replace the ones of the same name.
+        timing_s: Seconds by stage, likewise; the total becomes their sum.
+    """
+    timing = {name: seconds for name, seconds in (summary["timing_s"] | timing_s).items() if name != "total"}
+    redone = {
+        "geoseg_version": __version__,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "counts": summary["counts"] | counts,
+        "timing_s": timing | {"total": round(sum(timing.values()), 3)},
+    }
+    return (json.dumps(summary | redone, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def describe_item(plan: RunPlan, folder: Path, products: Iterable[str]) -> bytes:
+    """Write the run as a STAC Item, its products, given by name, as assets."""
     box = plan.source.geobox.boundingbox
     to_degrees = Transformer.from_crs(plan.source.geobox.crs, "EPSG:4326", always_xy=True)
     outline = shapely.box(*to_degrees.transform_bounds(box.left, box.bottom, box.right, box.top))
@@ -113,9 +146,9 @@ def describe_item(plan: RunPlan, folder: Path) -> bytes:
         },
         "links": [],
         "assets": {
-            path.stem: {"href": f"./{path.name}", "type": _MEDIA_TYPES[path.suffix], "roles": ["data"]}
-            for path in sorted(folder.iterdir())
-            if path.suffix in _MEDIA_TYPES
+            Path(name).stem: {"href": f"./{name}", "type": _MEDIA_TYPES[Path(name).suffix], "roles": ["data"]}
+            for name in sorted(products)
+            if Path(name).suffix in _MEDIA_TYPES
         },
     }
     return (json.dumps(item, indent=2) + "\n").encode()

@@ -11,12 +11,14 @@ from geoseg import __version__
 from geoseg.config import RunConfig, to_toml
 from geoseg.errors import RunFolderError, WriteError
 from geoseg.io.chunks import ChunkStore
-from geoseg.io.files import write_error, write_whole
+from geoseg.io.files import move_whole, write_error, write_whole
 from geoseg.planning import RunPlan
 
 _RUN_TOML = "run.toml"
 _SUMMARY = "summary.json"
-_PRODUCTS = ("classes.tif", "confidence.tif", "instances.tif", "features.gpkg", "item.json")
+_MADE, _WHOLE = "objects", "objects.whole"
+"""Below ``.work``: objects in the making, and whole ones on their way into the run folder."""
+_PRODUCTS = ("classes.tif", "confidence.tif", "evidence.tif", "instances.tif", "panoptic.tif", "features.gpkg", "item.json")
 _OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
 
 
@@ -36,6 +38,16 @@ class RunFolder:
     def summary(self) -> Path:
         """Written last: where it stands, the run is finished."""
         return self.path / _SUMMARY
+
+    @property
+    def item(self) -> Path:
+        """The run as a STAC Item."""
+        return self.path / "item.json"
+
+    @property
+    def record(self) -> Path:
+        """``run.toml``: the resolved configuration."""
+        return self.path / _RUN_TOML
 
     def chunks(self, plan: RunPlan) -> ChunkStore:
         """Return the store of finished chunks."""
@@ -57,7 +69,7 @@ class RunFolder:
             WriteError: If the folder cannot be made or written to.
         """
         try:
-            if not (self.path / _RUN_TOML).exists():
+            if not self.record.exists():
                 # chunks without a run.toml are nobody's
                 shutil.rmtree(self.work, ignore_errors=True)
             (self.work / "chunks").mkdir(parents=True, exist_ok=True)
@@ -65,10 +77,54 @@ class RunFolder:
                 part.unlink()
         except OSError as exc:
             raise write_error(self.path, exc) from exc
-        run = config.model_dump(mode="json")
-        table = {"geoseg_version": __version__, "run": run, "fingerprint": fingerprint}
-        if not (self.path / _RUN_TOML).exists():
-            write_whole(self.path / _RUN_TOML, to_toml(table).encode())
+        if not self.record.exists():
+            write_whole(self.record, describe_config(config, fingerprint))
+
+    def begin_objects(self) -> Path:
+        """Return an empty folder for everything that is made from the stitched rasters.
+
+        Raises:
+            WriteError: If it cannot be made.
+        """
+        made = self.work / _MADE
+        try:
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir(parents=True)
+        except OSError as exc:
+            raise write_error(made, exc) from exc
+        return made
+
+    def adopt_objects(self) -> None:
+        """Put what was made into the run folder, all of it: if this is cut off, :meth:`settle` ends it."""
+        (self.work / _MADE).replace(self.work / _WHOLE)
+        self.settle()
+
+    def settle(self) -> None:
+        """End what :meth:`adopt_objects` began before it was cut off.
+
+        Raises:
+            WriteError: If a file cannot be moved.
+        """
+        whole = self.work / _WHOLE
+        if not whole.exists():
+            return
+        # without a summary the folder is no finished run, so that old and new are never taken for one
+        if (whole / _SUMMARY).exists():
+            self.summary.unlink(missing_ok=True)
+        for path in sorted(whole.iterdir(), key=lambda p: p.name == _SUMMARY):
+            move_whole(path, self.path / path.name)
+        self.finish()
+
+    def read_record(self) -> dict[str, Any]:
+        """Return what ``run.toml`` holds.
+
+        Raises:
+            RunFolderError: If it cannot be read.
+        """
+        try:
+            return tomllib.loads(self.record.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
+            raise RunFolderError(f"{self.record} could not be read: {exc}. Choose another -o, or start over with --overwrite.") from exc
 
     def finish(self) -> None:
         """Remove what was only needed while the run went on."""
@@ -78,7 +134,7 @@ class RunFolder:
         """Undo :meth:`begin` if nothing was done since."""
         if self.work.exists() and not any((self.work / "chunks").glob("*.tif")):
             self.finish()
-            (self.path / _RUN_TOML).unlink(missing_ok=True)
+            self.record.unlink(missing_ok=True)
             with suppress(OSError):
                 self.path.rmdir()
 
@@ -107,16 +163,16 @@ class RunFolder:
     def _check_owner(self, fingerprint: dict[str, Any]) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; -o names a folder.")
-        record = self.path / _RUN_TOML
-        if not record.exists():
+        if not self.record.exists():
             if self.path.exists() and any(p.name != ".work" for p in self.path.iterdir()):
                 raise RunFolderError(f"{self.path} holds files but no run of geoseg. Choose an empty or new folder with -o.")
             return
-        try:
-            earlier = tomllib.loads(record.read_text(encoding="utf-8")).get("fingerprint", {})
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
-            raise RunFolderError(f"{record} could not be read: {exc}. Choose another -o, or start over with --overwrite.") from exc
+        earlier = self.read_record().get("fingerprint", {})
         differences = _differences(earlier, fingerprint)
+        if differences and self.summary.exists() and all(text.startswith("objects.") for text in differences):
+            raise RunFolderError(
+                f"The objects in {self.path} were made otherwise: {'; '.join(differences)}. geoseg objects {self.path} makes them anew."
+            )
         if differences:
             raise RunFolderError(
                 f"{self.path} holds another run: {'; '.join(differences)}. "
@@ -124,9 +180,23 @@ class RunFolder:
             )
 
 
-def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    def plain(value: Any) -> Any:
-        return list(value) if isinstance(value, tuple) else value
+def describe_config(config: RunConfig, fingerprint: dict[str, Any]) -> bytes:
+    """Write ``run.toml``."""
+    table = {"geoseg_version": __version__, "run": config.model_dump(mode="json"), "fingerprint": fingerprint}
+    return to_toml(table).encode()
 
-    keys = [key for key in now if plain(now[key]) != earlier.get(key)]
-    return [f"{key} was {earlier.get(key)!r}, is now {plain(now[key])!r}" for key in keys]
+
+def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    before, after = _flatten(earlier), _flatten(now)
+    return [f"{key} was {before.get(key)!r}, is now {value!r}" for key, value in after.items() if value != before.get(key)]
+
+
+def _flatten(table: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Return plain values by dotted name."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{path}{key}.")
+        else:
+            flat[f"{path}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

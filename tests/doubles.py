@@ -202,15 +202,21 @@ def read_band(path: Path, band: int = 1) -> NDArray[Any]:
         return dataset.read(band)
 
 
+def read_all(path: Path) -> NDArray[Any]:
+    with rasterio.open(path) as dataset:
+        return dataset.read()
+
+
 def read_layer(run: Path, layer: str) -> gpd.GeoDataFrame:
     return gpd.read_file(run / "features.gpkg", layer=layer)
 
 
 def bytes_of(run: Path) -> dict[str, Any]:
     """Everything a run found, without clocks and names of folders."""
-    rasters = {name: read_band(run / f"{name}.tif").tobytes() for name in ("classes", "confidence", "instances")}
+    rasters = {name: read_all(run / f"{name}.tif").tobytes() for name in ("classes", "confidence", "evidence", "instances", "panoptic")}
     tables = {name: read_layer(run, name) for name in ("landcover", "buildings")}
     columns = {name: table.drop(columns="geometry").to_csv() for name, table in tables.items()}
+    columns["panoptic"] = read_layer(run, "panoptic").to_csv()
     shapes = {f"{name} geometry": tuple(table.geometry.to_wkb()) for name, table in tables.items()}
     summary = json.loads((run / "summary.json").read_text())
     return {**rasters, **columns, **shapes, "classes in summary": summary["classes"]}

@@ -252,7 +252,9 @@ def test_work_in_progress_is_gone_when_the_run_is_finished(reference: Path) -> N
     assert contents(reference) >= {
         "classes.tif",
         "confidence.tif",
+        "evidence.tif",
         "instances.tif",
+        "panoptic.tif",
         "features.gpkg",
         "run.toml",
         "summary.json",

@@ -15,6 +15,7 @@ from geoseg.cli.demo import demo
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.labels import app as labels
 from geoseg.cli.models import models
+from geoseg.cli.objects import objects
 from geoseg.cli.plan import plan
 from geoseg.cli.segment import segment
 from geoseg.cli.train import train
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, plan, demo, train, evaluate):
+for command in (segment, objects, plan, demo, train, evaluate):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")

@@ -1,9 +1,13 @@
 """Options of the command line, each spelled once."""
 
+import re
+import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+
+from geoseg.errors import UsageError
 
 Raster = Annotated[str, typer.Argument(help="Raster to segment: any file that GDAL reads.", show_default=False)]
 Model = Annotated[str | None, typer.Option("-m", "--model", help="Shipped model or folder of a model package.  [default: aerial]")]
@@ -31,7 +35,16 @@ Scheduler = Annotated[
 Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="Memory that may be used, for example 4GB.")]
 Outputs = Annotated[
     str | None,
-    typer.Option("--outputs", metavar="LIST", help="What to make, of classes,confidence,landcover,buildings,roads.  [default: all]"),
+    typer.Option("--outputs", metavar="LIST", help="Of classes,confidence,evidence,landcover,buildings,panoptic,roads.  [default: all]"),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="TABLE.NAME=VALUE",
+        help="How objects are made, for example buildings.min_area_m2=20; may be given several times. docs/objects.md lists all.",
+        show_default=False,
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run in the output folder first.")]
 Progress = Annotated[
@@ -48,6 +61,34 @@ def collect(**given: object) -> dict[str, object]:
         values["bands"] = tuple(part.strip() for part in bands.split(","))
     if isinstance(outputs, str):
         values["outputs"] = tuple(part.strip() for part in outputs.split(","))
+    settings = values.pop("objects", None)
+    if isinstance(settings, list):
+        values["objects"] = parse_settings(settings)
     if isinstance(halo, str):
         values["halo"] = int(halo) if halo.isdigit() else halo
     return {key: value for key, value in values.items() if value is not None}
+
+
+def parse_settings(given: list[str]) -> dict[str, Any]:
+    """Turn ``table.name=value`` into tables; values are written as in TOML, text may go without quotes.
+
+    Raises:
+        UsageError: If one is written otherwise, or stands there twice.
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    for text in given:
+        match = re.fullmatch(r"\s*(\w+)\.(\w+)\s*=\s*(.+?)\s*", text)
+        if match is None:
+            raise UsageError(f"--set takes TABLE.NAME=VALUE, for example buildings.min_area_m2=20; got {text!r}.")
+        table, name, value = match.groups()
+        if name in tables.setdefault(table, {}):
+            raise UsageError(f"--set names {table}.{name} twice: {tables[table][name]} and {value}. Give it once.")
+        tables[table][name] = _plain_value(value)
+    return tables
+
+
+def _plain_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -24,6 +24,7 @@ def segment(
     scheduler: o.Scheduler = None,
     memory: o.Memory = None,
     outputs: o.Outputs = None,
+    settings: o.Settings = None,
     overwrite: o.Overwrite = False,
     progress: o.Progress = "auto",
 ) -> None:
@@ -53,6 +54,7 @@ def segment(
         scheduler=scheduler,
         memory=memory,
         outputs=outputs,
+        objects=settings,
     )
     run = make_config(given, config)
     if overwrite:

@@ -20,8 +20,8 @@ from geoseg.io.chunks import open_layer
 from geoseg.io.raster import RasterOptions, RasterSource, open_raster
 from geoseg.io.vector import read_layer
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
+from geoseg.report import read_scheme
 
-_OBJECT_NAMES = {"building": ClassKind.BUILDING, "buildings": ClassKind.BUILDING, "road": ClassKind.ROAD, "roads": ClassKind.ROAD}
 _COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
 
 
@@ -85,7 +85,7 @@ def _open_run(folder: Path) -> Iterator[Found]:
     with ExitStack() as stack:
         yield Found(
             geobox=geobox,
-            scheme=_scheme_of(told["classes"]),
+            scheme=read_scheme(told["classes"]),
             classes=stack.enter_context(open_layer(folder / "classes.tif")),
             confidence=stack.enter_context(open_layer(folder / "confidence.tif")) if (folder / "confidence.tif").exists() else None,
             buildings=_layer(folder, "buildings", "buildings" in told["counts"]),
@@ -125,19 +125,6 @@ def _without(read: Reader, nodata: int) -> Reader:
         return np.where(pixels == nodata, NODATA_CLASS, pixels)
 
     return there
-
-
-def _scheme_of(rows: list[dict[str, Any]]) -> ClassScheme:
-    """Return the scheme of a summary; older ones do not say what kind a class is of, so that its name has to."""
-    named = [row for row in rows if row["value"] != NODATA_CLASS]
-    kinds = [ClassKind(row["kind"]) if "kind" in row else _kind_by_name(str(row["name"])) for row in named]
-    return ClassScheme(
-        classes=tuple(LandClass(value=r["value"], name=r["name"], color=r["color"], kind=k) for r, k in zip(named, kinds, strict=True))
-    )
-
-
-def _kind_by_name(name: str) -> ClassKind:
-    return _OBJECT_NAMES.get(name.lower(), ClassKind.SURFACE)
 
 
 def _layer(folder: Path, name: str, made: bool) -> gpd.GeoDataFrame | None:

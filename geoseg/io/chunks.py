@@ -1,6 +1,6 @@
 """Finished chunks on disk, and the one raster that they make up together."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from rasterio.windows import Window
 
 from geoseg.errors import RunError
 from geoseg.io.files import write_whole
-from geoseg.io.raster import encode_geotiff, open_plain
+from geoseg.io.image import encode_geotiff
+from geoseg.io.raster import open_plain
 from geoseg.pixels.classes import ClassScheme
 from geoseg.tiling import Chunk, TilePlan
 
@@ -58,27 +59,28 @@ class ChunkStore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerStyle:
-    """How one band is presented to programs that show it."""
+    """How a raster is presented to programs that show it."""
 
     nodata: int | None = None
     """Value of pixels without data."""
     scheme: ClassScheme | None = None
-    """Colour table and category names."""
+    """Colour table and category names of its first band."""
+    masked: bool = False
+    """Its own mask band tells where data is."""
 
 
-def mosaic_vrt(store: ChunkStore, plan: TilePlan, layer: str, style: LayerStyle) -> str:
-    """Describe one layer of all chunks as a GDAL virtual raster, with paths relative to the store's parent folder."""
-    band = store.layers.index(layer) + 1
-    sources = "".join(_source(store, chunk, band) for chunk in plan.chunks())
-    return _vrt(store.geobox, "uint8", style, sources)
+def mosaic_vrt(store: ChunkStore, plan: TilePlan, layers: Sequence[str], style: LayerStyle) -> str:
+    """Describe layers of all chunks as a GDAL virtual raster, with paths relative to the store's parent folder."""
+    sources = [[_source(store, chunk, store.layers.index(layer) + 1) for chunk in plan.chunks()] for layer in layers]
+    return _vrt(store.geobox, "uint8", style, {layer: "".join(each) for layer, each in zip(layers, sources, strict=True)})
 
 
-def plain_vrt(geobox: GeoBox, name: str, dtype: str, style: LayerStyle) -> str:
-    """Describe a one-band raster beside the VRT, dressed in a style."""
+def plain_vrt(geobox: GeoBox, name: str, dtype: str, style: LayerStyle, bands: Sequence[str] = ("",)) -> str:
+    """Describe a raster beside the VRT, dressed in a style and with names for its bands."""
     height, width = geobox.shape
     rect = f'xOff="0" yOff="0" xSize="{width}" ySize="{height}"'
-    source = _simple_source(name, 1, rect, rect)
-    return _vrt(geobox, dtype, style, source)
+    mask = _simple_source(name, "mask,1", rect, rect) if style.masked else ""
+    return _vrt(geobox, dtype, style, {band: _simple_source(name, i, rect, rect) for i, band in enumerate(bands, start=1)}, mask)
 
 
 def _source(store: ChunkStore, chunk: Chunk, band: int) -> str:
@@ -88,21 +90,27 @@ def _source(store: ChunkStore, chunk: Chunk, band: int) -> str:
     return _simple_source(name, band, f'xOff="0" yOff="0" {size}', f'xOff="{w.col_off}" yOff="{w.row_off}" {size}')
 
 
-def _simple_source(name: str, band: int, source: str, target: str) -> str:
+def _simple_source(name: str, band: int | str, source: str, target: str) -> str:
     return (
         f'<SimpleSource><SourceFilename relativeToVRT="1">{escape(name)}</SourceFilename>'
         f"<SourceBand>{band}</SourceBand><SrcRect {source}/><DstRect {target}/></SimpleSource>"
     )
 
 
-def _vrt(geobox: GeoBox, dtype: str, style: LayerStyle, sources: str) -> str:
+def _vrt(geobox: GeoBox, dtype: str, style: LayerStyle, bands: Mapping[str, str], mask: str = "") -> str:
     height, width = geobox.shape
     transform = ", ".join(repr(float(v)) for v in geobox.transform.to_gdal())
     crs = f"<SRS>{escape(geobox.crs.to_wkt())}</SRS>" if geobox.crs is not None else ""
     nodata = f"<NoDataValue>{style.nodata}</NoDataValue>" if style.nodata is not None else ""
+    masked = f'<MaskBand><VRTRasterBand dataType="Byte">{mask}</VRTRasterBand></MaskBand>' if mask else ""
+    described = "".join(
+        f'<VRTRasterBand dataType="{_GDAL_TYPES[dtype]}" band="{index}"><Description>{escape(name)}</Description>'
+        f"{nodata}{_legend(style.scheme) if index == 1 else ''}{sources}</VRTRasterBand>"
+        for index, (name, sources) in enumerate(bands.items(), start=1)
+    )
     return (
         f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}">{crs}<GeoTransform>{transform}</GeoTransform>'
-        f'<VRTRasterBand dataType="{_GDAL_TYPES[dtype]}" band="1">{nodata}{_legend(style.scheme)}{sources}</VRTRasterBand></VRTDataset>'
+        f"{masked}{described}</VRTDataset>"
     )
 
 
@@ -124,14 +132,16 @@ def _legend(scheme: ClassScheme | None) -> str:
 
 
 class LayerReader:
-    """Reads windows of a one-band raster that is held open.
+    """Reads windows of one band of a raster that is held open.
 
     Args:
         dataset: An open rasterio dataset.
+        band: Which one, from 1.
     """
 
-    def __init__(self, dataset: Any) -> None:
+    def __init__(self, dataset: Any, band: int = 1) -> None:
         self._dataset = dataset
+        self._band = band
 
     @property
     def nodata(self) -> float | None:
@@ -141,19 +151,35 @@ class LayerReader:
 
     def __call__(self, window: Window) -> NDArray[Any]:
         """Return the pixels (H, W) of a window inside the raster."""
-        pixels: NDArray[Any] = self._dataset.read(1, window=window)
+        pixels: NDArray[Any] = self._dataset.read(self._band, window=window)
         return pixels
 
 
 @contextmanager
-def open_layer(path: Path) -> Iterator[LayerReader]:
-    """Hold a one-band raster open for reading windows.
+def open_layer(path: Path, name: str | None = None) -> Iterator[LayerReader]:
+    """Hold a raster open for reading windows of one of its bands.
+
+    Args:
+        path: The raster.
+        name: Description of the band; None takes the first one.
+
+    Raises:
+        RunError: If it cannot be opened, or has no such band.
+    """
+    with open_plain(path) as dataset:
+        if name is not None and name not in dataset.descriptions:
+            raise RunError(f"{path} holds no band '{name}', only {', '.join(map(str, dataset.descriptions))}.")
+        yield LayerReader(dataset, 1 if name is None else dataset.descriptions.index(name) + 1)
+
+
+def read_band_names(path: Path) -> tuple[str, ...]:
+    """Return the descriptions of a raster's bands, in order.
 
     Raises:
         RunError: If it cannot be opened.
     """
     with open_plain(path) as dataset:
-        yield LayerReader(dataset)
+        return tuple(name or "" for name in dataset.descriptions)
 
 
 def check_complete(store: ChunkStore, chunks: Iterable[Chunk]) -> None:

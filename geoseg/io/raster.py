@@ -4,7 +4,7 @@
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +21,11 @@ from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import Env
 from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarning, RasterioError
 from rasterio.features import geometry_mask
-from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import MissingFileError, RasterError, RunError, WriteError
-from geoseg.io.files import write_whole
 from geoseg.io.ground import pixel_size_m
 from geoseg.tiling import partition
 
@@ -354,44 +352,37 @@ def open_scratch(path: Path, geobox: GeoBox) -> Iterator[ScratchLabels]:
     Raises:
         WriteError: If the disk does not take it.
     """
-    height, width = geobox.shape
-    profile = {"driver": "GTiff", "count": 1, "dtype": "uint32", "height": height, "width": width, "bigtiff": "if_safer"}
-    storage = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "zstd", "zstd_level": 1, "sparse_ok": True}
-    try:
-        with bounded_cache(), rasterio.open(path, "w+", **profile, **storage, transform=geobox.transform, crs=geobox.crs) as dataset:
-            yield ScratchLabels(dataset)
-    except RasterioError as exc:
-        raise WriteError(f"{path} could not be written: {exc}. Check the free space of the disk.") from exc
+    with _create_scratch(path, geobox, 1) as dataset:
+        yield ScratchLabels(dataset)
 
 
-def encode_geotiff(layers: NDArray[Any], transform: Affine, crs: Any, nodata: float | None = None) -> bytes:
-    """Encode layers as the bytes of a tiled GeoTIFF.
-
-    Args:
-        layers: (L, H, W).
-        transform: Of the upper left corner.
-        crs: As odc.geo or rasterio know it; None for none.
-        nodata: Value of pixels without data.
-    """
-    count, height, width = layers.shape
-    profile = {"driver": "GTiff", "count": count, "dtype": layers.dtype.name, "height": height, "width": width}
-    storage = {"tiled": True, "blockxsize": 256, "blockysize": 256, "interleave": "band", "compress": "zstd", "zstd_level": 1}
-    with bounded_cache(), MemoryFile() as memory:
-        with memory.open(**profile, **storage, transform=transform, crs=crs, nodata=nodata) as dataset:
-            dataset.write(layers)
-        return bytes(memory.getbuffer())
-
-
-def write_image(path: Path, pixels: NDArray[Any], geobox: GeoBox, nodata: float | None = None) -> None:
-    """Write an image that is in memory as a tiled GeoTIFF, whole or not at all.
-
-    Args:
-        path: Final name.
-        pixels: (C, H, W).
-        geobox: Its grid.
-        nodata: Value of pixels without data.
+@contextmanager
+def open_scratch_bands(path: Path, geobox: GeoBox, count: int) -> Iterator[Callable[[Window, NDArray[np.uint32], NDArray[np.bool_]], None]]:
+    """Create a uint32 raster of several bands with a mask; yields a function that takes window, (B, H, W) pixels and (H, W) valid.
 
     Raises:
         WriteError: If the disk does not take it.
     """
-    write_whole(path, encode_geotiff(pixels, geobox.transform, geobox.crs, nodata))
+    with _create_scratch(path, geobox, count) as dataset:
+
+        def write(window: Window, pixels: NDArray[np.uint32], valid: NDArray[np.bool_]) -> None:
+            dataset.write(pixels, window=window)
+            dataset.write_mask(valid, window=window)
+
+        yield write
+
+
+@contextmanager
+def _create_scratch(path: Path, geobox: GeoBox, count: int) -> Iterator[Any]:
+    height, width = geobox.shape
+    profile = {"driver": "GTiff", "count": count, "dtype": "uint32", "height": height, "width": width, "bigtiff": "if_safer"}
+    storage = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "zstd", "zstd_level": 1, "sparse_ok": True}
+    try:
+        with (
+            bounded_cache(),
+            Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(path, "w+", **profile, **storage, interleave="band", transform=geobox.transform, crs=geobox.crs) as dataset,
+        ):
+            yield dataset
+    except RasterioError as exc:
+        raise WriteError(f"{path} could not be written: {exc}. Check the free space of the disk.") from exc

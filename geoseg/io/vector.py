@@ -1,8 +1,10 @@
 """Reading and writing vector files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import geopandas as gpd
+import pandas as pd
 from pyogrio import write_dataframe
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
@@ -71,11 +73,11 @@ def write_vector(table: gpd.GeoDataFrame, path: Path) -> None:
     move_whole(made, path)
 
 
-def write_layers(layers: dict[str, gpd.GeoDataFrame], made: Path, path: Path) -> None:
+def write_layers(layers: Mapping[str, gpd.GeoDataFrame | pd.DataFrame], made: Path, path: Path) -> None:
     """Write tables as the layers of one GeoPackage, whole or not at all.
 
     Args:
-        layers: Table by layer name.
+        layers: Table by layer name, with or without geometry.
         made: Where it is made, on the same disk.
         path: Final name.
 
@@ -85,7 +87,8 @@ def write_layers(layers: dict[str, gpd.GeoDataFrame], made: Path, path: Path) ->
     made.unlink(missing_ok=True)
     try:
         for name, table in layers.items():
-            write_dataframe(table, made, layer=name, driver="GPKG", append=made.exists(), geometry_type=_GEOMETRY_TYPES.get(name))
+            shape = {"geometry_type": _GEOMETRY_TYPES.get(name)} if isinstance(table, gpd.GeoDataFrame) else {}
+            write_dataframe(table, made, layer=name, driver="GPKG", append=made.exists(), **shape)
     except (DataSourceError, DataLayerError, FeatureError, OSError) as exc:
         raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
     move_whole(made, path)

@@ -14,7 +14,8 @@ from geoseg.errors import LabelError
 from geoseg.io.chunks import LayerStyle, plain_vrt
 from geoseg.io.cog import write_cog
 from geoseg.io.ground import measure_polygons, pixel_step_m
-from geoseg.io.raster import open_raster, write_image
+from geoseg.io.image import write_image
+from geoseg.io.raster import open_raster
 from geoseg.io.vector import write_vector
 from geoseg.labels.coding import UNLABELLED
 from geoseg.labels.features import class_channels, read_features

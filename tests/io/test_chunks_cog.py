@@ -16,7 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 from geoseg.errors import RunError, WriteError
 from geoseg.io.chunks import ChunkStore, LayerStyle, check_complete, mosaic_vrt, open_layer, plain_vrt
 from geoseg.io.cog import write_cog
-from geoseg.io.raster import write_image
+from geoseg.io.image import write_image
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 

@@ -1,0 +1,96 @@
+"""The objects of a finished run, made anew with other settings: no model, no imagery, no GPU."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from geoseg.config import Output, RunConfig, make_config
+from geoseg.errors import RunFolderError
+from geoseg.events import Finished, Listener, ignore_events
+from geoseg.io.chunks import read_band_names
+from geoseg.io.files import write_whole
+from geoseg.io.raster import open_raster
+from geoseg.products import StageLog, make_objects
+from geoseg.report import describe_redone, read_scheme
+from geoseg.runfolder import RunFolder, describe_config
+from geoseg.stitched import Stitched
+
+_NEEDS: dict[Output, tuple[str, ...]] = {
+    "landcover": ("classes",),
+    "buildings": ("classes", "evidence"),
+    "panoptic": ("classes", "confidence", "evidence"),
+    "roads": ("evidence",),
+}
+
+
+def redo_objects(output: Path, changes: dict[str, Any], listener: Listener = ignore_events) -> Path:
+    """Make instances, polygons and roads of a finished run again from its rasters.
+
+    The folder keeps its old objects until all new ones are whole.
+
+    Args:
+        output: The run folder.
+        changes: Settings that change, as in ``[run.objects]`` of ``run.toml``: tables by name, values by name in them.
+        listener: Takes events as they come.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        RunFolderError: If there is no finished run, or it lacks the rasters that objects are made from.
+        ConfigError: If a setting does not exist or fit.
+        RunError: If something could not be read or written; the old objects stay.
+    """
+    began = time.monotonic()
+    folder = RunFolder(output)
+    if not folder.record.exists():
+        raise RunFolderError(f"{output} holds no run of geoseg: there is no {folder.record.name}. Make one with geoseg segment.")
+    folder.settle()
+    if not folder.summary.exists():
+        raise RunFolderError(f"The run in {output} is not finished: there is no {folder.summary.name}. geoseg segment goes on with it.")
+    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    config = make_config({"objects": changes}, folder.record)
+    outputs = _made_before(config, summary)
+    stitched = _open_stitched(folder, summary, outputs)
+    log = StageLog(listener)
+    made = folder.begin_objects()
+    make_objects(stitched, config.objects, outputs, made, log)
+    fingerprint = folder.read_record().get("fingerprint", {}) | {"objects": config.result_keys()["objects"]}
+    write_whole(made / folder.record.name, describe_config(config, fingerprint))
+    write_whole(made / folder.summary.name, describe_redone(summary, log.counts, log.timing_s))
+    folder.adopt_objects()
+    listener(Finished(output=str(output), elapsed_s=time.monotonic() - began))
+    return output
+
+
+def _made_before(config: RunConfig, summary: dict[str, Any]) -> tuple[Output, ...]:
+    """Return the objects that the run has; its model may not have been able to make all that was asked for."""
+    has_things = any(name in summary["counts"] for name in ("buildings", "segments"))
+    there = {
+        "landcover": "landcover" in config.outputs,
+        "buildings": "buildings" in config.outputs and has_things,
+        "panoptic": "panoptic" in config.outputs and has_things,
+        "roads": "roads" in summary["counts"],
+    }
+    return tuple(name for name in _NEEDS if there[name])
+
+
+def _open_stitched(folder: RunFolder, summary: dict[str, Any], outputs: tuple[Output, ...]) -> Stitched:
+    rasters = {name: folder.path / f"{name}.tif" for name in ("classes", "confidence", "evidence")}
+    missing = sorted({name for output in outputs for name in _NEEDS[output] if not rasters[name].exists()})
+    if missing or not outputs:
+        lacks = " and ".join(f"{name}.tif" for name in missing) or "any objects"
+        raise RunFolderError(
+            f"The objects in {folder.path} cannot be made again: it lacks {lacks}. "
+            f"Run geoseg segment with {', '.join(missing) or 'landcover, buildings or roads'} among its --outputs."
+        )
+    evidence = rasters["evidence"] if rasters["evidence"].exists() else None
+    return Stitched(
+        geobox=open_raster(str(next(path for path in rasters.values() if path.exists()))).geobox,
+        scheme=read_scheme(summary["classes"]),
+        classes=rasters["classes"],
+        confidence=rasters["confidence"],
+        evidence=evidence,
+        layers=read_band_names(evidence) if evidence is not None else (),
+    )

@@ -1,0 +1,62 @@
+"""How objects are made, as users say it: on the ground in metres and square metres, in probabilities."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class BuildingSettings(BaseModel):
+    """From building probability to instances."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed_threshold: float | None = Field(default=None, ge=0, le=1)
+    """Probability of being inside one building, and not between two, from which a pixel belongs to a seed; None takes 0.7 for models
+    that know boundaries, else 0.5."""
+    mask_threshold: float = Field(default=0.5, ge=0, le=1)
+    """Building probability up to which seeds grow."""
+    min_score: float | None = Field(default=None, ge=0, le=1)
+    """Instances whose mean probability is lower are dropped; None takes 0.7 for models that know boundaries, else 0."""
+    growth_m: float = Field(default=3.0, ge=0, le=50)
+    """How far seeds grow at most."""
+    min_area_m2: float = Field(default=6.0, ge=0)
+    """Smaller instances are dropped."""
+    simplify_m: float | None = Field(default=None, ge=0)
+    """How far an outline may move when it is simplified; None takes one and a half pixels."""
+
+
+class LandcoverSettings(BaseModel):
+    """From the class map to polygons."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    simplify_m: float | None = Field(default=None, ge=0)
+    """How far a border may move; 0 keeps pixel edges, None takes one and a half pixels."""
+
+
+class RoadSettings(BaseModel):
+    """From road probability to centerlines."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    """Probability from which a pixel is road."""
+    max_width_m: float = Field(default=40.0, gt=0, le=200)
+    """Widest road that becomes a line; wider places become a node."""
+    min_length_m: float = Field(default=15.0, ge=0)
+    """Shorter dead ends, loops and isolated pieces are removed."""
+    simplify_m: float = Field(default=0.5, ge=0)
+    """How far a line may move."""
+    min_hole_m: float = Field(default=3.0, ge=0)
+    """Closed gaps in a road, such as cars, are filled up to this far across."""
+
+
+class ObjectSettings(BaseModel):
+    """How a run's objects are made from its stitched rasters; ``geoseg objects`` can change it afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    buildings: BuildingSettings = BuildingSettings()
+    """Building instances and their outlines."""
+    landcover: LandcoverSettings = LandcoverSettings()
+    """Class polygons."""
+    roads: RoadSettings = RoadSettings()
+    """Road network."""
