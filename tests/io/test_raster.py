@@ -19,11 +19,11 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from geoseg.errors import GeosegError, MissingFileError, RasterError, RunError, UsageError
+from geoseg.io.image import encode_geotiff
 from geoseg.io.raster import (
     RasterOptions,
     RasterSource,
     average_blocks,
-    encode_geotiff,
     has_data,
     open_plain,
     open_raster,
