@@ -19,7 +19,6 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from geoseg.errors import GeosegError, MissingFileError, RasterError, RunError, UsageError
-from geoseg.io.image import encode_geotiff
 from geoseg.io.raster import (
     RasterOptions,
     RasterSource,
@@ -29,7 +28,6 @@ from geoseg.io.raster import (
     open_raster,
     open_scratch,
     read_whole,
-    write_image,
 )
 
 UTM = "EPSG:32645"
@@ -402,29 +400,6 @@ def test_looking_for_data_in_a_damaged_file_fails_with_its_name(damaged: Path) -
     source = open_raster(damaged)
     with pytest.raises(GeosegError, match=str(damaged)):
         has_data(source)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint32, np.float32])
-def test_encoded_layers_are_read_back_with_their_grid_and_nodata(tmp_path: Path, dtype: Any) -> None:
-    layers = noise(2, 300, 270, dtype=dtype)
-    path = tmp_path / "layers.tif"
-    path.write_bytes(encode_geotiff(layers, NORTH_UP, UTM, nodata=7))
-    with rasterio.open(path) as dataset:
-        np.testing.assert_array_equal(dataset.read(), layers)
-        assert dataset.transform == NORTH_UP
-        assert dataset.crs == UTM
-        assert dataset.nodata == 7
-        assert dataset.block_shapes == [(256, 256)] * 2
-
-
-def test_a_written_image_opens_on_its_own_grid(tmp_path: Path) -> None:
-    pixels = noise(3, 31, 47)
-    geobox = GeoBox((31, 47), Affine(1e-5, 0, 85.123456789, 0, -1e-5, 27.987654321), "EPSG:4326")
-    write_image(tmp_path / "image.tif", pixels, geobox)
-    source = open_raster(tmp_path / "image.tif")
-    assert source.geobox == geobox
-    np.testing.assert_array_equal(read_whole(source)[0], pixels)
-    assert [p.name for p in tmp_path.iterdir()] == ["image.tif"]
 
 
 def test_a_scratch_raster_is_empty_and_keeps_what_is_written(tmp_path: Path, make_geobox: Callable[[int, int], GeoBox]) -> None:
