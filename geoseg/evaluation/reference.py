@@ -23,7 +23,7 @@ from geoseg.evaluation.repair import repair_polygons
 from geoseg.evaluation.sampling import Reader
 from geoseg.io.aligned import open_on_grid
 from geoseg.io.vector import read_vector
-from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
+from geoseg.labels.coding import NOT_BUILDING, UNLABELLED, code_classes
 from geoseg.pixels.classes import ClassKind, ClassScheme
 from geoseg.tiling import partition
 
@@ -233,23 +233,16 @@ def _polygon_reader(files: ReferenceFiles, path: Path, found: Found) -> Reader:
             f"{path} has no column {column or ' or '.join(_CLASS_COLUMNS)}; it has {names or 'none'}. "
             "Name the column of classes with --class-column, or give single buildings with --buildings."
         )
-    channel = {str(c.value): i for i, c in enumerate(found.scheme)} | {c.name.lower(): i for i, c in enumerate(found.scheme)}
-    channel |= {str(v): UNLABELLED for v in files.ignore}
-    told = [_plain(v) for v in table[column]]
-    unknown = Counter(v for v in told if v not in channel)
+    known = {c.name: i for i, c in enumerate(found.scheme)} | {str(c.value): i for i, c in enumerate(found.scheme)}
+    channels, unknown = code_classes(table[column], known | {str(v): UNLABELLED for v in files.ignore})
     if unknown:
         raise LabelError(
-            f"{path} holds classes that the result does not know: {dict(unknown)} (class: polygons). "
+            f"{path} holds classes that the result does not know: {unknown} (class: polygons). "
             f"It knows {', '.join(c.name for c in found.scheme)}."
         )
-    channels = np.array([channel[v] for v in told])
     # in the order of the scheme, as labels for training are; UNLABELLED is last and hides what lies below
     order = np.argsort(channels, kind="stable")
     return _burn(table.geometry.to_numpy()[order], channels[order], found.geobox, UNLABELLED)
-
-
-def _plain(value: Any) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip().lower()
 
 
 def _burn(shapes: NDArray[np.object_], channels: NDArray[np.integer], geobox: GeoBox, fill: int) -> Reader:

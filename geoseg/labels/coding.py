@@ -1,6 +1,8 @@
 """What the numbers in targets stand for."""
 
-from typing import Protocol
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,3 +33,25 @@ def building_channel(spec: _Classes) -> int:
 def is_partial(targets: NDArray[np.uint8]) -> bool:
     """Tell whether semantic targets know buildings only."""
     return bool((targets == NOT_BUILDING).any())
+
+
+def code_classes(values: Iterable[Any], known: Mapping[str, int]) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Return the channel of each value of a class column, and the values that are no class with their counts.
+
+    Args:
+        values: Class names or numbers; whole floats are numbers, as GIS programs store them.
+        known: Channel by name or number; names are also known in other case.
+
+    Returns:
+        (n,) channels, -1 where there is none, and the count of each value without one.
+    """
+    folded = {name.lower(): channel for name, channel in known.items()}
+    texts = [_as_text(value) for value in values]
+    channels = np.array([known.get(text, folded.get(text.lower(), -1)) for text in texts], np.int64)
+    return channels, dict(Counter(text for text, channel in zip(texts, channels, strict=True) if channel < 0))
+
+
+def _as_text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return "(empty)"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()

@@ -17,7 +17,7 @@ from rasterio.features import rasterize
 from geoseg.errors import LabelError, UsageError
 from geoseg.io.ground import pixel_step_m
 from geoseg.io.vector import read_as_drawn
-from geoseg.labels.coding import UNLABELLED
+from geoseg.labels.coding import UNLABELLED, code_classes
 from geoseg.labels.site import Site
 from geoseg.pixels.classes import ClassScheme
 
@@ -122,10 +122,7 @@ def class_channels(values: pd.Series, site: Site, scheme: ClassScheme) -> tuple[
     names = {c.name: i for i, c in enumerate(scheme)} | {str(c.value): i for i, c in enumerate(scheme)}
     known = {text: channel_of(name, scheme) for text, name in site.values.items()} if site.values else names
     known |= {str(value): UNLABELLED for value in site.ignore}
-    texts = values.map(_as_text)
-    unknown = texts[~texts.isin(list(known))].value_counts()
-    channels = texts.map(known).fillna(-1).astype(np.int64)
-    return channels.to_numpy(), {str(text): int(count) for text, count in unknown.items()}
+    return code_classes(values, known)
 
 
 def _column_channels(table: gpd.GeoDataFrame, path: Path, site: Site, scheme: ClassScheme) -> NDArray[np.int64]:
@@ -139,12 +136,6 @@ def _column_channels(table: gpd.GeoDataFrame, path: Path, site: Site, scheme: Cl
             "Name their class with values, or list them in ignore."
         )
     return channels
-
-
-def _as_text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return "(empty)"
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _as_areas(
