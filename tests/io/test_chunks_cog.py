@@ -14,7 +14,7 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from geoseg.errors import RunError, WriteError
-from geoseg.io.chunks import ChunkStore, LayerStyle, check_complete, mosaic_vrt, open_layer, plain_vrt
+from geoseg.io.chunks import ChunkStore, LayerStyle, check_complete, mosaic_vrt, open_layer, plain_vrt, read_band_names
 from geoseg.io.cog import write_cog
 from geoseg.io.image import write_image
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
@@ -63,7 +63,7 @@ def test_chunks_and_the_cog_of_their_mosaic_hold_the_array(tmp_path: Path, make_
     store, plan = fill(tmp_path, geobox, layers)
     assert plan.chunk_count == 9
     for name, expected in zip(LAYERS, layers, strict=True):
-        with rasterio.open(to_cog(tmp_path, mosaic_vrt(store, plan, name, LayerStyle()))) as dataset:
+        with rasterio.open(to_cog(tmp_path, mosaic_vrt(store, plan, (name,), LayerStyle()))) as dataset:
             np.testing.assert_array_equal(dataset.read(1), expected)
             assert (dataset.transform, dataset.crs, dataset.shape) == (geobox.transform, "EPSG:32645", (601, 703))
 
@@ -90,7 +90,7 @@ def test_a_chunk_stands_at_its_place_on_the_ground(tmp_path: Path, make_geobox: 
 def test_the_grid_of_the_cog_is_the_grid_of_the_run_exactly(tmp_path: Path, transform: Affine, crs: str) -> None:
     geobox = GeoBox((40, 50), transform, crs)
     store, plan = fill(tmp_path, geobox, np.ones((2, 40, 50), np.uint8))
-    with rasterio.open(to_cog(tmp_path, mosaic_vrt(store, plan, "class", LayerStyle()))) as dataset:
+    with rasterio.open(to_cog(tmp_path, mosaic_vrt(store, plan, ("class",), LayerStyle()))) as dataset:
         assert dataset.transform == transform
         assert dataset.crs == rasterio.crs.CRS.from_user_input(crs)
 
@@ -101,7 +101,7 @@ def classes_tif(tmp_path: Path, make_geobox: MakeGeobox, scheme: ClassScheme) ->
     layers = np.stack([drawn(1200, 1400)] * 2)
     layers[0, :100, :100] = NODATA_CLASS
     store, plan = fill(tmp_path, make_geobox(1200, 1400), layers)
-    return to_cog(tmp_path, mosaic_vrt(store, plan, "class", LayerStyle(nodata=NODATA_CLASS, scheme=scheme)), "mode")
+    return to_cog(tmp_path, mosaic_vrt(store, plan, ("class",), LayerStyle(nodata=NODATA_CLASS, scheme=scheme)), "mode")
 
 
 def test_a_class_map_is_a_valid_cog(classes_tif: Path) -> None:
@@ -139,10 +139,21 @@ def test_only_final_names_remain(classes_tif: Path) -> None:
     assert sorted(p.name for p in classes_tif.parent.parent.iterdir()) == ["chunks & more", "out"]
 
 
+def test_a_mosaic_of_several_layers_names_its_bands_and_is_read_by_name(tmp_path: Path, make_geobox: MakeGeobox) -> None:
+    layers = np.random.default_rng(0).integers(0, 255, (2, 301, 270), np.uint8)
+    store, plan = fill(tmp_path, make_geobox(301, 270), layers)
+    path = to_cog(tmp_path, mosaic_vrt(store, plan, ("confidence", "class"), LayerStyle()))
+    assert read_band_names(path) == ("confidence", "class")
+    with open_layer(path, "class") as read:
+        np.testing.assert_array_equal(read(Window(0, 0, plan.width, plan.height)), layers[store.layers.index("class")])
+    with pytest.raises(RunError, match=r"no band 'road', only confidence, class"), open_layer(path, "road"):
+        pass
+
+
 def test_a_layer_without_a_legend_has_no_colors(tmp_path: Path, make_geobox: MakeGeobox) -> None:
     smooth = np.add.outer(np.arange(1100), np.arange(1030)).astype(np.float64) / 22
     store, plan = fill(tmp_path, make_geobox(1100, 1030), np.stack([smooth.astype(np.uint8)] * 2))
-    path = to_cog(tmp_path, mosaic_vrt(store, plan, "confidence", LayerStyle(nodata=255)), "average", predictor=True)
+    path = to_cog(tmp_path, mosaic_vrt(store, plan, ("confidence",), LayerStyle(nodata=255)), "average", predictor=True)
     assert cog_validate(path, strict=True)[0]
     with rasterio.open(path) as dataset:
         np.testing.assert_array_equal(dataset.read(1), smooth.astype(np.uint8))
@@ -172,12 +183,12 @@ def test_missing_chunks_are_counted_and_the_first_is_named(tmp_path: Path, make_
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut off"])
 def test_a_chunk_that_cannot_be_read_stops_the_cog_and_leaves_the_old_one(tmp_path: Path, make_geobox: MakeGeobox, damage: str) -> None:
     store, plan = fill(tmp_path, make_geobox(300, 900), np.random.default_rng(0).integers(0, 9, (2, 300, 900), np.uint8))
-    old = to_cog(tmp_path, mosaic_vrt(store, plan, "confidence", LayerStyle())).read_bytes()
+    old = to_cog(tmp_path, mosaic_vrt(store, plan, ("confidence",), LayerStyle())).read_bytes()
     chunk = store.path(plan.chunk(0, 1))
     if damage == "gone":
         chunk.unlink()
     else:
         chunk.write_bytes(b"" if damage == "empty" else chunk.read_bytes()[:-20_000])
     with pytest.raises(WriteError, match=r"final\.tif could not be written"):
-        to_cog(tmp_path, mosaic_vrt(store, plan, "confidence", LayerStyle()))
+        to_cog(tmp_path, mosaic_vrt(store, plan, ("confidence",), LayerStyle()))
     assert (tmp_path / "out" / "final.tif").read_bytes() == old
