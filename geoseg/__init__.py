@@ -1,3 +1,62 @@
-"""geoseg turns large rasters into maps: classes, buildings and roads."""
+"""geoseg turns large rasters into maps: classes, buildings and roads.
 
-__version__ = "0.2.0"
+The names below are the public surface; they are loaded when they are first used, so that ``import geoseg`` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from geoseg.config import RunConfig, make_config
+    from geoseg.errors import GeosegError, RunError, UsageError
+    from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, Warned
+    from geoseg.model.package import ModelPackage, find_package
+    from geoseg.model.spec import ModelSpec
+    from geoseg.pipeline import segment_raster
+    from geoseg.planning import RunPlan, plan_run
+    from geoseg.redo import redo_objects
+    from geoseg.settings import ObjectSettings
+
+__version__ = "0.3.0"
+
+__all__ = [
+    "ChunkDone",
+    "Event",
+    "Finished",
+    "GeosegError",
+    "ModelPackage",
+    "ModelSpec",
+    "ObjectSettings",
+    "RunConfig",
+    "RunError",
+    "RunPlan",
+    "RunPlanned",
+    "StageDone",
+    "UsageError",
+    "Warned",
+    "find_package",
+    "make_config",
+    "plan_run",
+    "redo_objects",
+    "segment_raster",
+]
+
+_HOMES = {
+    "config": ("RunConfig", "make_config"),
+    "errors": ("GeosegError", "RunError", "UsageError"),
+    "events": ("ChunkDone", "Event", "Finished", "RunPlanned", "StageDone", "Warned"),
+    "model.package": ("ModelPackage", "find_package"),
+    "model.spec": ("ModelSpec",),
+    "pipeline": ("segment_raster",),
+    "planning": ("RunPlan", "plan_run"),
+    "redo": ("redo_objects",),
+    "settings": ("ObjectSettings",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that holds it."""
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"geoseg.{module}"), name)
+    raise AttributeError(f"module 'geoseg' has no attribute '{name}'")

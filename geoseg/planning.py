@@ -25,8 +25,8 @@ _LAYER_BYTES_PER_PX = 14
 """Pixels, valid, stitched layers and the encoded file of one chunk."""
 _BLEND_BYTES_PER_PX = 4 + 8 + 4 + 4
 """Weights, index of the best channel, and the score that is being stored, before and after rounding."""
-_DISK_BYTES_PER_PX = 3
-"""Chunks, rasters and vectors while a run is going on; class maps compress better."""
+_DISK_BYTES_PER_PX = 8
+"""Chunks, rasters and vectors while a run is going on: 7.5 measured on a drone orthophoto, half of it stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

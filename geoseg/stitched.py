@@ -78,7 +78,7 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         if product in plan.config.outputs:
             made[product] = folder.path / f"{product}.tif"
             if not made[product].exists():
-                write_cog(vrt, folder.work, made[product], overviews=overviews)
+                write_cog(vrt, folder.work, made[product], overviews=overviews, predictor=product == "evidence")
         else:
             made[product] = folder.work / f"{product}.layers.vrt"
             write_whole(made[product], vrt.encode())
