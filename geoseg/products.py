@@ -23,7 +23,8 @@ from geoseg.io.files import write_whole
 from geoseg.io.ground import pixel_size_m, pixel_step_m, row_areas_m2
 from geoseg.io.raster import ScratchLabels, open_scratch
 from geoseg.io.vector import write_layers
-from geoseg.objects.instances import InstanceLayers, InstanceOptions, InstanceTable, ReadLayer, label_instances
+from geoseg.objects.instances import InstanceLayers, InstanceOptions, InstanceTable, label_instances
+from geoseg.objects.rasters import ReadLayer
 from geoseg.objects.roads import RoadOptions, extract_roads
 from geoseg.objects.vectorize import Patches, VectorizeOptions, vectorize
 from geoseg.pixels.classes import NODATA_CLASS
