@@ -11,7 +11,7 @@ from rasterio.windows import Window
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from skimage.draw import polygon2mask
+from skimage.draw import polygon
 
 from geoseg.evaluation.objects import ObjectScores, Polygons, match_objects, score_objects
 from geoseg.objects.pieces import Detections
@@ -46,7 +46,7 @@ def draw_objects(sizes: Sizes, shape: tuple[int, int], seed: int) -> Labels:
     found = 0
     for _ in range(40 * sizes.count):
         block = _draw_block(sizes, shape, rng)
-        near = ndimage.binary_dilation(block[1], np.ones((3, 3)), iterations=int(rng.integers(1, 5))) if rng.random() < 0.5 else block[1]
+        near = ndimage.maximum_filter(block[1], 2 * int(rng.integers(1, 5)) + 1) if rng.random() < 0.5 else block[1]
         if block[1].any() and not labels[block[0]][near].any():
             found += 1
             labels[block[0]][block[1]] = found
@@ -69,7 +69,8 @@ def _draw_block(sizes: Sizes, shape: tuple[int, int], rng: np.random.Generator) 
     if (free < 1).any():
         return np.s_[0:1, 0:1], np.zeros((1, 1), bool)
     top, left = rng.integers(0, free)
-    drawn = polygon2mask(tuple(size), turned)
+    drawn = np.zeros(tuple(size), bool)
+    drawn[polygon(turned[:, 0], turned[:, 1], drawn.shape)] = True
     return np.s_[top : top + size[0], left : left + size[1]], drawn
 
 
