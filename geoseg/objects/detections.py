@@ -19,6 +19,34 @@ ReadDetections = Callable[[Window], Detections]
 """Returns what was found in a tile; asked twice for each tile, so it reads stored results and runs no model."""
 
 
+class DetectionStore:
+    """Keeps what a detector finds in tiles, in whatever order they arrive, with one bit per pixel of a mask."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Window, tuple[Detections, NDArray[np.uint8], tuple[int, ...]]] = {}
+
+    @property
+    def windows(self) -> list[Window]:
+        """Windows of the tiles."""
+        return list(self._kept)
+
+    def add(self, window: Window, detections: Detections) -> None:
+        """Take what was found in a tile.
+
+        Raises:
+            ConfigError: If there is a tile with this window already.
+        """
+        if window in self._kept:
+            raise ConfigError(f"Two tiles have the same window, {window}. Give each tile once.")
+        packed = replace(detections, masks=np.zeros((len(detections.masks), 0, 0), bool))
+        self._kept[window] = packed, np.packbits(detections.masks), detections.masks.shape
+
+    def read(self, window: Window) -> Detections:
+        """Return what was found in a tile."""
+        packed, bits, shape = self._kept[window]
+        return replace(packed, masks=np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectionOptions:
     """When two masks are one thing.

@@ -1,7 +1,7 @@
 """Masks of overlapping tiles become the objects that were there, whatever the tiles and their order."""
 
 import re
-from collections.abc import Callable
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from geoseg.errors import ConfigError, ModelError
-from geoseg.objects.detections import DetectionOptions, DetectionTable, merge_detections
+from geoseg.objects.detections import DetectionOptions, DetectionStore, DetectionTable, merge_detections
 from geoseg.objects.pieces import Detections
 from geoseg.objects.rasters import MemoryLabels
 from tests.objects.detector import RULES, SETS, Found, Labels, Noise, draw_objects, panoptic_quality, see, see_badly, tile_windows
@@ -27,13 +27,12 @@ SMALL_SETS = {
 SHAPE = (768, 768)
 
 
-def merge(
-    found: Found, shape: tuple[int, int], options: DetectionOptions | None = None, wrap: Callable[[Labels], MemoryLabels] = MemoryLabels
-) -> tuple[Labels, DetectionTable]:
-    by_place = {(w.row_off, w.col_off): detections for w, detections in found}
-    labels = wrap(np.full(shape, 99, np.uint32))
-    windows = [window for window, _ in found]
-    table = merge_detections(windows, lambda w: by_place[w.row_off, w.col_off], labels, shape, options or DetectionOptions())
+def merge(found: Found, shape: tuple[int, int], options: DetectionOptions | None = None) -> tuple[Labels, DetectionTable]:
+    store = DetectionStore()
+    for window, detections in found:
+        store.add(window, detections)
+    labels = MemoryLabels(np.full(shape, 99, np.uint32))
+    table = merge_detections(store.windows, store.read, labels, shape, options or DetectionOptions())
     return labels.array, table
 
 
@@ -224,21 +223,20 @@ def test_nothing_seen_gives_nothing() -> None:
         assert len(table) == len(table.score) == 0
 
 
-class Watched(MemoryLabels):
-    """Labels that remember the largest window."""
+def peak_bytes(rows: int) -> int:
+    """Return the most memory that merging takes for a raster of 256 columns and many rows of tiles."""
+    shape, mask = (48 * rows + 16, 256), cover(np.s_[2:60], np.s_[2:60], (64, 64))
+    labels = MemoryLabels(np.zeros(shape, np.uint32))
+    tracemalloc.start()
+    merge_detections(tile_windows(shape, 64, 16), lambda _: seen(mask), labels, shape, DetectionOptions(block_px=64))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
 
-    largest = 0
 
-    def read(self, window: Window) -> Labels:
-        Watched.largest = max(Watched.largest, window.height * window.width)
-        return super().read(window)
-
-
-def test_labels_are_touched_by_blocks_and_masks_never_as_a_whole() -> None:
-    truth = draw_objects(SMALL_SETS["small"], (400, 400), seed=1)
-    found = [(w, see(truth, w)) for w in tile_windows(truth.shape, 100, 20)]
-    merge(found, truth.shape, DetectionOptions(block_px=90), Watched)
-    assert 0 < Watched.largest <= 100 * 100
+def test_memory_does_not_grow_with_the_number_of_tile_rows() -> None:
+    peak_bytes(3)
+    assert peak_bytes(40) < 1.5 * peak_bytes(10)
 
 
 def test_masks_of_another_size_than_their_tile_are_refused_with_both_sizes() -> None:
@@ -257,8 +255,11 @@ def test_a_reader_that_answers_otherwise_the_second_time_is_refused() -> None:
 
 
 def test_two_tiles_in_one_place_are_refused() -> None:
+    found = seen(cover(np.s_[5:20], np.s_[5:20]))
     with pytest.raises(ConfigError, match=r"same window.*width=40"):
-        merge([(LEFT, seen(cover(np.s_[5:20], np.s_[5:20])))] * 2, (40, 40))
+        merge([(LEFT, found)] * 2, (40, 40))
+    with pytest.raises(ConfigError, match=r"same window.*width=40"):
+        merge_detections([LEFT, LEFT], lambda _: found, MemoryLabels(np.zeros((40, 40), np.uint32)), (40, 40), DetectionOptions())
 
 
 MASKS = np.zeros((2, 4, 5), bool)
