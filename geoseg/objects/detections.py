@@ -15,6 +15,8 @@ from geoseg.objects.rasters import LabelRaster
 from geoseg.objects.tally import Tally
 from geoseg.tiling import partition
 
+__all__ = ["DetectionOptions", "DetectionStore", "DetectionTable", "Detections", "ReadDetections", "merge_detections"]
+
 ReadDetections = Callable[[Window], Detections]
 """Returns what was found in a tile; asked twice for each tile, so it reads stored results and runs no model."""
 

@@ -164,6 +164,8 @@ def _label_by_rules(building: NDArray[np.uint8], boundary: NDArray[np.uint8], gr
     yield "components", components
     yield "components, 6 m2", _drop(components, building, replace(options, min_score=0.0))
     yield "geoseg", label_arrays(building, boundary, options)[0]
+    filled = replace(options, fill_holes_px=round(20 / pixel_size_m(grid) ** 2))
+    yield "geoseg, holes to 20 m2 filled", label_arrays(building, boundary, filled)[0]
     seed = (building.astype(np.uint16) * (255 - boundary) // 255).astype(np.uint8)
     seeds = ndimage.label(seed >= np.ceil(SEED * 255))[0]
     for name, relief in (("watershed on seed", 255 - seed), ("watershed on boundary", boundary)):

@@ -13,8 +13,7 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from geoseg.errors import ConfigError, ModelError
-from geoseg.objects.detections import DetectionOptions, DetectionStore, DetectionTable, merge_detections
-from geoseg.objects.pieces import Detections
+from geoseg.objects.detections import DetectionOptions, Detections, DetectionStore, DetectionTable, merge_detections
 from geoseg.objects.rasters import MemoryLabels
 from tests.objects.detector import RULES, SETS, Found, Labels, Noise, draw_objects, panoptic_quality, see, see_badly, tile_windows
 
