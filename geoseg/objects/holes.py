@@ -110,7 +110,7 @@ class Holes:
             reduce.at(sums, piece, np.concatenate([np.zeros(0, np.int64), *(getattr(part, name) for part in parts)]))
         filled = (low == high) & (area <= self._max_px)
         filled[component[[0, _OPEN]]] = False
-        self.owner = np.where(filled, high, 0)[filled]
+        self.owner = high[filled]
         """(m,) label that each filled hole goes to."""
         self.area, self.total = area[filled], total[filled]
         """(m,) pixels and summed values of each filled hole."""
