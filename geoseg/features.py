@@ -26,7 +26,7 @@ def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) ->
 
 
 def building_features(patches: Patches, table: InstanceTable, nodata: Patches, scheme: ClassScheme, geobox: GeoBox) -> gpd.GeoDataFrame:
-    """Return regularized building polygons with ``instance_id, class, score, area_m2, perimeter_m``."""
+    """Return regularized building polygons with ``instance_id, class, score, area_m2, perimeter_m, touches_edge, touches_nodata``."""
     order = np.argsort(patches.values, kind="stable")
     ids = patches.values[order]
     outlines = _leave_out(_regularize_on_ground(patches.polygons[order], geobox), nodata.polygons)
@@ -39,6 +39,8 @@ def building_features(patches: Patches, table: InstanceTable, nodata: Patches, s
         "score": table.score[ids - 1].round(4),
         "area_m2": area.round(2),
         "perimeter_m": perimeter.round(2),
+        "touches_edge": table.touches_edge[ids - 1],
+        "touches_nodata": table.touches_nodata[ids - 1],
     }
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
 

@@ -20,8 +20,9 @@ from geoseg.io.cog import write_cog
 from geoseg.io.ground import pixel_size_m, pixel_step_m, row_areas_m2
 from geoseg.io.raster import ScratchLabels, open_scratch, open_scratch_bands
 from geoseg.io.vector import write_layers
-from geoseg.objects.instances import InstanceLayers, InstanceOptions, InstanceTable, ReadLayer, label_instances
+from geoseg.objects.instances import InstanceLayers, InstanceOptions, InstanceTable, label_instances
 from geoseg.objects.panoptic import SegmentTally, merge_panoptic
+from geoseg.objects.rasters import ReadLayer
 from geoseg.objects.roads import RoadOptions, extract_roads
 from geoseg.objects.vectorize import Patches, VectorizeOptions, vectorize
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind
@@ -185,6 +186,7 @@ class _Maker:
             min_score=_either(settings.min_score, _MIN_SCORE if knows_boundary else 0.0),
             growth_px=int(np.clip(round(settings.growth_m / np.sqrt(width_m * height_m)), 2, 32)),
             min_area_px=max(1, round(settings.min_area_m2 / (width_m * height_m))),
+            fill_holes_px=round(settings.fill_holes_m2 / (width_m * height_m)),
             block_px=_BLOCK_PX,
         )
         building = "building" if self.stitched.has("building") else "building_interior"
@@ -192,8 +194,11 @@ class _Maker:
             open_scratch(self.target / "seeds.scratch.tif", self.geobox) as seeds,
             self._seed_layer(building) as read_seed,
             self.stitched.open(building) as read_building,
+            self.stitched.open("class") as read_class,
         ):
-            layers = InstanceLayers(shape=self.shape, seed=read_seed, building=read_building)
+            layers = InstanceLayers(
+                shape=self.shape, seed=read_seed, building=read_building, valid=lambda window: read_class(window) != NODATA_CLASS
+            )
             table = label_instances(layers, seeds, labels, options)
         (self.target / "seeds.scratch.tif").unlink()
         return table

@@ -19,6 +19,8 @@ class BuildingSettings(BaseModel):
     """How far seeds grow at most."""
     min_area_m2: float = Field(default=6.0, ge=0)
     """Smaller instances are dropped."""
+    fill_holes_m2: float = Field(default=2.0, ge=0)
+    """Holes up to this size that one building encloses are filled."""
     simplify_m: float | None = Field(default=None, ge=0)
     """How far an outline may move when it is simplified; None takes one and a half pixels."""
 

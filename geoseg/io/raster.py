@@ -330,7 +330,7 @@ def open_plain(path: Path) -> Iterator[Any]:
 
 
 class ScratchLabels:
-    """A uint32 raster on disk that is written and read by windows; see :class:`geoseg.objects.instances.LabelRaster`."""
+    """A uint32 raster on disk that is written and read by windows; see :class:`geoseg.objects.rasters.LabelRaster`."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset

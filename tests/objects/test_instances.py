@@ -1,34 +1,32 @@
 """Instances: those of a plain decoding of the whole raster, whatever the blocks (law 5)."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from rasterio.windows import Window
 from scipy import ndimage
 
 from geoseg.errors import ConfigError
-from geoseg.objects.instances import InstanceLayers, InstanceOptions, InstanceTable, MemoryLabels, label_instances
+from geoseg.objects.instances import InstanceLayers, InstanceOptions, InstanceTable, label_instances
+from geoseg.objects.rasters import MemoryLabels
+from tests.objects.detector import SETS, draw_objects, panoptic_quality
+from tests.objects.oracle import LabelledTown, comes_out_as_one, draw_evidence, label_arrays, read_from, read_towns, run_options
 
 U8 = NDArray[np.uint8]
+Bool = NDArray[np.bool_]
 
 
-def read_from(raster: U8) -> object:
-    def read(window: Window) -> U8:
-        assert window.row_off >= 0
-        assert window.col_off >= 0
-        assert window.row_off + window.height <= raster.shape[0]
-        assert window.col_off + window.width <= raster.shape[1]
-        return raster[window.row_off : window.row_off + window.height, window.col_off : window.col_off + window.width]
-
-    return read
-
-
-def label(interior: U8, building: U8, options: InstanceOptions) -> tuple[NDArray[np.uint32], InstanceTable]:
-    layers = InstanceLayers(shape=interior.shape, seed=read_from(interior), building=read_from(building))
+def label(interior: U8, building: U8, options: InstanceOptions, valid: Bool | None = None) -> tuple[NDArray[np.uint32], InstanceTable]:
+    layers = InstanceLayers(
+        shape=interior.shape,
+        seed=read_from(interior),
+        building=read_from(building),
+        valid=None if valid is None else read_from(valid),
+    )
     labels = MemoryLabels(np.full(interior.shape, 77, np.uint32))
     table = label_instances(layers, MemoryLabels(np.full(interior.shape, 99, np.uint32)), labels, options)
     return labels.array, table
@@ -44,10 +42,10 @@ def renumber(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     return numbers[labels]
 
 
-def decode_whole(interior: U8, building: U8, options: InstanceOptions) -> NDArray[np.int64]:
-    """Label seeds, grow them by whole-array steps, drop small ones: no blocks, no joins."""
-    labels = renumber(ndimage.label(interior / 255 >= options.seed_threshold)[0].astype(np.int64))
-    free = building / 255 >= options.mask_threshold
+def decode_whole(interior: U8, building: U8, options: InstanceOptions, valid: Bool) -> NDArray[np.int64]:
+    """Label seeds, grow them by whole-array steps, drop small ones, fill holes: no blocks, no joins."""
+    labels = renumber(ndimage.label((interior / 255 >= options.seed_threshold) & valid)[0].astype(np.int64))
+    free = (building / 255 >= options.mask_threshold) & valid
     none = np.iinfo(np.int64).max
     for _ in range(options.growth_px):
         around = np.pad(np.where(labels > 0, labels, none), 1, constant_values=none)
@@ -56,7 +54,22 @@ def decode_whole(interior: U8, building: U8, options: InstanceOptions) -> NDArra
     area = np.bincount(labels.ravel())
     total = np.bincount(labels.ravel(), building.ravel())
     kept = (area >= options.min_area_px) & (total >= options.min_score * 255 * area)
-    return renumber(np.where(kept[labels], labels, 0))
+    return renumber(fill_whole(np.where(kept[labels], labels, 0), options.fill_holes_px, valid))
+
+
+def fill_whole(labels: NDArray[np.int64], max_px: int, valid: Bool) -> NDArray[np.int64]:
+    """Fill what one instance encloses, one piece of background after the other."""
+    filled = labels.copy()
+    outside = -1
+    framed = np.pad(np.where(valid, labels, outside), 1, constant_values=outside)
+    pieces, count = ndimage.label(labels == 0)
+    for piece in range(1, count + 1):
+        here = pieces == piece
+        around = np.unique(framed[ndimage.binary_dilation(np.pad(here, 1))])
+        around = around[around != 0]
+        if here.sum() <= max_px and len(around) == 1 and around[0] != outside:
+            filled[here] = around[0]
+    return filled
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float) -> U8:
@@ -64,11 +77,12 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float)
     return (255 * (noise - noise.min()) / max(np.ptp(noise), 1e-9)).astype(np.uint8)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=60)
 @given(
     height=st.integers(1, 48),
     width=st.integers(1, 48),
     sigma=st.sampled_from([0.0, 0.8, 2.0]),
+    nodata=st.sampled_from([0.0, 0.01, 0.1]),
     seed=st.integers(0, 2**32 - 1),
     options=st.builds(
         InstanceOptions,
@@ -77,16 +91,18 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: float)
         growth_px=st.integers(0, 9),
         min_area_px=st.integers(0, 12),
         min_score=st.floats(0, 1),
+        fill_holes_px=st.integers(0, 40),
         block_px=st.integers(1, 60),
     ),
 )
 def test_labels_equal_those_of_the_whole_raster_for_any_blocks(
-    height: int, width: int, sigma: float, seed: int, options: InstanceOptions
+    height: int, width: int, sigma: float, nodata: float, seed: int, options: InstanceOptions
 ) -> None:
     rng = np.random.default_rng(seed)
     interior, building = smooth_noise(rng, (height, width), sigma), smooth_noise(rng, (height, width), sigma)
-    labels, table = label(interior, building, options)
-    expected = decode_whole(interior, building, options)
+    valid = rng.random((height, width)) >= nodata
+    labels, table = label(interior, building, options, valid if nodata else None)
+    expected = decode_whole(interior, building, options, valid)
     np.testing.assert_array_equal(labels, expected)
 
     count = expected.max()
@@ -95,6 +111,38 @@ def test_labels_equal_those_of_the_whole_raster_for_any_blocks(
     assert len(table) == count
     np.testing.assert_array_equal(table.area_px, area)
     np.testing.assert_allclose(table.score, summed / np.maximum(area, 1) / 255, rtol=1e-12)
+    frame = np.ones_like(valid)
+    frame[1:-1, 1:-1] = False
+    everyone = np.arange(1, count + 1)
+    np.testing.assert_array_equal(table.touches_edge, np.isin(everyone, expected[frame]))
+    np.testing.assert_array_equal(table.touches_nodata, np.isin(everyone, expected[ndimage.binary_dilation(~valid)]))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    rings=st.lists(st.tuples(st.integers(0, 14), st.integers(0, 14), st.integers(3, 10), st.integers(3, 10), st.booleans()), max_size=4),
+    seed=st.integers(0, 2**32 - 1),
+    nodata=st.booleans(),
+    max_px=st.integers(1, 70),
+    block_px=st.integers(2, 24),
+)
+def test_filled_holes_are_those_of_the_whole_raster_for_any_blocks(
+    rings: list[tuple[int, int, int, int, bool]], seed: int, nodata: bool, max_px: int, block_px: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    seeds = np.zeros((21, 23), np.uint8)
+    for top, left, height, width, gap in rings:
+        seeds[top : top + height, left : left + width] = 255
+        inside = seeds[top + 1 : top + height - 1, left + 1 : left + width - 1]
+        inside[:] = 255 * (rng.random(inside.shape) < 0.2)
+        if gap:
+            seeds[top + 1, left] = 0
+    valid = rng.random(seeds.shape) > (0.004 if nodata else -1)
+    options = InstanceOptions(growth_px=0, fill_holes_px=max_px, block_px=block_px)
+    labels, table = label(seeds, seeds, options, valid)
+    expected = decode_whole(seeds, seeds, options, valid)
+    np.testing.assert_array_equal(labels, expected)
+    np.testing.assert_array_equal(table.area_px, np.bincount(expected.ravel())[1:])
 
 
 def test_ids_are_the_rank_of_the_first_pixel_without_gaps() -> None:
@@ -153,6 +201,71 @@ def test_seeds_grow_no_farther_than_the_reach_and_only_into_buildings() -> None:
     np.testing.assert_array_equal(labels > 0, (abs(y - 10) + abs(x - 10) <= 4) & (x < 12))
 
 
+def ring(shape: tuple[int, int], hole: tuple[slice, slice]) -> U8:
+    """A building around a hole, one pixel wide."""
+    rows, cols = hole
+    drawn = np.zeros(shape, np.uint8)
+    drawn[rows.start - 1 : rows.stop + 1, cols.start - 1 : cols.stop + 1] = 255
+    drawn[hole] = 0
+    return drawn
+
+
+@pytest.mark.parametrize("block_px", [1, 3, 5, 8, 30])
+@pytest.mark.parametrize(("fill_px", "filled"), [(19, False), (20, True)])
+def test_a_hole_over_block_faces_is_filled_up_to_its_size(block_px: int, fill_px: int, filled: bool) -> None:
+    hole = np.s_[5:9, 6:11]
+    building = ring((16, 18), hole)
+    labels, table = label(building, building, InstanceOptions(fill_holes_px=fill_px, block_px=block_px, growth_px=0))
+    assert (labels[hole] == int(filled)).all()
+    assert table.area_px.tolist() == [6 * 7 - (0 if filled else 20)]
+    assert table.score[0] == pytest.approx(22 / 42 if filled else 1)
+
+
+@pytest.mark.parametrize("block_px", [4, 30])
+def test_a_hole_with_another_instance_a_gap_or_nodata_in_it_stays(block_px: int) -> None:
+    hole = np.s_[5:9, 6:11]
+    options = InstanceOptions(fill_holes_px=100, block_px=block_px, growth_px=0)
+    island = ring((16, 18), hole)
+    island[7, 8] = 255
+    assert label(island, island, options)[0][5, 6] == 0
+    gap = ring((16, 18), hole)
+    gap[4, 8] = 0
+    assert label(gap, gap, options)[0][5, 6] == 0
+    valid = np.ones((16, 18), bool)
+    valid[7, 8] = False
+    labels, table = label(ring((16, 18), hole), ring((16, 18), hole), options, valid)
+    assert labels[5, 6] == 0
+    assert table.touches_nodata.tolist() == [False], "the ring itself is two pixels away"
+
+
+def test_a_speck_that_is_dropped_leaves_no_hole_behind() -> None:
+    hole = np.s_[5:9, 6:11]
+    building = ring((16, 18), hole)
+    building[7, 8] = 255
+    labels, table = label(building, building, InstanceOptions(fill_holes_px=20, min_area_px=2, growth_px=0))
+    assert (labels[hole] == 1).all()
+    assert len(table) == 1
+
+
+def test_flags_tell_who_is_cut_by_the_edge_and_who_lies_beside_nodata() -> None:
+    building = np.zeros((12, 20), np.uint8)
+    building[0:3, 2:5] = building[5:8, 8:11] = building[5:8, 14:17] = 255
+    valid = np.ones(building.shape, bool)
+    valid[6, 7] = False
+    valid[8, 17] = False
+    _, table = label(building, building, InstanceOptions(block_px=7), valid)
+    assert table.touches_edge.tolist() == [True, False, False]
+    assert table.touches_nodata.tolist() == [False, True, False], "a corner is no neighbor"
+
+
+def test_pixels_without_data_are_never_building() -> None:
+    building = np.full((9, 9), 255, np.uint8)
+    valid = np.ones(building.shape, bool)
+    valid[3:5, 3:5] = False
+    labels, _ = label(building, building, InstanceOptions(block_px=4, fill_holes_px=50), valid)
+    np.testing.assert_array_equal(labels > 0, valid)
+
+
 def test_an_empty_raster_has_no_instances() -> None:
     labels, table = label(np.zeros((5, 6), np.uint8), np.full((5, 6), 255, np.uint8), InstanceOptions(block_px=4))
     assert not labels.any()
@@ -177,9 +290,47 @@ def test_pixels_of_probability_zero_are_never_building() -> None:
         ("mask_threshold", 2.0),
         ("growth_px", -1),
         ("min_area_px", -7),
+        ("fill_holes_px", -3),
         ("block_px", 0),
     ],
 )
 def test_options_refuse_nonsense_and_name_the_number(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{name}.*{value}"):
         replace(InstanceOptions(), **{name: value})
+
+
+@pytest.mark.parametrize("name", sorted(SETS))
+def test_perfect_evidence_of_any_objects_gives_them_back(name: str) -> None:
+    truth = draw_objects(replace(SETS[name], count=min(SETS[name].count // 5, 10), long_px=(10, 250)), (420, 420), seed=5)
+    found = []
+    for block_px in (2048, 200, 77):
+        options = InstanceOptions(seed_threshold=0.7, min_score=0.7, growth_px=10, block_px=block_px)
+        found.append(label_arrays(*draw_evidence(truth), options)[0])
+        np.testing.assert_array_equal(found[0], found[-1])
+    scores = panoptic_quality(found[0], truth)
+    assert scores.matched == scores.found == truth.max() >= 3
+    assert scores.pq == pytest.approx(1, abs=0.005)
+
+
+@pytest.fixture(scope="module", params=[0.3, None], ids=["run grid", "native"])
+def kampala(shared_data: Path, request: pytest.FixtureRequest) -> list[LabelledTown]:
+    return read_towns(shared_data, "kampala", request.param)
+
+
+def test_the_buildings_of_kampala_come_out_as_one_instance_each(kampala: list[LabelledTown]) -> None:
+    one, fair = 0, 0
+    for town in kampala:
+        options = run_options(town.pixel_m, block_px=190)
+        labels, _ = label_arrays(town.building, town.boundary, options)
+        large = np.array([int(mask.sum()) >= options.min_area_px for mask in town.masks])
+        one += int((comes_out_as_one(labels, town.masks) & large).sum())
+        fair += int(large.sum())
+    assert fair > 190, "of 206 labelled ones, the others are below 6 m2"
+    assert one >= 0.95 * fair
+
+
+def test_without_boundaries_touching_buildings_are_not_one_each(kampala: list[LabelledTown]) -> None:
+    for town in kampala:
+        options = run_options(town.pixel_m)
+        seen, blind = (label_arrays(town.building, edges, options)[0] for edges in (town.boundary, np.zeros_like(town.boundary)))
+        assert comes_out_as_one(blind, town.masks).sum() < comes_out_as_one(seen, town.masks).sum()

@@ -1,0 +1,101 @@
+"""Components of a raster that is held block by block: numbered per block, joined over block faces, ranked by first pixel."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.windows import Window
+from scipy import sparse
+from scipy.sparse import csgraph
+
+NOWHERE = int(np.iinfo(np.int64).max)
+"""First pixel of what has no pixel."""
+
+
+class Faces:
+    """Pairs of labels that touch across block faces, gathered in row-major order of blocks."""
+
+    def __init__(self, width: int) -> None:
+        self._above = np.zeros(width, np.uint32)
+        self._left: NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self._pairs: list[NDArray[np.int64]] = []
+
+    def add(self, block: NDArray[np.uint32], window: Window) -> None:
+        """Take the next block.
+
+        Args:
+            block: (H, W) labels, unique over all blocks, 0 = background.
+            window: Where it lies.
+        """
+        cols = slice(window.col_off, window.col_off + window.width)
+        if window.row_off > 0:
+            self._join(self._above[cols], block[0])
+        if window.col_off > 0:
+            self._join(self._left, block[:, 0])
+        self._above[cols] = block[-1]
+        self._left = block[:, -1].copy()
+
+    def _join(self, one: NDArray[np.uint32], other: NDArray[np.uint32]) -> None:
+        both = (one > 0) & (other > 0)
+        self._pairs.append(np.unique(np.stack([one[both], other[both]], axis=1).astype(np.int64), axis=0))
+
+    def pairs(self) -> NDArray[np.int64]:
+        """Return (n, 2) labels that are one thing."""
+        return np.concatenate([np.zeros((0, 2), np.int64), *self._pairs])
+
+
+def find_components(pairs: NDArray[np.int64], size: int) -> tuple[int, NDArray[np.int32]]:
+    """Join labels 0..size - 1.
+
+    Args:
+        pairs: (n, 2) labels that are one thing.
+        size: Number of labels, with the background.
+
+    Returns:
+        Number of components, and the component (size,) of each label.
+    """
+    graph = sparse.coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(size, size))
+    found, component = csgraph.connected_components(graph, directed=False)
+    return int(found), component
+
+
+def rank_components(pairs: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Map labels to the rank of their component's first pixel; 0 stays 0.
+
+    Args:
+        pairs: (n, 2) labels that are one thing.
+        first: (size,) first pixel of each label, row-major; that of the background is not looked at.
+    """
+    found, component = find_components(pairs, len(first))
+    earliest = np.full(found, NOWHERE)
+    np.minimum.at(earliest, component[1:], first[1:])
+    earliest[component[0]] = -1
+    rank = np.empty(found, np.uint32)
+    rank[np.argsort(earliest)] = np.arange(found, dtype=np.uint32)
+    return np.asarray(rank[component])
+
+
+def first_pixels(block: NDArray[Any], count: int, window: Window, width: int) -> NDArray[np.int64]:
+    """Return the flat index in the raster of the first pixel of labels 1..count, row-major.
+
+    Args:
+        block: (H, W) labels, 0 = background.
+        count: Highest label.
+        window: Where the block lies.
+        width: Columns of the raster.
+    """
+    where = np.flatnonzero(block)
+    rows, cols = np.divmod(where, block.shape[1])
+    first = np.full(count, NOWHERE)
+    # written backwards, so that the first pixel of a label is the one that stays
+    first[block.ravel()[where][::-1].astype(np.int64) - 1] = ((rows + window.row_off) * width + cols + window.col_off)[::-1]
+    return first
+
+
+def widen(window: Window, margin_px: int, shape: tuple[int, int]) -> Window:
+    """Return a window with a margin on each side, as far as the raster reaches."""
+    height, width = shape
+    top, left = max(window.row_off - margin_px, 0), max(window.col_off - margin_px, 0)
+    bottom = min(window.row_off + window.height + margin_px, height)
+    right = min(window.col_off + window.width + margin_px, width)
+    return Window(left, top, right - left, bottom - top)
