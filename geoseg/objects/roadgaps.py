@@ -28,6 +28,8 @@ class GapOptions:
     """Largest angle between the direction in which a road ends and the way over the gap."""
     min_score: float
     """Least mean probability over the gap, 0..1."""
+    stub_m: float
+    """A road that is met so near its dead end is joined there; what sticks out is a spur."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,7 @@ class _Bridges:
     end: NDArray[np.int64]
     """(k,) dead end at which each starts."""
     other: NDArray[np.int64]
-    """(k,) dead end at which it ends, -1 at the side of a road."""
+    """(k,) dead end that it joins: there it ends, or beside it at the side of its road; -1 if none is near."""
     edge: NDArray[np.int64]
     """(k,) that road, -1 at a dead end."""
     target: NDArray[np.float64]
@@ -187,8 +189,20 @@ def _meet_sides(ends: _Ends, tracks: Tracks, lines: NDArray[np.object_], options
     along = shapely.line_locate_point(lines[edge], shapely.points(ends.xy[end]))
     round_m = np.abs(shapely.line_locate_point(lines[edge], shapely.points(hit)) - along)
     good &= ~own | (round_m >= np.maximum(_OWN_DETOUR * far_m, 2 * np.pi * tracks.width_m[edge]))
-    none = np.full(len(end), -1)
-    return _Bridges(end=end, other=none, edge=edge, target=hit, gap_m=gap_m, turn=np.zeros(len(end))).take(good)
+    other = _near_dead_end(ends, tracks, edge, hit, options.stub_m)
+    return _Bridges(end=end, other=other, edge=edge, target=hit, gap_m=gap_m, turn=np.zeros(len(end))).take(good)
+
+
+def _near_dead_end(
+    ends: _Ends, tracks: Tracks, edge: NDArray[np.int64], hit: NDArray[np.float64], stub_m: float
+) -> NDArray[np.int64]:
+    """Return the dead end (k,) within a distance of places on lines, -1 where there is none."""
+    of_node = np.full(len(tracks.node_xy), -1)
+    of_node[ends.node] = np.arange(len(ends.node))
+    along = shapely.line_locate_point(tracks.lines[edge], shapely.points(hit))
+    at_start = np.where(along < stub_m, of_node[tracks.from_node[edge]], -1)
+    at_end = np.where(tracks.length_m[edge] - along < stub_m, of_node[tracks.to_node[edge]], -1)
+    return np.where(at_start >= 0, at_start, at_end)
 
 
 def _slope(
@@ -256,7 +270,7 @@ def _choose(bridges: _Bridges, ends: _Ends, cost: NDArray[np.float64]) -> NDArra
 
 def _build(tracks: Tracks, ends: _Ends, bridges: _Bridges, score: NDArray[np.float64]) -> Tracks:
     tracks, node = _land(tracks, bridges)
-    other = np.where(bridges.other >= 0, ends.node[bridges.other], node)
+    other = np.where(bridges.edge < 0, ends.node[bridges.other], node)
     start = ends.node[bridges.end]
     apart = (tracks.node_xy[start] != tracks.node_xy[other]).any(axis=1)
     start, other = start[apart], other[apart]

@@ -13,7 +13,7 @@ from geoseg.objects.roadchains import clean_chains
 from geoseg.objects.roadgaps import GapOptions, close_gaps
 from geoseg.objects.roadparallels import merge_parallels
 from geoseg.objects.roadsmooth import smooth_tracks
-from geoseg.objects.roadtracks import Tracks, draw_lines, draw_tracks, drop_short_parts, join_runs, put_in_order
+from geoseg.objects.roadtracks import Tracks, draw_lines, draw_tracks, drop_short, join_runs, put_in_order
 from geoseg.objects.skeleton import Thinning, collect_skeleton, connect, link_pixels
 
 
@@ -39,7 +39,7 @@ class RoadOptions:
     """Longest gap that is closed between dead ends, or from a dead end to the side of a road; 0 closes none."""
     max_turn_deg: float = 30.0
     """Largest angle between the direction in which a road ends and the way over a gap, 0..90."""
-    min_gap_score: float = 0.1
+    min_gap_score: float = 0.4
     """Least mean road probability over a gap, 0..1."""
     parallel_m: float = 10.0
     """Two lines between the same two nodes that are never farther apart become one, or where wider roads are than that; 0 keeps both."""
@@ -130,9 +130,11 @@ def extract_roads(
     step_m = math.hypot(*pixel_m)
     tracks = join_runs(draw_tracks(skeleton, graph, chains, shape, pixel_m))
     tracks = merge_parallels(tracks, options.parallel_m, step_m)
-    gaps = GapOptions(max_gap_m=options.max_gap_m, max_turn_deg=options.max_turn_deg, min_score=options.min_gap_score)
-    tracks = merge_parallels(close_gaps(tracks, read, shape, pixel_m, gaps), options.parallel_m, step_m)
-    tracks = drop_short_parts(tracks, options.min_length_m)
+    gaps = GapOptions(
+        max_gap_m=options.max_gap_m, max_turn_deg=options.max_turn_deg, min_score=options.min_gap_score, stub_m=options.min_length_m
+    )
+    tracks = drop_short(close_gaps(tracks, read, shape, pixel_m, gaps), options.min_length_m)
+    tracks = merge_parallels(tracks, options.parallel_m, step_m)
     # Finer than a pixel, a tolerance would keep the staircase of a straight road, which is longer than the road.
     smooth_m, simplify_m = (max(t, step_m / 2) if t > 0 else 0.0 for t in (options.smooth_m, options.simplify_m))
     return _present(put_in_order(smooth_tracks(tracks, smooth_m, simplify_m, step_m)), pixel_m)

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from geoseg.objects.roadchains import Chains, count_ends, list_pixels, list_points, walk_runs
 from geoseg.objects.skeleton import PixelGraph, Skeleton, connect
 
+_DROPPING_ROUNDS = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tracks:
@@ -167,11 +169,17 @@ def join_runs(tracks: Tracks) -> Tracks:
     )
 
 
-def drop_short_parts(tracks: Tracks, min_length_m: float) -> Tracks:
-    """Remove connected parts of which less than a length was seen."""
-    part = connect(tracks.from_node, tracks.to_node, len(tracks.node_xy))[tracks.from_node]
-    seen_m = np.bincount(part, weights=tracks.length_m - tracks.bridged_m)
-    return compact(tracks.take(np.flatnonzero(seen_m[part] >= min_length_m)))
+def drop_short(tracks: Tracks, min_length_m: float) -> Tracks:
+    """Remove what is still too short after gaps were closed: parts, and dead ends at crossings, of which less than a length was seen."""
+    for _ in range(_DROPPING_ROUNDS):
+        part = connect(tracks.from_node, tracks.to_node, len(tracks.node_xy))[tracks.from_node]
+        seen_m = tracks.length_m - tracks.bridged_m
+        loose = (tracks.degree == 1)[np.column_stack([tracks.from_node, tracks.to_node])].sum(axis=1) == 1
+        doomed = (np.bincount(part, weights=seen_m)[part] < min_length_m) | (loose & (seen_m < min_length_m))
+        if not doomed.any():
+            break
+        tracks = join_runs(compact(tracks.take(np.flatnonzero(~doomed))))
+    return tracks
 
 
 def split_tracks(tracks: Tracks, edge: NDArray[np.int64], along_m: NDArray[np.float64]) -> tuple[Tracks, NDArray[np.int64]]:
