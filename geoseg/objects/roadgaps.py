@@ -193,9 +193,7 @@ def _meet_sides(ends: _Ends, tracks: Tracks, lines: NDArray[np.object_], options
     return _Bridges(end=end, other=other, edge=edge, target=hit, gap_m=gap_m, turn=np.zeros(len(end))).take(good)
 
 
-def _near_dead_end(
-    ends: _Ends, tracks: Tracks, edge: NDArray[np.int64], hit: NDArray[np.float64], stub_m: float
-) -> NDArray[np.int64]:
+def _near_dead_end(ends: _Ends, tracks: Tracks, edge: NDArray[np.int64], hit: NDArray[np.float64], stub_m: float) -> NDArray[np.int64]:
     """Return the dead end (k,) within a distance of places on lines, -1 where there is none."""
     of_node = np.full(len(tracks.node_xy), -1)
     of_node[ends.node] = np.arange(len(ends.node))
@@ -272,7 +270,13 @@ def _build(tracks: Tracks, ends: _Ends, bridges: _Bridges, score: NDArray[np.flo
     tracks, node = _land(tracks, bridges)
     other = np.where(bridges.edge < 0, ends.node[bridges.other], node)
     start = ends.node[bridges.end]
+    straight = np.asarray(shapely.linestrings(tracks.node_xy[np.column_stack([start, other])]), dtype=object)
+    # A bridge that was moved to a node may now cross something.
+    crossing, _ = shapely.STRtree(tracks.lines).query(straight, predicate="crosses")
+    one, two = shapely.STRtree(straight).query(straight, predicate="crosses")
     apart = (tracks.node_xy[start] != tracks.node_xy[other]).any(axis=1)
+    apart[crossing] = False
+    apart[np.maximum(one, two)] = False
     start, other = start[apart], other[apart]
     new = Tracks(
         node_xy=tracks.node_xy,
@@ -290,7 +294,7 @@ def _build(tracks: Tracks, ends: _Ends, bridges: _Bridges, score: NDArray[np.flo
 def _land(tracks: Tracks, bridges: _Bridges) -> tuple[Tracks, NDArray[np.int64]]:
     """Cut roads where bridges meet their sides.
 
-    Where two meet within the width of the road they share a node, and near a crossing they end in it.
+    Where two meet within the width of the road they share a node, and near the road's end they end in its node.
 
     Returns:
         The network, and the node (k,) at which each bridge ends; that of bridges between dead ends has no meaning.
@@ -302,9 +306,8 @@ def _land(tracks: Tracks, bridges: _Bridges) -> tuple[Tracks, NDArray[np.int64]]
     side, edge, along = side[order], edge[order], along[order]
     near_m, length_m = tracks.width_m[edge] / 2, tracks.length_m[edge]
     node = np.full(len(bridges.edge), -1)
-    degree = tracks.degree
-    at_start = (along <= near_m) & (degree[tracks.from_node[edge]] > 1)
-    at_end = (length_m - along <= near_m) & (degree[tracks.to_node[edge]] > 1) & ~at_start
+    at_start = along <= near_m
+    at_end = (length_m - along <= near_m) & ~at_start
     node[side[at_start]] = tracks.from_node[edge[at_start]]
     node[side[at_end]] = tracks.to_node[edge[at_end]]
     inner = ~at_start & ~at_end

@@ -31,8 +31,11 @@ def merge_parallels(tracks: Tracks, parallel_m: float, step_m: float) -> Tracks:
         pairs = _find_pairs(tracks)
         lines = tracks.lines
         middles = [_find_middle(lines[one], lines[other], step_m) for one, other in pairs]
-        near = [d.max() <= max(parallel_m, tracks.width_m[pair].mean()) for pair, (_, d) in zip(pairs, middles, strict=True)]
-        merged = [_merge(tracks, pair, *middle) for pair, middle, yes in zip(pairs, middles, near, strict=True) if yes]
+        near = np.array(
+            [d.max() <= max(parallel_m, tracks.width_m[pair].mean()) for pair, (_, d) in zip(pairs, middles, strict=True)], bool
+        )
+        near[near] = ~_crosses([middles[i][0] for i in np.flatnonzero(near)], pairs[near], lines)
+        merged = [_merge(tracks, pairs[i], *middles[i]) for i in np.flatnonzero(near)]
         if not merged:
             break
         left = np.setdiff1d(np.arange(len(lines)), pairs[near])
@@ -61,6 +64,14 @@ def _find_middle(one: shapely.LineString, other: shapely.LineString, step_m: flo
     middle = (first + second) / 2
     middle[0], middle[-1] = one.coords[0], one.coords[-1]
     return middle, np.hypot(*(first - second).T)
+
+
+def _crosses(middles: list[NDArray[np.float64]], pairs: NDArray[np.int64], lines: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Whether each middle crosses a line other than its pair."""
+    drawn = np.array([shapely.LineString(xy) for xy in middles], dtype=object)
+    middle, line = shapely.STRtree(lines).query(drawn, predicate="crosses")
+    foreign = (pairs[middle] != line[:, None]).all(axis=1)
+    return np.bincount(middle[foreign], minlength=len(middles)) > 0
 
 
 def _merge(tracks: Tracks, pair: NDArray[np.int64], middle: NDArray[np.float64], apart_m: NDArray[np.float64]) -> Tracks:

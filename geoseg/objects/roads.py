@@ -43,7 +43,7 @@ class RoadOptions:
     """Least mean road probability over a gap, 0..1."""
     parallel_m: float = 10.0
     """Two lines between the same two nodes that are never farther apart become one, or where wider roads are than that; 0 keeps both."""
-    min_hole_m: float = 3.0
+    min_hole_m: float = 6.0
     """Closed gaps in a road, such as cars, are filled up to this far across; the road goes round a larger one."""
 
     def __post_init__(self) -> None:

@@ -206,9 +206,7 @@ def _thin_block(read: Callable[[Window], NDArray[np.uint8]], shape: tuple[int, i
     width_m[pieces < 0] = _measure_widths(road, inside, thinning.pixel_m, thinning.max_width_m, thinning.reach_px)
     flat = (rows + int(block.row_off)).astype(np.int64) * shape[1] + cols + int(block.col_off)
     held_probability = probability[core][rows, cols]
-    return Skeleton(
-        raster_width=shape[1], flat=flat, probability=held_probability, width_m=width_m, piece=pieces, piece_sums=sums
-    )
+    return Skeleton(raster_width=shape[1], flat=flat, probability=held_probability, width_m=width_m, piece=pieces, piece_sums=sums)
 
 
 def _fill_holes(road: NDArray[np.bool_], hole_px: tuple[int, int]) -> None:
