@@ -29,13 +29,13 @@ def merge_parallels(tracks: Tracks, parallel_m: float, step_m: float) -> Tracks:
     """
     for _ in range(_ROUNDS if parallel_m > 0 else 0):
         pairs = _find_pairs(tracks)
-        lines = tracks.lines
+        lines, length_m = tracks.lines, tracks.length_m
         middles = [_find_middle(lines[one], lines[other], step_m) for one, other in pairs]
         near = np.array(
             [d.max() <= max(parallel_m, tracks.width_m[pair].mean()) for pair, (_, d) in zip(pairs, middles, strict=True)], bool
         )
         near[near] = ~_crosses([middles[i][0] for i in np.flatnonzero(near)], pairs[near], lines)
-        merged = [_merge(tracks, pairs[i], *middles[i]) for i in np.flatnonzero(near)]
+        merged = [_merge(tracks, pairs[i], length_m[pairs[i]], middles[i]) for i in np.flatnonzero(near)]
         if not merged:
             break
         left = np.setdiff1d(np.arange(len(lines)), pairs[near])
@@ -74,14 +74,15 @@ def _crosses(middles: list[NDArray[np.float64]], pairs: NDArray[np.int64], lines
     return np.bincount(middle[foreign], minlength=len(middles)) > 0
 
 
-def _merge(tracks: Tracks, pair: NDArray[np.int64], middle: NDArray[np.float64], apart_m: NDArray[np.float64]) -> Tracks:
+def _merge(
+    tracks: Tracks, pair: NDArray[np.int64], length_m: NDArray[np.float64], middle: tuple[NDArray[np.float64], NDArray[np.float64]]
+) -> Tracks:
     """Return one line for a pair, in a network of the same nodes."""
-    length_m = tracks.length_m[pair]
-    first = tracks.take(pair[:1])
+    xy, apart_m = middle
     return replace(
-        first,
-        xy=middle,
-        starts=np.array([0, len(middle)]),
+        tracks.take(pair[:1]),
+        xy=xy,
+        starts=np.array([0, len(xy)]),
         width_m=np.array([tracks.width_m[pair].mean() + apart_m.mean()]),
         score=np.array([np.average(tracks.score[pair], weights=length_m)]),
         bridged_m=np.array([tracks.bridged_m[pair].min()]),

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.errors import ConfigError
+from geoseg.objects.roadbridges import GapOptions
 from geoseg.objects.roadchains import clean_chains
-from geoseg.objects.roadgaps import GapOptions, close_gaps
+from geoseg.objects.roadgaps import close_gaps
 from geoseg.objects.roadparallels import merge_parallels
 from geoseg.objects.roadsmooth import smooth_tracks
 from geoseg.objects.roadtracks import Tracks, draw_lines, draw_tracks, drop_short, join_runs, put_in_order

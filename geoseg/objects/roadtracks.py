@@ -187,37 +187,27 @@ def split_tracks(tracks: Tracks, edge: NDArray[np.int64], along_m: NDArray[np.fl
 
     Args:
         tracks: The network.
-        edge: (k,) line of each cut.
+        edge: (k,) line of each cut, ascending.
         along_m: (k,) distance along it, ascending within a line.
 
     Returns:
         The network with uncut lines first, and the node (k,) of each cut.
     """
-    whole = np.setdiff1d(np.arange(len(tracks.from_node)), edge)
-    parts: list[NDArray[np.float64]] = []
-    ends: list[tuple[int, int]] = []
     nodes = len(tracks.node_xy) + np.arange(len(edge))
-    points = np.zeros((len(edge), 2))
-    owners: list[int] = []
-    for one in np.unique(edge):
-        cuts = np.flatnonzero(edge == one)
-        xy = tracks.xy[tracks.starts[one] : tracks.starts[one + 1]]
-        reach = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(xy, axis=0).T))])
-        points[cuts] = np.column_stack([np.interp(along_m[cuts], reach, axis) for axis in xy.T])
-        place = np.searchsorted(reach, along_m[cuts], side="right")
-        bounds = [0, *place, len(xy)]
-        stops = [int(tracks.from_node[one]), *nodes[cuts].tolist(), int(tracks.to_node[one])]
-        for i in range(len(stops) - 1):
-            head = points[cuts[i - 1 : i]] if i else xy[:0]
-            tail = points[cuts[i : i + 1]]
-            parts.append(_without_repeats(np.concatenate([head, xy[bounds[i] : bounds[i + 1]], tail])))
-            ends.append((stops[i], stops[i + 1]))
-            owners.append(int(one))
-    node_xy = np.concatenate([tracks.node_xy, points])
-    if not parts:
+    if not len(edge):
         return tracks, nodes
-    owner = np.asarray(owners)
-    from_node, to_node = np.asarray(ends).T
+    cut_lines, first = np.unique(edge, return_index=True)
+    parts: list[NDArray[np.float64]] = []
+    ends: list[NDArray[np.int64]] = []
+    points = np.zeros((len(edge), 2))
+    for one, cuts in zip(cut_lines, np.split(np.arange(len(edge)), first[1:]), strict=True):
+        points[cuts], pieces = _cut(tracks.xy[tracks.starts[one] : tracks.starts[one + 1]], along_m[cuts])
+        stops = np.concatenate([tracks.from_node[[one]], nodes[cuts], tracks.to_node[[one]]])
+        ends.append(np.column_stack([stops[:-1], stops[1:]]))
+        parts += pieces
+    node_xy = np.concatenate([tracks.node_xy, points])
+    owner = np.repeat(cut_lines, [len(e) for e in ends])
+    from_node, to_node = np.concatenate(ends).T
     cut = Tracks(
         node_xy=node_xy,
         from_node=from_node,
@@ -228,7 +218,7 @@ def split_tracks(tracks: Tracks, edge: NDArray[np.int64], along_m: NDArray[np.fl
         score=tracks.score[owner],
         bridged_m=np.zeros(len(owner)),
     )
-    return tracks.take(whole).add(cut), nodes
+    return tracks.take(np.setdiff1d(np.arange(len(tracks.from_node)), edge)).add(cut), nodes
 
 
 def put_in_order(tracks: Tracks) -> Tracks:
@@ -252,6 +242,15 @@ def _prolong(
 ) -> NDArray[np.float64]:
     ahead_m = (end_xy - back_xy) * pixel_m
     return np.asarray(end_xy + ahead_m * (by_m / np.hypot(*ahead_m.T))[:, None] / pixel_m)
+
+
+def _cut(xy: NDArray[np.float64], along_m: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
+    """Cut a line: the points (k, 2) at which, and the k + 1 pieces."""
+    reach_m = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(xy, axis=0).T))])
+    points = np.column_stack([np.interp(along_m, reach_m, axis) for axis in xy.T])
+    pieces = np.split(xy, np.searchsorted(reach_m, along_m, side="right"))
+    heads, tails = [xy[:0], *points[:, None]], [*points[:, None], xy[:0]]
+    return points, [_without_repeats(np.concatenate(parts)) for parts in zip(heads, pieces, tails, strict=True)]
 
 
 def _without_repeats(xy: NDArray[np.float64]) -> NDArray[np.float64]:
