@@ -314,3 +314,19 @@ def test_every_read_stays_within_a_block_and_its_margin() -> None:
 def test_options_refuse_nonsense_and_name_the_number(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=str(value)):
         RoadOptions(**{name: value})
+
+
+def test_a_traffic_island_where_three_roads_meet_is_one_node_and_a_city_block_is_not() -> None:
+    def meet(island_px: int) -> RoadNetwork:
+        raster = draw_roads(240, [((10, 100), (230, 100)), ((120, 100), (120, 230))], 12)
+        y, x = np.mgrid[:240, :240] + 0.5
+        island = shapely.Polygon([(120 - island_px, 97), (120 + island_px, 97), (120, 97 + 1.5 * island_px)])
+        away = shapely.distance(island, shapely.points(x, y))
+        raster[away <= 13] = 255
+        raster[away <= 1] = 0
+        return extract(raster, RoadOptions(max_width_m=24, min_length_m=10, min_hole_m=3))
+
+    small, large = meet(4), meet(30)
+    assert sorted(small.degree) == [1, 1, 1, 3]
+    assert np.abs(small.node_xy[small.degree == 3][0] - (120, 100)).max() < 12
+    assert sorted(large.degree) == [1, 1, 1, 3, 3, 3]
