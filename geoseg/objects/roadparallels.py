@@ -67,11 +67,12 @@ def _find_middle(one: shapely.LineString, other: shapely.LineString, step_m: flo
 
 
 def _crosses(middles: list[NDArray[np.float64]], pairs: NDArray[np.int64], lines: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """Whether each middle crosses a line other than its pair."""
+    """Whether each middle crosses a line other than its pair, or an earlier middle."""
     drawn = np.array([shapely.LineString(xy) for xy in middles], dtype=object)
     middle, line = shapely.STRtree(lines).query(drawn, predicate="crosses")
     foreign = (pairs[middle] != line[:, None]).all(axis=1)
-    return np.bincount(middle[foreign], minlength=len(middles)) > 0
+    one, two = shapely.STRtree(drawn).query(drawn, predicate="crosses")
+    return np.isin(np.arange(len(middles)), [*middle[foreign], *np.maximum(one, two)])
 
 
 def _merge(

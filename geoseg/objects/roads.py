@@ -14,7 +14,7 @@ from geoseg.objects.roadchains import clean_chains
 from geoseg.objects.roadgaps import close_gaps
 from geoseg.objects.roadparallels import merge_parallels
 from geoseg.objects.roadsmooth import smooth_tracks
-from geoseg.objects.roadtracks import Tracks, draw_lines, draw_tracks, drop_short, join_runs, put_in_order
+from geoseg.objects.roadtracks import Tracks, draw_lines, draw_tracks, drop_short, join_runs, node_crossings, put_in_order
 from geoseg.objects.skeleton import Thinning, collect_skeleton, connect, link_pixels
 
 
@@ -129,7 +129,7 @@ def extract_roads(
     skeleton = collect_skeleton(read, shape, blocks, thinning)
     graph, chains = clean_chains(skeleton, link_pixels(skeleton, pixel_m), options.min_length_m)
     step_m = math.hypot(*pixel_m)
-    tracks = join_runs(draw_tracks(skeleton, graph, chains, shape, pixel_m))
+    tracks = join_runs(node_crossings(draw_tracks(skeleton, graph, chains, shape, pixel_m)))
     tracks = merge_parallels(tracks, options.parallel_m, step_m)
     gaps = GapOptions(
         max_gap_m=options.max_gap_m, max_turn_deg=options.max_turn_deg, min_score=options.min_gap_score, stub_m=options.min_length_m

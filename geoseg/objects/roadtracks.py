@@ -10,6 +10,7 @@ from geoseg.objects.roadchains import Chains, count_ends, list_pixels, list_poin
 from geoseg.objects.skeleton import PixelGraph, Skeleton, connect
 
 _DROPPING_ROUNDS = 8
+_SAME_M = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +220,31 @@ def split_tracks(tracks: Tracks, edge: NDArray[np.int64], along_m: NDArray[np.fl
         bridged_m=np.zeros(len(owner)),
     )
     return tracks.take(np.setdiff1d(np.arange(len(tracks.from_node)), edge)).add(cut), nodes
+
+
+def node_crossings(tracks: Tracks) -> Tracks:
+    """Put a node where two lines cross; lines drawn to the middle of a merged crossing may."""
+    lines = tracks.lines
+    one, other = shapely.STRtree(lines).query(lines, predicate="crosses")
+    one, other = one[one < other], other[one < other]
+    points, pair = shapely.get_coordinates(shapely.intersection(lines[one], lines[other]), return_index=True)
+    edges = np.stack([one[pair], other[pair]])
+    along = shapely.line_locate_point(lines[edges], shapely.points(points)[None])
+    # Crossing lines may also share a node; it is one already.
+    inner = ((along > _SAME_M) & (along < tracks.length_m[edges] - _SAME_M)).all(axis=0)
+    edge, along_m = edges[:, inner].ravel(), along[:, inner].ravel()
+    order = np.lexsort((along_m, edge))
+    cut, nodes = split_tracks(tracks, edge[order], along_m[order])
+    if not len(edge):
+        return cut
+    first, second = nodes[np.argsort(order)].reshape(2, -1)
+    same = np.arange(len(cut.node_xy))
+    same[second] = first
+    from_node, to_node = same[cut.from_node], same[cut.to_node]
+    xy = cut.xy.copy()
+    xy[cut.starts[:-1]], xy[cut.starts[1:] - 1] = cut.node_xy[from_node], cut.node_xy[to_node]
+    noded = replace(cut, from_node=from_node, to_node=to_node, xy=xy)
+    return compact(noded.take(np.flatnonzero(noded.length_m > 0)))
 
 
 def put_in_order(tracks: Tracks) -> Tracks:
