@@ -142,6 +142,47 @@ def town() -> NDArray[np.uint8]:
 faces = st.lists(st.integers(0, 80), max_size=8)
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    smooth_px=st.sampled_from([0.0, 0.7, 1.5, 3.0]),
+    options=st.builds(
+        RoadOptions,
+        threshold=st.sampled_from([0.3, 0.45, 0.6]),
+        max_width_m=st.floats(0.5, 6),
+        min_length_m=st.sampled_from([0.0, 5.0, 15.0]),
+        simplify_m=st.sampled_from([0.0, 0.5, 4.0]),
+        min_hole_m=st.sampled_from([0.0, 3.0, 9.0]),
+        smooth_m=st.sampled_from([0.0, 1.0, 3.0]),
+        max_gap_m=st.sampled_from([0.0, 6.0, 20.0]),
+        min_gap_score=st.sampled_from([0.0, 0.4]),
+        parallel_m=st.sampled_from([0.0, 6.0]),
+    ),
+    pixel_m=st.sampled_from([(1.0, 1.0), (0.5, 0.8)]),
+    rows=faces,
+    cols=faces,
+)
+def test_any_roads_give_the_same_network_for_any_blocks(
+    seed: int, smooth_px: float, options: RoadOptions, pixel_m: tuple[float, float], rows: list[int], cols: list[int]
+) -> None:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).random((60, 80)), smooth_px)
+    raster = (255 * (noise - noise.min()) / np.ptp(noise)).astype(np.uint8)
+    whole = extract(raster, options, pixel_m)
+    parts = extract(raster, options, pixel_m, [r for r in rows if r <= 60], cols)
+    assert bytes_of(parts) == bytes_of(whole)
+    for line, start, end in zip(whole.lines, whole.node_xy[whole.from_node], whole.node_xy[whole.to_node], strict=True):
+        assert line.coords[0] == tuple(start)
+        assert line.coords[-1] == tuple(end)
+        assert line.is_valid
+    assert (whole.from_node <= whole.to_node).all()
+    assert (whole.degree > 0).all()
+    assert ((whole.score > 0) & (whole.score <= 1)).all()
+    widest_m = options.max_width_m + (np.hypot(*np.multiply(raster.shape, pixel_m)) if options.parallel_m else 1e-6)
+    assert ((whole.width_m > 0) & (whole.width_m <= widest_m)).all()
+    assert ((whole.bridged_m >= 0) & (whole.bridged_m <= shapely.length(whole.lines) * max(pixel_m) + 1e-6)).all()
+    assert options.max_gap_m > 0 or not whole.bridged_m.any()
+
+
 @settings(deadline=None, max_examples=6)
 @given(block_px=st.tuples(st.integers(70, 360), st.integers(70, 360)))
 def test_a_town_gives_its_graph_for_any_blocks(town: NDArray[np.uint8], block_px: tuple[int, int]) -> None:
