@@ -69,7 +69,7 @@ def segment_table(segments: Segments, table: InstanceTable, scheme: ClassScheme)
 
 
 def road_features(network: RoadNetwork, geobox: GeoBox) -> gpd.GeoDataFrame:
-    """Return centrelines with ``edge_id, from_node, to_node, length_m, width_m, score``."""
+    """Return centrelines with ``edge_id, from_node, to_node, length_m, width_m, score, bridged_m``."""
     lines = to_ground(network.lines, geobox)
     columns = {
         "edge_id": np.arange(1, len(lines) + 1),
@@ -78,6 +78,7 @@ def road_features(network: RoadNetwork, geobox: GeoBox) -> gpd.GeoDataFrame:
         "length_m": measure_lines(lines, geobox.crs).round(2),
         "width_m": network.width_m.round(2),
         "score": network.score.round(4),
+        "bridged_m": network.bridged_m.round(2),
     }
     return gpd.GeoDataFrame(columns, geometry=lines, crs=_crs(geobox))
 

@@ -17,6 +17,7 @@ from geoseg.events import Listener, StageDone
 from geoseg.features import building_features, landcover_features, road_features, road_node_features, segment_table
 from geoseg.io.chunks import LayerStyle, plain_vrt
 from geoseg.io.cog import write_cog
+from geoseg.io.files import write_whole
 from geoseg.io.ground import pixel_size_m, pixel_step_m, row_areas_m2
 from geoseg.io.raster import ScratchLabels, open_scratch, open_scratch_bands
 from geoseg.io.vector import write_layers
@@ -27,6 +28,7 @@ from geoseg.objects.roads import RoadOptions, extract_roads
 from geoseg.objects.vectorize import Patches, VectorizeOptions, vectorize
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind
 from geoseg.pixels.decode import EVIDENCE_SCALE
+from geoseg.roadgraph import describe_graph
 from geoseg.settings import ObjectSettings
 from geoseg.stitched import Stitched
 from geoseg.tiling import partition
@@ -61,7 +63,7 @@ class StageLog:
 
 
 def make_objects(stitched: Stitched, settings: ObjectSettings, outputs: tuple[Output, ...], target: Path, log: StageLog) -> None:
-    """Make ``instances.tif``, ``panoptic.tif`` and ``features.gpkg``, as far as they are wanted and the evidence allows.
+    """Make ``instances.tif``, ``panoptic.tif``, ``features.gpkg`` and ``roads.graphml``, as far as they are wanted and the evidence allows.
 
     Args:
         stitched: What was found in the imagery.
@@ -218,7 +220,9 @@ class _Maker:
         with self.stitched.open("road") as read:
             network = extract_roads(read, self.shape, partition(self.shape, _BLOCK_PX), pixel_step_m(self.geobox), options)
         self.log.counts["roads"] = len(network.lines)
-        return {"roads": road_features(network, self.geobox), "road_nodes": road_node_features(network, self.geobox)}
+        roads, nodes = road_features(network, self.geobox), road_node_features(network, self.geobox)
+        write_whole(self.target / "roads.graphml", describe_graph(roads, nodes))
+        return {"roads": roads, "road_nodes": nodes}
 
 
 def _both(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:

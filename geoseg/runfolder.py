@@ -18,7 +18,16 @@ _RUN_TOML = "run.toml"
 _SUMMARY = "summary.json"
 _MADE, _WHOLE = "objects", "objects.whole"
 """Below ``.work``: objects in the making, and whole ones on their way into the run folder."""
-_PRODUCTS = ("classes.tif", "confidence.tif", "evidence.tif", "instances.tif", "panoptic.tif", "features.gpkg", "item.json")
+_PRODUCTS = (
+    "classes.tif",
+    "confidence.tif",
+    "evidence.tif",
+    "instances.tif",
+    "panoptic.tif",
+    "features.gpkg",
+    "roads.graphml",
+    "item.json",
+)
 _OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
 
 

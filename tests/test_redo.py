@@ -89,7 +89,7 @@ def test_run_toml_says_how_the_objects_were_made_and_a_second_change_adds_to_the
 
 def test_segmenting_again_with_other_settings_points_to_the_command_that_changes_them(run: Path, inputs: tuple[Path, Path]) -> None:
     changed = configure(*inputs, run, objects=LARGE)
-    with pytest.raises(RunFolderError, match=r"min_area_m2 was 6.0, is now 40.0.*geoseg objects"):
+    with pytest.raises(RunFolderError, match=r"min_area_m2 was 5.0, is now 40.0.*geoseg objects"):
         segment_raster(changed, load=always(NEAR))
     redo_objects(run, LARGE)
     heard = Listening()

@@ -65,6 +65,8 @@ class Skeleton:
     the exact sums of all its pixels, so that a lake taken for a road costs no memory.
     """
 
+    raster_width: int
+    """Columns of the raster."""
     flat: NDArray[np.int64]
     """(n,) row * raster width + column, ascending."""
     probability: NDArray[np.uint8]
@@ -115,6 +117,7 @@ def collect_skeleton(
     flat, piece = _join([p.flat for p in parts], np.int64), _join([p.piece for p in parts], np.int64)
     order = np.argsort(flat, kind="stable")
     return Skeleton(
+        raster_width=shape[1],
         flat=flat[order],
         probability=_join([p.probability for p in parts], np.uint8)[order],
         width_m=_join([p.width_m for p in parts], np.float32)[order],
@@ -123,20 +126,19 @@ def collect_skeleton(
     )
 
 
-def link_pixels(skeleton: Skeleton, raster_width: int, pixel_m: tuple[float, float]) -> PixelGraph:
+def link_pixels(skeleton: Skeleton, pixel_m: tuple[float, float]) -> PixelGraph:
     """Link neighboring skeleton pixels and merge what belongs to one node.
 
     A diagonal link is left out where the two pixels share a 4-neighbor on the skeleton, so that corners are no triangles.
 
     Args:
         skeleton: Pixels of the whole raster.
-        raster_width: Columns of the raster.
         pixel_m: Width and height of a pixel in metres on the ground.
 
     Returns:
         The graph. Every vertex of degree 2 is a single pixel on a line.
     """
-    links = _neighbors(skeleton.flat, raster_width)
+    links = _neighbors(skeleton.flat, skeleton.raster_width)
     count, pieces = len(skeleton.flat), len(skeleton.piece_sums)
     thick = skeleton.piece >= 0
     joint = thick | (np.bincount(links.ravel(), minlength=count) > 2)
@@ -146,7 +148,7 @@ def link_pixels(skeleton: Skeleton, raster_width: int, pixel_m: tuple[float, flo
     owner = connect(one, other, count + pieces)
     vertex = owner[:count]
 
-    rows, cols = np.divmod(skeleton.flat[~thick], raster_width)
+    rows, cols = np.divmod(skeleton.flat[~thick], skeleton.raster_width)
     sums = np.concatenate([np.column_stack([np.ones_like(rows), rows, cols]), skeleton.piece_sums])
     owners = np.concatenate([vertex[~thick], owner[count:]])
     size, row, col = (np.bincount(owners, weights=s) for s in sums.T)
@@ -155,7 +157,7 @@ def link_pixels(skeleton: Skeleton, raster_width: int, pixel_m: tuple[float, flo
         vertex=vertex,
         vertex_xy=np.column_stack([col / size, row / size]) + 0.5,
         links=links,
-        weights=_weigh(skeleton, links, raster_width, pixel_m),
+        weights=_weigh(skeleton, links, pixel_m),
     )
 
 
@@ -203,7 +205,8 @@ def _thin_block(read: Callable[[Window], NDArray[np.uint8]], shape: tuple[int, i
     width_m = np.full(len(rows), thinning.max_width_m, np.float32)
     width_m[pieces < 0] = _measure_widths(road, inside, thinning.pixel_m, thinning.max_width_m, thinning.reach_px)
     flat = (rows + int(block.row_off)).astype(np.int64) * shape[1] + cols + int(block.col_off)
-    return Skeleton(flat=flat, probability=probability[core][rows, cols], width_m=width_m, piece=pieces, piece_sums=sums)
+    held_probability = probability[core][rows, cols]
+    return Skeleton(raster_width=shape[1], flat=flat, probability=held_probability, width_m=width_m, piece=pieces, piece_sums=sums)
 
 
 def _fill_holes(road: NDArray[np.bool_], hole_px: tuple[int, int]) -> None:
@@ -249,8 +252,8 @@ def _neighbors(flat: NDArray[np.int64], width: int) -> NDArray[np.int64]:
     return links[np.lexsort((links[:, 1], links[:, 0]))]
 
 
-def _weigh(skeleton: Skeleton, links: NDArray[np.int64], raster_width: int, pixel_m: tuple[float, float]) -> NDArray[np.float64]:
-    rows, cols = np.divmod(skeleton.flat[links], raster_width)
+def _weigh(skeleton: Skeleton, links: NDArray[np.int64], pixel_m: tuple[float, float]) -> NDArray[np.float64]:
+    rows, cols = np.divmod(skeleton.flat[links], skeleton.raster_width)
     length_m = np.hypot((cols[:, 1] - cols[:, 0]) * pixel_m[0], (rows[:, 1] - rows[:, 0]) * pixel_m[1])
     width_m = skeleton.width_m[links].mean(axis=1, dtype=np.float64)
     probability = skeleton.probability[links].mean(axis=1) / 255
