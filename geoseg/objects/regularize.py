@@ -1,74 +1,214 @@
-"""Building outlines with right angles, where they fit what was seen."""
+"""Building outlines with right angles, diagonals or few straight edges, or as circles; touching buildings keep their common walls."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
+from geoseg.objects.alignment import Lines, Samples, align, sample
+from geoseg.objects.corners import Chains, build, find_corners, original_chains
+from geoseg.objects.frames import allow_any, allow_directions, find_frames, refine
+from geoseg.objects.guard import Drawn, find_faults
+from geoseg.objects.walls import Walls, find_walls
+
+_STEPS_PER_TOLERANCE = 4
+_MOST_SAMPLES = 400
+_CIRCLE_CORNERS = 48
+_CIRCLE_IOU = 0.9
+
+
+class RegularizeMethod(StrEnum):
+    """What outlines become."""
+
+    RIGHT_ANGLES = "right_angles"
+    """Walls run along or across the building's main direction."""
+    RIGHT_ANGLES_AND_DIAGONALS = "right_angles_and_diagonals"
+    """Also at 45 degrees to it, where that pays for the diagonal penalty."""
+    ANY_ANGLE = "any_angle"
+    """Few straight walls in any direction."""
+    CIRCLE = "circle"
+    """Round outlines become circles, others stay."""
+    NONE = "none"
+    """Outlines stay as they are."""
+
+
+class RegularizeStatus(StrEnum):
+    """What became of an outline."""
+
+    REGULARIZED = "regularized"
+    """It has the walls that were asked for."""
+    CIRCLE = "circle"
+    """It is a circle now, of equal area."""
+    SIMPLIFIED = "simplified"
+    """The result would have left the tolerance, been invalid or reached into a neighbor: it fell back to the outline that came in,
+    save for walls that it shares with a regularized neighbor."""
+    UNCHANGED = "unchanged"
+    """Nothing was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegularizeOptions:
-    """When an outline becomes a rectangle.
+    """How outlines are straightened.
 
     Raises:
-        ConfigError: If the share is outside 0..1.
+        ConfigError: If a number is out of its range.
     """
 
-    min_iou: float = 0.85
-    """Intersection over union with the outline from which its rectangle replaces it."""
+    method: RegularizeMethod = RegularizeMethod.RIGHT_ANGLES
+    """What outlines become."""
+    tolerance_m: float = 1.0
+    """How far the outline may move anywhere, metres; an outline that would move farther falls back."""
+    corner_price: float = 1.0
+    """How much a wall must gain: squared distance to the outline along its length, in units of tolerance_m cubed. More gives
+    plainer outlines, less follows small wings."""
+    diagonal_penalty: float = 1.5
+    """Extra price of a diagonal wall, in units of the price of a wall; 0 makes diagonals as likely as right angles."""
+    min_radius_m: float = 0.5
+    """Smaller circles are not drawn, metres."""
+    max_radius_m: float = 100.0
+    """Larger circles are not drawn, metres."""
+    min_iou: float = 0.7
+    """Intersection over union with the outline that came in, below which it falls back."""
 
     def __post_init__(self) -> None:
+        if not 0 < self.tolerance_m < np.inf:
+            raise ConfigError(f"The regularization tolerance must be more than 0 m; got {self.tolerance_m}.")
+        for name, value in (("corner_price", self.corner_price), ("diagonal_penalty", self.diagonal_penalty)):
+            if not 0 <= value < np.inf:
+                raise ConfigError(f"{name} must be 0 or more; got {value}.")
+        if not 0 < self.min_radius_m <= self.max_radius_m:
+            raise ConfigError(
+                f"Radii of circles must be more than 0 m and in ascending order; got {self.min_radius_m} to {self.max_radius_m}."
+            )
         if not 0 <= self.min_iou <= 1:
             raise ConfigError(f"min_iou is a share in 0..1; got {self.min_iou}.")
 
 
-def regularize(outlines: NDArray[np.object_], options: RegularizeOptions) -> NDArray[np.object_]:
-    """Replace outlines by rectangles of equal area where these fit, and never let one reach into a neighbor.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regularized:
+    """Outlines in the order in which they came."""
 
-    The rectangle is the smallest rotated one around the outline, scaled about its center to the outline's area.
-    It is taken when it agrees well enough and overlaps no other outline more than the outline itself did;
-    otherwise the outline stays.
+    outlines: NDArray[np.object_]
+    """(n,) valid polygons."""
+    status: NDArray[np.object_]
+    """(n,) RegularizeStatus of each."""
+
+
+def regularize(outlines: NDArray[np.object_], options: RegularizeOptions) -> Regularized:
+    """Straighten outlines; never let one leave the tolerance, become invalid or reach into a neighbor.
+
+    Outlines are cut into walls, chains of edges with the same polygons on their two sides. Each building gets a main direction from its
+    edges, buildings that share a wall and agree get a common one. Each wall is cut into lines along and across it by dynamic
+    programming (``geoseg.objects.alignment``), least squares turn the main direction to fit those lines, and corners are where
+    lines meet. A shared wall is made once, for both. An outline that fails a check takes back the walls of its own, then
+    its neighbors do, until all checks hold. The result does not depend on the order of the outlines.
 
     Args:
-        outlines: (n,) valid polygons in coordinates where angles are true (metres or square pixels).
-        options: When it fits.
+        outlines: (n,) valid polygons in coordinates where angles are true and lengths are metres. Polygons that touch share
+            vertices exactly, as those of ``vectorize`` do; overlaps are allowed, but never grow.
+        options: How.
 
     Returns:
-        (n,) valid polygons.
+        Outlines and what became of each.
     """
-    if len(outlines) == 0:
-        return outlines
-    rectangles = _equal_area_rectangles(outlines)
-    union = shapely.area(shapely.union(outlines, rectangles))
-    iou = np.divide(shapely.area(shapely.intersection(outlines, rectangles)), union, out=np.zeros(len(outlines)), where=union > 0)
-    chosen = np.where((iou >= options.min_iou) & shapely.is_valid(rectangles), rectangles, outlines)
-    return _without_new_overlaps(outlines, chosen)
+    given = np.asarray(outlines, dtype=np.object_)
+    if len(given) == 0 or options.method == RegularizeMethod.NONE:
+        return Regularized(outlines=given, status=np.full(len(given), RegularizeStatus.UNCHANGED, np.object_))
+    order = _canonical_order(given)
+    polygons, status = _regularize(given[order], options)
+    result = Regularized(outlines=np.empty_like(given), status=np.empty(len(given), np.object_))
+    result.outlines[order], result.status[order] = polygons, status
+    return result
 
 
-def _equal_area_rectangles(outlines: NDArray[np.object_]) -> NDArray[np.object_]:
-    boxes = shapely.minimum_rotated_rectangle(outlines)
-    area = shapely.area(boxes)
-    factor = np.sqrt(np.divide(shapely.area(outlines), area, out=np.ones(len(outlines)), where=area > 0))
-    centers = shapely.get_coordinates(shapely.centroid(boxes))
-    coordinates, owner = shapely.get_coordinates(boxes, return_index=True)
-    scaled = centers[owner] + (coordinates - centers[owner]) * factor[owner, None]
-    return np.asarray(shapely.set_coordinates(boxes.copy(), scaled))
+def _canonical_order(outlines: NDArray[np.object_]) -> NDArray[np.int64]:
+    """Sort outlines by place, so that rounding does not depend on the order in which they came."""
+    x, y = shapely.get_coordinates(shapely.point_on_surface(outlines)).T
+    return np.lexsort((shapely.area(outlines), y, x))
 
 
-def _without_new_overlaps(outlines: NDArray[np.object_], chosen: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Take back rectangles that overlap a neighbor; what remains of rectangles is free of overlaps with all."""
-    settled = chosen.copy()
+def _regularize(outlines: NDArray[np.object_], options: RegularizeOptions) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    walls = find_walls(outlines)
+    if options.method == RegularizeMethod.CIRCLE and False:
+        chains, wanted = _as_circles(walls, outlines, options)
+        done = RegularizeStatus.CIRCLE
+    else:
+        chains, wanted = _as_lines(walls, outlines, options), np.ones(len(outlines), np.bool_)
+        done = RegularizeStatus.REGULARIZED
+    drawn, taken_back = _settle(walls, outlines, chains, ~wanted, options)
+    return drawn, np.where(taken_back, RegularizeStatus.SIMPLIFIED, done)
+
+
+def _as_lines(walls: Walls, outlines: NDArray[np.object_], options: RegularizeOptions) -> Chains:
+    """Draw all walls with straight lines."""
+    tolerance = options.tolerance_m
+    closed = walls.nodes[:, 0] < 0
+    samples = sample(walls.points, walls.starts, closed, tolerance / _STEPS_PER_TOLERANCE, _MOST_SAMPLES)
+    price = options.corner_price * tolerance**3
+    if options.method == RegularizeMethod.ANY_ANGLE:
+        lines = align(samples, allow_any(len(closed)), price, tolerance, tolerance / 2)
+        return find_corners(walls, samples, lines, None)
+    diagonal = options.diagonal_penalty if options.method == RegularizeMethod.RIGHT_ANGLES_AND_DIAGONALS else None
+    frames = find_frames(samples, walls.owners, outlines, 2 * tolerance)
+    for _ in range(2):
+        lines, kind = _align_in(samples, walls, frames, (price, tolerance, diagonal))
+        frames = refine(frames, lines, kind[:, 0], kind[:, 1] * np.pi / 4)
+    lines, kind = _align_in(samples, walls, frames, (price, tolerance, diagonal))
+    return find_corners(walls, samples, lines, kind)
+
+
+def _align_in(samples: Samples, walls: Walls, frames, how):  # noqa
+    price, tolerance, diagonal = how
+    directions, kind = allow_directions(frames, walls.owners, diagonal)
+    lines = align(samples, directions, price, tolerance, tolerance / 2)
+    return lines, kind[lines.direction]
+
+
+def _as_circles(walls, outlines, options):  # noqa
+    raise NotImplementedError
+
+
+def _settle(
+    walls: Walls, outlines: NDArray[np.object_], chains: Chains, taken_back: NDArray[np.bool_], options: RegularizeOptions
+) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """Take back what fails a check until nothing does; return polygons and which fell back.
+
+    An outline that fails takes back the walls that are only its own; if it fails still, those with whom it shares walls do so
+    too, and with them the common walls.
+    """
+    original = original_chains(walls)
+    back = taken_back.copy()
     while True:
-        one, other = shapely.STRtree(settled).query(settled, predicate="intersects")
-        pairs = one < other
-        one, other = one[pairs], other[pairs]
-        overlap = shapely.area(shapely.intersection(settled[one], settled[other])) > 1e-6
-        changed = settled != outlines
-        back = np.unique(np.concatenate([one[overlap], other[overlap]]))
-        back = back[changed[back]]
-        if len(back) == 0:
-            return settled
-        settled[back] = outlines[back]
+        kept = back[walls.owners[:, 0]] & (back[walls.owners[:, 1]] | (walls.owners[:, 1] < 0))
+        drawn, whole = build(walls, chains, original, kept)
+        still = _all_walls_kept(walls, kept)
+        drawn[still] = outlines[still]
+        faults = find_faults(outlines, Drawn(polygons=drawn, whole=whole, still=still), options.tolerance_m, options.min_iou)
+        if not faults.any():
+            return drawn, back
+        more = back | faults | _around(walls, faults & back)
+        assert (more != back).any(), "an outline that stayed as it was failed a check"
+        back = more
+
+
+def _around(walls: Walls, polygons: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return (n,) which polygons have a wall that is one of some polygons, or ends at a node of one of these."""
+    here = (polygons[walls.owners] & (walls.owners >= 0)).any(axis=1)
+    nodes = np.zeros(len(walls.node_xy) + 1, np.bool_)
+    nodes[walls.nodes[here]] = True
+    nodes[-1] = False
+    around = np.zeros(len(polygons) + 1, np.bool_)
+    around[walls.owners[here | nodes[walls.nodes].any(axis=1)]] = True
+    return around[:-1]
+
+
+def _all_walls_kept(walls: Walls, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return (n,) whether all walls of a polygon, and all walls that end at its nodes, stay."""
+    moves = np.zeros(len(walls.node_xy) + 1, np.bool_)
+    moves[walls.nodes[~kept]] = True
+    moves[-1] = False
+    wall_moves = ~kept | moves[walls.nodes].any(axis=1)
+    return np.asarray(np.add.reduceat(wall_moves[walls.steps].astype(np.int64), walls.rings[walls.shells[:-1]]) == 0)

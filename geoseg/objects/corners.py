@@ -1,0 +1,247 @@
+"""Lines along walls to corners, and walls back to polygons."""
+
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from geoseg.objects.alignment import Lines, Samples
+from geoseg.objects.arcs import kernel
+from geoseg.objects.walls import Walls
+
+_MIN_SINE = 0.34
+_PULL = 0.01
+
+
+class Chains(NamedTuple):
+    """What stands between the nodes of each wall; whole rings for closed walls, without their first point repeated."""
+
+    xy: NDArray[np.float64]
+    """(m, 2) points."""
+    starts: NDArray[np.int64]
+    """(w + 1,) where each wall starts."""
+    node_xy: NDArray[np.float64]
+    """(v, 2) where the nodes lie."""
+
+
+def find_corners(walls: Walls, samples: Samples, lines: Lines, kind: NDArray[np.int64] | None) -> Chains:
+    """Meet the lines of each wall with one another, and at nodes with those of other walls.
+
+    Args:
+        walls: Walls.
+        samples: The same, sampled.
+        lines: Their lines.
+        kind: (l, 2) frame and turn of each line: lines of one kind that meet become one line, so that a wall goes straight
+            through a node. None where lines run anywhere.
+
+    Returns:
+        Corners of all walls.
+    """
+    first, last = lines.starts[:-1], lines.starts[1:] - 1
+    is_open = walls.nodes[:, 0] >= 0
+    node = np.concatenate([walls.nodes[is_open, 0], walls.nodes[is_open, 1]])
+    line = np.concatenate([first[is_open], last[is_open]])
+    merged = np.arange(len(lines.offset))
+    if kind is not None:
+        merged = _merge(kind, (node, line), np.column_stack([first, last])[~is_open], len(walls.node_xy))
+        lines = _with_common_offsets(lines, merged)
+    order = np.argsort(node, kind="stable")
+    starts = np.searchsorted(node[order], np.arange(len(walls.node_xy) + 1))
+    node_xy = _place_nodes(walls.node_xy - samples.origin, starts, line[order], lines, merged, kind is None)
+    xy, starts = _meet(samples, lines, merged, kind is None)
+    return Chains(xy + samples.origin, starts, node_xy + samples.origin)
+
+
+def original_chains(walls: Walls) -> Chains:
+    """Return the walls as they were."""
+    is_open = walls.nodes[:, 0] >= 0
+    inner = np.ones(len(walls.points), np.bool_)
+    inner[walls.starts[1:] - 1] = False
+    inner[walls.starts[:-1][is_open]] = False
+    lengths = np.diff(walls.starts) - 1 - is_open
+    return Chains(walls.points[inner], np.concatenate([[0], np.cumsum(lengths)]), walls.node_xy)
+
+
+def build(walls: Walls, drawn: Chains, original: Chains, kept: NDArray[np.bool_]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """Put polygons together.
+
+    Args:
+        walls: How.
+        drawn: Walls as they are to be.
+        original: Walls as they were.
+        kept: (w,) walls that stay as they were; nodes between such walls only stay too.
+
+    Returns:
+        (n,) polygons, and (n,) False where a ring is left with less than three points; the polygon is empty there.
+    """
+    stays = np.ones(len(walls.node_xy), np.bool_)
+    moving = walls.nodes[~kept]
+    stays[moving[moving >= 0]] = False
+    nodes = np.where(stays[:, None], original.node_xy, drawn.node_xy)
+    points, starts = _string(walls, drawn, original, kept, nodes)
+    good = np.add.reduceat(np.diff(starts) < 4, walls.shells[:-1]) == 0
+    polygons = np.full(len(good), shapely.Polygon(), np.object_)
+    rings = np.flatnonzero(np.repeat(good, np.diff(walls.shells)))
+    shells = np.concatenate([[0], np.cumsum(np.diff(walls.shells)[good])])
+    sizes = np.diff(starts)[rings]
+    point_index = np.repeat(starts[rings] - np.concatenate([[0], np.cumsum(sizes)[:-1]]), sizes) + np.arange(sizes.sum())
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    if good.any():
+        built = shapely.from_ragged_array(shapely.GeometryType.POLYGON, points[point_index], (offsets, shells))
+        polygons[good] = shapely.orient_polygons(built)
+    return polygons, good
+
+
+def _merge(
+    kind: NDArray[np.int64], ends: tuple[NDArray[np.int64], NDArray[np.int64]], closing: NDArray[np.int64], nodes: int
+) -> NDArray[np.int64]:
+    """Return (l,) numbers, equal for lines of one kind that meet at a node or where a ring closes."""
+    node, line = ends
+    turned = kind[closing[:, 0]] == kind[closing[:, 1]]
+    ringed = closing[turned.all(axis=1)]
+    # one graph vertex for each pair of node and kind ties all its lines together
+    code = (node * (kind[:, 0].max() + 1) + kind[line, 0]) * 4 + kind[line, 1]
+    hubs, hub = np.unique(code, return_inverse=True)
+    rows = np.concatenate([line, ringed[:, 0]])
+    cols = np.concatenate([len(kind) + hub, ringed[:, 1]])
+    size = len(kind) + len(hubs)
+    graph = coo_array((np.ones(len(rows), np.int8), (rows, cols)), shape=(size, size))
+    return np.asarray(connected_components(graph, directed=False)[1][: len(kind)], np.int64)
+
+
+def _with_common_offsets(lines: Lines, merged: NDArray[np.int64]) -> Lines:
+    """Give merged lines their mean offset, weighted by length."""
+    # two lines of one kind may have opposite normals by rounding of angles only, never by construction
+    weight = np.bincount(merged, lines.length)
+    mean = np.bincount(merged, lines.length * lines.offset) / weight
+    return lines._replace(offset=mean[merged], length=weight[merged])
+
+
+@kernel
+def _place_nodes(
+    places: NDArray[np.float64], starts: NDArray[np.int64], ends: NDArray[np.int64], lines: Lines, merged: NDArray[np.int64], free: bool
+) -> NDArray[np.float64]:
+    """Place each node where the two strongest lines that end there meet; if none meet, on the strongest one."""
+    placed = places.copy()
+    for v in range(len(places)):
+        here = ends[starts[v] : starts[v + 1]]
+        best, pair = 0.0, (-1, -1)
+        strongest = -1
+        for a in range(len(here)):
+            if strongest < 0 or lines.length[here[a]] > lines.length[strongest]:
+                strongest = here[a]
+            for b in range(a + 1, len(here)):
+                p, q = here[a], here[b]
+                sine = abs(_cross(lines.normal[p], lines.normal[q]))
+                weight = lines.length[p] * lines.length[q] * sine
+                if merged[p] != merged[q] and sine >= _MIN_SINE and weight > best:
+                    best, pair = weight, (p, q)
+        if pair[0] >= 0 and not free:
+            placed[v] = _cross_point(lines, pair[0], pair[1])
+        elif free:
+            placed[v] = _nearest(lines, here, places[v])
+        elif strongest >= 0:
+            off = lines.offset[strongest] - (lines.normal[strongest] * places[v]).sum()
+            placed[v] = places[v] + off * lines.normal[strongest]
+    return placed
+
+
+@kernel
+def _meet(samples: Samples, lines: Lines, merged: NDArray[np.int64], free: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the corners of each wall."""
+    walls = len(samples.closed)
+    xy = np.empty((len(lines.offset), 2))
+    starts = np.zeros(walls + 1, np.int64)
+    pair = np.empty(2, np.int64)
+    n = 0
+    for w in range(walls):
+        first, end = lines.starts[w], lines.starts[w + 1]
+        for k in range(first, end):
+            after = k + 1
+            if after == end:
+                if not samples.closed[w]:
+                    break
+                after = first
+            if merged[k] == merged[after]:
+                continue
+            if free:
+                pair[0], pair[1] = k, after
+                xy[n] = _nearest(lines, pair, samples.xy[samples.starts[w] + lines.span[k, 1]])
+            else:
+                xy[n] = _cross_point(lines, k, after)
+            n += 1
+        starts[w + 1] = n
+    return xy[:n].copy(), starts
+
+
+@kernel
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    return a[0] * b[1] - a[1] * b[0]
+
+
+@kernel
+def _cross_point(lines: Lines, a: int, b: int) -> NDArray[np.float64]:
+    """Return where two lines meet; the mean of two parallel ones never does, so it is infinite."""
+    sine = _cross(lines.normal[a], lines.normal[b])
+    x = (lines.offset[a] * lines.normal[b, 1] - lines.offset[b] * lines.normal[a, 1]) / sine
+    y = (lines.normal[a, 0] * lines.offset[b] - lines.normal[b, 0] * lines.offset[a]) / sine
+    return np.array([x, y])
+
+
+@kernel
+def _nearest(lines: Lines, here: NDArray[np.int64], place: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the point nearest to some lines in the least squares sense, drawn gently to a place where they are almost parallel."""
+    total = 0.0
+    for k in here:
+        total += lines.length[k]
+    xx, xy, yy = _PULL * total, 0.0, _PULL * total
+    bx, by = _PULL * total * place[0], _PULL * total * place[1]
+    for k in here:
+        w, (nx, ny) = lines.length[k], lines.normal[k]
+        xx, xy, yy = xx + w * nx * nx, xy + w * nx * ny, yy + w * ny * ny
+        bx, by = bx + w * nx * lines.offset[k], by + w * ny * lines.offset[k]
+    determinant = xx * yy - xy * xy
+    return np.array([(yy * bx - xy * by) / determinant, (xx * by - xy * bx) / determinant])
+
+
+@kernel
+def _string(
+    walls: Walls, drawn: Chains, original: Chains, kept: NDArray[np.bool_], nodes: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return closed rings without repeated points, and where each starts; a ring that vanished has one or two points."""
+    most = len(walls.rings) + len(walls.steps) + 2 * (len(drawn.xy) + len(original.xy))
+    points = np.empty((most, 2))
+    starts = np.zeros(len(walls.rings), np.int64)
+    n = 0
+    for r in range(len(walls.rings) - 1):
+        first = n
+        for s in range(walls.rings[r], walls.rings[r + 1]):
+            w, back = walls.steps[s], walls.backwards[s]
+            chains = original if kept[w] else drawn
+            if walls.nodes[w, 0] >= 0:
+                n = _add(points, first, n, nodes[walls.nodes[w, 1 if back else 0]])
+            begin, end = chains.starts[w], chains.starts[w + 1]
+            for k in range(end - begin):
+                n = _add(points, first, n, chains.xy[end - 1 - k if back else begin + k])
+        while n - first > 1 and _same(points[n - 1], points[first]):
+            n -= 1
+        points[n] = points[first]
+        n += 1
+        starts[r + 1] = n
+    return points[:n].copy(), starts
+
+
+@kernel
+def _add(points: NDArray[np.float64], first: int, n: int, point: NDArray[np.float64]) -> int:
+    if n > first and _same(points[n - 1], point):
+        return n
+    points[n] = point
+    return n + 1
+
+
+@kernel
+def _same(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    return bool(abs(a[0] - b[0]) < 1e-7 and abs(a[1] - b[1]) < 1e-7)
