@@ -27,7 +27,7 @@ class Chains(NamedTuple):
     """(v, 2) where the nodes lie."""
 
 
-def find_corners(walls: Walls, samples: Samples, lines: Lines, kind: NDArray[np.int64] | None) -> Chains:
+def find_corners(walls: Walls, samples: Samples, lines: Lines, kind: NDArray[np.int64] | None, step_m: float) -> Chains:
     """Meet the lines of each wall with one another, and at nodes with those of other walls.
 
     Args:
@@ -36,6 +36,7 @@ def find_corners(walls: Walls, samples: Samples, lines: Lines, kind: NDArray[np.
         lines: Their lines.
         kind: (l, 2) frame and turn of each line: lines of one kind that meet become one line, so that a wall goes straight
             through a node. None where lines run anywhere.
+        step_m: Lines of one kind that lie farther apart stay two, with a step at the node.
 
     Returns:
         Corners of all walls.
@@ -46,12 +47,14 @@ def find_corners(walls: Walls, samples: Samples, lines: Lines, kind: NDArray[np.
     line = np.concatenate([first[is_open], last[is_open]])
     merged = np.arange(len(lines.offset))
     if kind is not None:
-        merged = _merge(kind, (node, line), np.column_stack([first, last])[~is_open], len(walls.node_xy))
+        merged = _merge(kind, (node, line), np.column_stack([first, last])[~is_open], (lines.offset, step_m))
         lines = _with_common_offsets(lines, merged)
     order = np.argsort(node, kind="stable")
     starts = np.searchsorted(node[order], np.arange(len(walls.node_xy) + 1))
-    node_xy = _place_nodes(walls.node_xy - samples.origin, starts, line[order], lines, merged, kind is None)
-    xy, starts = _meet(samples, lines, merged, kind is None)
+    leaving = _leaving(samples, lines, is_open)[order]
+    node_xy = _place_nodes(walls.node_xy - samples.origin, starts, (line[order], leaving), lines, merged, kind is None)
+    smallest = np.inf if kind is None else step_m / 4
+    xy, starts = _meet(samples, lines, merged, (walls.nodes, node_xy), smallest)
     return Chains(xy + samples.origin, starts, node_xy + samples.origin)
 
 
@@ -96,15 +99,22 @@ def build(walls: Walls, drawn: Chains, original: Chains, kept: NDArray[np.bool_]
 
 
 def _merge(
-    kind: NDArray[np.int64], ends: tuple[NDArray[np.int64], NDArray[np.int64]], closing: NDArray[np.int64], nodes: int
+    kind: NDArray[np.int64], ends: tuple[NDArray[np.int64], NDArray[np.int64]], closing: NDArray[np.int64],
+    limit: tuple[NDArray[np.float64], float],
 ) -> NDArray[np.int64]:
-    """Return (l,) numbers, equal for lines of one kind that meet at a node or where a ring closes."""
+    """Return (l,) numbers, equal for lines of one kind that meet at a node, not too far apart, or where a ring closes."""
     node, line = ends
     turned = kind[closing[:, 0]] == kind[closing[:, 1]]
     ringed = closing[turned.all(axis=1)]
     # one graph vertex for each pair of node and kind ties all its lines together
     code = (node * (kind[:, 0].max() + 1) + kind[line, 0]) * 4 + kind[line, 1]
     hubs, hub = np.unique(code, return_inverse=True)
+    offsets, step_m = limit
+    low, high = np.full(len(hubs), np.inf), np.full(len(hubs), -np.inf)
+    np.minimum.at(low, hub, offsets[line])
+    np.maximum.at(high, hub, offsets[line])
+    near = (high - low <= step_m)[hub]
+    line, hub = line[near], hub[near]
     rows = np.concatenate([line, ringed[:, 0]])
     cols = np.concatenate([len(kind) + hub, ringed[:, 1]])
     size = len(kind) + len(hubs)
@@ -120,14 +130,27 @@ def _with_common_offsets(lines: Lines, merged: NDArray[np.int64]) -> Lines:
     return lines._replace(offset=mean[merged], length=weight[merged])
 
 
+def _leaving(samples: Samples, lines: Lines, is_open: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return (e, 2) where lines at the ends of open walls lead to from the node: first those at starts, then those at ends."""
+    start = samples.starts[:-1][is_open][:, None]
+    out = start + lines.span[lines.starts[:-1][is_open]]
+    back = start + lines.span[lines.starts[1:][is_open] - 1]
+    return np.concatenate([samples.xy[out[:, 1]] - samples.xy[out[:, 0]], samples.xy[back[:, 0]] - samples.xy[back[:, 1]]])
+
+
 @kernel
 def _place_nodes(
-    places: NDArray[np.float64], starts: NDArray[np.int64], ends: NDArray[np.int64], lines: Lines, merged: NDArray[np.int64], free: bool
+    places: NDArray[np.float64],
+    starts: NDArray[np.int64],
+    ends: tuple[NDArray[np.int64], NDArray[np.float64]],
+    lines: Lines,
+    merged: NDArray[np.int64],
+    free: bool,
 ) -> NDArray[np.float64]:
     """Place each node where the two strongest lines that end there meet; if none meet, on the strongest one."""
     placed = places.copy()
     for v in range(len(places)):
-        here = ends[starts[v] : starts[v + 1]]
+        here, leaving = ends[0][starts[v] : starts[v + 1]], ends[1][starts[v] : starts[v + 1]]
         best, pair = 0.0, (-1, -1)
         strongest = -1
         for a in range(len(here)):
@@ -138,9 +161,12 @@ def _place_nodes(
                 sine = abs(_cross(lines.normal[p], lines.normal[q]))
                 weight = lines.length[p] * lines.length[q] * sine
                 if merged[p] != merged[q] and sine >= _MIN_SINE and weight > best:
-                    best, pair = weight, (p, q)
+                    best, pair = weight, (a, b)
         if pair[0] >= 0 and not free:
-            placed[v] = _cross_point(lines, pair[0], pair[1])
+            a, b = pair
+            a = _deepest(lines, here, a, b, leaving[b])
+            b = _deepest(lines, here, b, a, leaving[a])
+            placed[v] = _cross_point(lines, here[a], here[b])
         elif free:
             placed[v] = _nearest(lines, here, places[v])
         elif strongest >= 0:
@@ -150,15 +176,38 @@ def _place_nodes(
 
 
 @kernel
-def _meet(samples: Samples, lines: Lines, merged: NDArray[np.int64], free: bool) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the corners of each wall."""
+def _deepest(lines: Lines, here: NDArray[np.int64], a: int, b: int, along: NDArray[np.float64]) -> int:
+    """Of the lines about parallel to ``a``, return the one that ``b`` meets last on its way from the node.
+
+    A wall that ends on another one steps to it over ground that ``b`` has not begun to cover; from any other node it would step
+    back along ``b``.
+    """
+    best, depth = a, (_cross_point(lines, here[a], here[b]) * along).sum()
+    for c in range(len(here)):
+        parallel = abs(_cross(lines.normal[here[a]], lines.normal[here[c]])) < _MIN_SINE
+        if c == b or c == a or not parallel or abs(_cross(lines.normal[here[b]], lines.normal[here[c]])) < _MIN_SINE:
+            continue
+        reached = (_cross_point(lines, here[c], here[b]) * along).sum()
+        if reached > depth:
+            best, depth = c, reached
+    return best
+
+
+@kernel
+def _meet(
+    samples: Samples, lines: Lines, merged: NDArray[np.int64], nodes: tuple[NDArray[np.int64], NDArray[np.float64]], smallest: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the corners of each wall; where an end line misses its node by more than ``smallest``, with a step to it."""
     walls = len(samples.closed)
-    xy = np.empty((len(lines.offset), 2))
+    free = smallest == np.inf
+    xy = np.empty((len(lines.offset) + 2 * walls, 2))
     starts = np.zeros(walls + 1, np.int64)
     pair = np.empty(2, np.int64)
     n = 0
     for w in range(walls):
         first, end = lines.starts[w], lines.starts[w + 1]
+        if not samples.closed[w]:
+            n = _step_to(xy, n, nodes[1][nodes[0][w, 0]], lines, first, smallest)
         for k in range(first, end):
             after = k + 1
             if after == end:
@@ -173,8 +222,20 @@ def _meet(samples: Samples, lines: Lines, merged: NDArray[np.int64], free: bool)
             else:
                 xy[n] = _cross_point(lines, k, after)
             n += 1
+        if not samples.closed[w]:
+            n = _step_to(xy, n, nodes[1][nodes[0][w, 1]], lines, end - 1, smallest)
         starts[w + 1] = n
     return xy[:n].copy(), starts
+
+
+@kernel
+def _step_to(xy: NDArray[np.float64], n: int, node: NDArray[np.float64], lines: Lines, line: int, smallest: float) -> int:
+    """Add the point of a line beside a node unless they are close."""
+    off = lines.offset[line] - (lines.normal[line] * node).sum()
+    if abs(off) <= smallest:
+        return n
+    xy[n] = node + off * lines.normal[line]
+    return n + 1
 
 
 @kernel

@@ -49,11 +49,13 @@ def find_faults(outlines: NDArray[np.object_], drawn: Drawn, tolerance_m: float,
 
 def largest_moves(old: NDArray[np.object_], new: NDArray[np.object_], step_m: float) -> NDArray[np.float64]:
     """Return (n,) upper bounds, good to half a step, of the Hausdorff distances between boundaries, metres."""
+    if len(old) == 0:
+        return np.zeros(0)
     parts = []
     for polygons in (old, new):
         _, coordinates, (rings, shells) = shapely.to_ragged_array(polygons)
         parts.append((np.asarray(coordinates[:, :2], np.float64), np.asarray(rings, np.int64), np.asarray(shells, np.int64)))
-    return _moves(parts[0], parts[1], step_m) if len(old) else np.zeros(0)
+    return _moves(parts[0], parts[1], step_m)
 
 
 def _reaching(old: NDArray[np.object_], new: NDArray[np.object_], still: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -15,6 +15,9 @@ from geoseg.objects.guard import Drawn, find_faults
 from geoseg.objects.walls import Walls, find_walls
 
 _STEPS_PER_TOLERANCE = 4
+LINE=0.6
+TRIM=0.25
+STEP=0.8
 _MOST_SAMPLES = 400
 _CIRCLE_CORNERS = 48
 _CIRCLE_IOU = 0.9
@@ -150,20 +153,20 @@ def _as_lines(walls: Walls, outlines: NDArray[np.object_], options: RegularizeOp
     price = options.corner_price * tolerance**3
     if options.method == RegularizeMethod.ANY_ANGLE:
         lines = align(samples, allow_any(len(closed)), price, tolerance, tolerance / 2)
-        return find_corners(walls, samples, lines, None)
+        return find_corners(walls, samples, lines, None, STEP*tolerance)
     diagonal = options.diagonal_penalty if options.method == RegularizeMethod.RIGHT_ANGLES_AND_DIAGONALS else None
     frames = find_frames(samples, walls.owners, outlines, 2 * tolerance)
     for _ in range(2):
         lines, kind = _align_in(samples, walls, frames, (price, tolerance, diagonal))
         frames = refine(frames, lines, kind[:, 0], kind[:, 1] * np.pi / 4)
     lines, kind = _align_in(samples, walls, frames, (price, tolerance, diagonal))
-    return find_corners(walls, samples, lines, kind)
+    return find_corners(walls, samples, lines, kind, STEP*tolerance)
 
 
 def _align_in(samples: Samples, walls: Walls, frames, how):  # noqa
     price, tolerance, diagonal = how
     directions, kind = allow_directions(frames, walls.owners, diagonal)
-    lines = align(samples, directions, price, tolerance, tolerance / 2)
+    lines = align(samples, directions, price, LINE*tolerance, TRIM*tolerance)
     return lines, kind[lines.direction]
 
 
