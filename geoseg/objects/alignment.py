@@ -15,11 +15,10 @@ from geoseg.objects.arcs import kernel
 ANY = -1
 _TERMS = 6
 _MIN_SINE = 0.34
-_TRIM_SHARE = 0.25
 
 
 class Samples(NamedTuple):
-    """Chains sampled at equal steps, with what is integrated along each step."""
+    """Chains sampled along their edges, with what is integrated along each step."""
 
     xy: NDArray[np.float64]
     """(m, 2) points, chain after chain, the ends among them; relative to ``origin``."""
@@ -58,73 +57,58 @@ class Lines(NamedTuple):
     span: NDArray[np.int64]
     """(l, 2) first and last sample."""
     scatter: NDArray[np.float64]
-    """(l, 3) xx, xy, yy about their mean, integrated along the middle of the span."""
+    """(l, 3) xx, xy, yy about their mean, integrated along the span."""
     starts: NDArray[np.int64]
     """(w + 1,) where the lines of each chain start."""
 
 
 @kernel
-def sample(
-    points: NDArray[np.float64], starts: NDArray[np.int64], closed: NDArray[np.bool_], step_m: float, most: int
-) -> Samples:
-    """Sample chains at equal steps near ``step_m``, 8 to ``most`` of them; integrals follow the chain exactly."""
+def sample(points: NDArray[np.float64], starts: NDArray[np.int64], closed: NDArray[np.bool_], step_m: float, most: int) -> Samples:
+    """Sample chains at their points and between them, about every ``step_m``, on chains longer than ``most`` steps less often."""
     chains = len(closed)
-    counts = np.empty(chains, np.int64)
+    pieces = np.ones(len(points), np.int64)
+    offsets = np.zeros(chains + 1, np.int64)
     for w in range(chains):
         length = 0.0
         for k in range(starts[w] + 1, starts[w + 1]):
             length += np.hypot(points[k, 0] - points[k - 1, 0], points[k, 1] - points[k - 1, 1])
-        counts[w] = min(max(round(length / step_m), 8), most)
-    offsets = np.zeros(chains + 1, np.int64)
-    offsets[1:] = np.cumsum(counts + 1)
+        step = max(step_m, length / most)
+        for k in range(starts[w] + 1, starts[w + 1]):
+            edge = np.hypot(points[k, 0] - points[k - 1, 0], points[k, 1] - points[k - 1, 1])
+            pieces[k] = max(round(edge / step), 1)
+        offsets[w + 1] = offsets[w] + pieces[starts[w] : starts[w + 1]].sum()
     origin = points[0].copy()
     xy = np.empty((offsets[-1], 2), np.float64)
     integrals = np.zeros((offsets[-1], _TERMS), np.float64)
+    n = 0
     for w in range(chains):
-        _sample_chain(points[starts[w] : starts[w + 1]] - origin, xy[offsets[w] : offsets[w + 1]], integrals[offsets[w] : offsets[w + 1]])
+        xy[n] = points[starts[w]] - origin
+        n += 1
+        for k in range(starts[w] + 1, starts[w + 1]):
+            a, b = points[k - 1] - origin, points[k] - origin
+            for m in range(1, pieces[k] + 1):
+                # the last piece ends at the point itself, without rounding
+                xy[n] = b if m == pieces[k] else a + (b - a) * (m / pieces[k])
+                _integrate(integrals[n], xy[n - 1], xy[n])
+                n += 1
     return Samples(xy, integrals, offsets, closed, origin)
 
 
 @kernel
-def _sample_chain(chain: NDArray[np.float64], xy: NDArray[np.float64], integrals: NDArray[np.float64]) -> None:
-    """Walk along a chain; write a sample at each equal share of its length."""
-    length = 0.0
-    for k in range(1, len(chain)):
-        length += np.hypot(chain[k, 0] - chain[k - 1, 0], chain[k, 1] - chain[k - 1, 1])
-    step = length / (len(xy) - 1)
-    xy[0], xy[-1] = chain[0], chain[-1]
-    x, y = chain[0, 0], chain[0, 1]
-    n, left = 1, step
-    for k in range(1, len(chain)):
-        while True:
-            rest = np.hypot(chain[k, 0] - x, chain[k, 1] - y)
-            if rest <= left or n == len(xy) - 1:
-                _integrate(integrals[n], x, y, chain[k, 0], chain[k, 1])
-                left -= rest
-                x, y = chain[k, 0], chain[k, 1]
-                break
-            to_x, to_y = x + (chain[k, 0] - x) * left / rest, y + (chain[k, 1] - y) * left / rest
-            _integrate(integrals[n], x, y, to_x, to_y)
-            xy[n, 0], xy[n, 1] = to_x, to_y
-            x, y = to_x, to_y
-            n, left = n + 1, step
+def _integrate(sums: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]) -> None:
+    """Write the integrals along one straight piece."""
+    mx, my, dx, dy = (a[0] + b[0]) / 2, (a[1] + b[1]) / 2, b[0] - a[0], b[1] - a[1]
+    length = np.hypot(dx, dy)
+    sums[0] = length
+    sums[1] = length * mx
+    sums[2] = length * my
+    sums[3] = length * (mx * mx + dx * dx / 12)
+    sums[4] = length * (mx * my + dx * dy / 12)
+    sums[5] = length * (my * my + dy * dy / 12)
 
 
 @kernel
-def _integrate(sums: NDArray[np.float64], ax: float, ay: float, bx: float, by: float) -> None:
-    """Add the integrals along one straight piece."""
-    length = np.hypot(bx - ax, by - ay)
-    mx, my, dx, dy = (ax + bx) / 2, (ay + by) / 2, bx - ax, by - ay
-    sums[0] += length
-    sums[1] += length * mx
-    sums[2] += length * my
-    sums[3] += length * (mx * mx + dx * dx / 12)
-    sums[4] += length * (mx * my + dx * dy / 12)
-    sums[5] += length * (my * my + dy * dy / 12)
-
-
-@kernel
-def align(samples: Samples, directions: Directions, price: float, tolerance_m: float, trim_m: float) -> Lines:
+def align(samples: Samples, directions: Directions, price: float, tolerance_m: float) -> Lines:
     """Cut each chain into lines.
 
     Args:
@@ -132,7 +116,6 @@ def align(samples: Samples, directions: Directions, price: float, tolerance_m: f
         directions: Where lines may run.
         price: What one more line costs, in m3: squared distance integrated along the chain.
         tolerance_m: No sample lies farther from its line; not promised where lines run anywhere.
-        trim_m: How much of each end of a span does not speak for its line, since corners are round in rasters.
 
     Returns:
         Lines, chain after chain; two that follow one another meet at an angle of at least 20 degrees, save where a ring closes.
@@ -157,7 +140,7 @@ def align(samples: Samples, directions: Directions, price: float, tolerance_m: f
         chosen[first : first + n] = which
         counts[w + 1] = n
     starts = np.cumsum(counts)
-    return _measure(samples, directions, (cuts, chosen), starts, begin, trim_m)
+    return _measure(samples, directions, (cuts, chosen), starts, begin)
 
 
 @kernel
@@ -310,9 +293,8 @@ def _measure(
     found: tuple[NDArray[np.int64], NDArray[np.int64]],
     starts: NDArray[np.int64],
     begin: NDArray[np.int64],
-    trim_m: float,
 ) -> Lines:
-    """Fit the lines to the middle of their spans."""
+    """Fit the lines to their spans."""
     total = starts[-1]
     normal, offset, length = np.empty((total, 2)), np.empty(total), np.empty(total)
     direction, span, scatter = np.empty(total, np.int64), np.empty((total, 2), np.int64), np.empty((total, 3))
@@ -325,16 +307,13 @@ def _measure(
         i = 0
         for m in range(starts[w + 1] - starts[w]):
             j, row, at = found[0][first + m], directions.starts[w] + found[1][first + m], starts[w] + m
-            step = sums[-1, 0] / (len(points) - 1)
-            trim = int(min(np.ceil(trim_m / step), (j - i) * _TRIM_SHARE))
-            a, b = i + trim, j - trim
-            scatter[at] = _scatter(sums, a, b)
+            scatter[at] = _scatter(sums, i, j)
             angle = directions.angle[row]
             if np.isnan(angle):
                 angle = 0.5 * np.arctan2(2 * scatter[at, 1], scatter[at, 0] - scatter[at, 2])
             normal[at, 0], normal[at, 1] = -np.sin(angle), np.cos(angle)
-            length[at] = sums[b, 0] - sums[a, 0]
-            mx, my = (sums[b, 1] - sums[a, 1]) / length[at], (sums[b, 2] - sums[a, 2]) / length[at]
+            length[at] = sums[j, 0] - sums[i, 0]
+            mx, my = (sums[j, 1] - sums[i, 1]) / length[at], (sums[j, 2] - sums[i, 2]) / length[at]
             offset[at] = normal[at, 0] * (mx + points[0, 0]) + normal[at, 1] * (my + points[0, 1])
             n = last - first - 1
             direction[at], span[at, 0], span[at, 1] = row, (begin[w] + i) % n, (begin[w] + j) % n

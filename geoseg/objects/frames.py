@@ -112,14 +112,19 @@ def _vote(samples: Samples, chord_m: float) -> NDArray[np.float64]:
     """Return (w, 3) cosine, sine and weight of the votes of each wall's chords."""
     votes = np.zeros((len(samples.closed), 3))
     for w in range(len(votes)):
-        xy = samples.xy[samples.starts[w] : samples.starts[w + 1]]
+        span = slice(samples.starts[w], samples.starts[w + 1])
+        xy, steps = samples.xy[span], samples.integrals[span, 0]
         n = len(xy) - 1
-        step = samples.integrals[samples.starts[w] : samples.starts[w + 1], 0].sum() / n
-        reach = max(1, min(round(chord_m / step), n // 8))
-        for k in range(n if samples.closed[w] else n + 1 - reach):
-            end = (k + reach) % n if samples.closed[w] else k + reach
-            dx, dy = xy[end, 0] - xy[k, 0], xy[end, 1] - xy[k, 1]
-            angle, weight = 4 * np.arctan2(dy, dx), (dx * dx + dy * dy) / reach
+        chord = min(chord_m, steps.sum() / 8)
+        end, reached, passed = 0, 0.0, 0.0
+        for k in range(n):
+            passed += steps[k]
+            while reached - passed < chord and (samples.closed[w] or end < n):
+                end += 1
+                reached += steps[(end - 1) % n + 1]
+            last = end % n if samples.closed[w] else end
+            dx, dy = xy[last, 0] - xy[k, 0], xy[last, 1] - xy[k, 1]
+            angle, weight = 4 * np.arctan2(dy, dx), (dx * dx + dy * dy) * (steps[k + 1])
             votes[w, 0] += weight * np.cos(angle)
             votes[w, 1] += weight * np.sin(angle)
             votes[w, 2] += weight

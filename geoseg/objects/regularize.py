@@ -16,8 +16,7 @@ from geoseg.objects.walls import Walls, find_walls
 
 _STEPS_PER_TOLERANCE = 4
 LINE=0.6
-TRIM=0.25
-STEP=0.8
+STEP=0.4
 _MOST_SAMPLES = 400
 _CIRCLE_CORNERS = 48
 _CIRCLE_IOU = 0.9
@@ -152,7 +151,7 @@ def _as_lines(walls: Walls, outlines: NDArray[np.object_], options: RegularizeOp
     samples = sample(walls.points, walls.starts, closed, tolerance / _STEPS_PER_TOLERANCE, _MOST_SAMPLES)
     price = options.corner_price * tolerance**3
     if options.method == RegularizeMethod.ANY_ANGLE:
-        lines = align(samples, allow_any(len(closed)), price, tolerance, tolerance / 2)
+        lines = align(samples, allow_any(len(closed)), price, LINE*tolerance)
         return find_corners(walls, samples, lines, None, STEP*tolerance)
     diagonal = options.diagonal_penalty if options.method == RegularizeMethod.RIGHT_ANGLES_AND_DIAGONALS else None
     frames = find_frames(samples, walls.owners, outlines, 2 * tolerance)
@@ -166,7 +165,7 @@ def _as_lines(walls: Walls, outlines: NDArray[np.object_], options: RegularizeOp
 def _align_in(samples: Samples, walls: Walls, frames, how):  # noqa
     price, tolerance, diagonal = how
     directions, kind = allow_directions(frames, walls.owners, diagonal)
-    lines = align(samples, directions, price, LINE*tolerance, TRIM*tolerance)
+    lines = align(samples, directions, price, LINE*tolerance)
     return lines, kind[lines.direction]
 
 
