@@ -62,6 +62,15 @@ class Lines(NamedTuple):
     """(w + 1,) where the lines of each chain start."""
 
 
+class Prices(NamedTuple):
+    """What the cut is chosen by."""
+
+    line: float
+    """What one more line costs, m3: squared distance integrated along the chain."""
+    tolerance_m: float
+    """No sample lies farther from its line; not promised where lines run anywhere."""
+
+
 @kernel
 def sample(points: NDArray[np.float64], starts: NDArray[np.int64], closed: NDArray[np.bool_], step_m: float, most: int) -> Samples:
     """Sample chains at their points and between them, about every ``step_m``, on chains longer than ``most`` steps less often."""
@@ -108,14 +117,13 @@ def _integrate(sums: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.
 
 
 @kernel
-def align(samples: Samples, directions: Directions, price: float, tolerance_m: float) -> Lines:
+def align(samples: Samples, directions: Directions, prices: Prices) -> Lines:
     """Cut each chain into lines.
 
     Args:
         samples: Chains.
         directions: Where lines may run.
-        price: What one more line costs, in m3: squared distance integrated along the chain.
-        tolerance_m: No sample lies farther from its line; not promised where lines run anywhere.
+        prices: What the cut is chosen by.
 
     Returns:
         Lines, chain after chain; two that follow one another meet at an angle of at least 20 degrees, save where a ring closes.
@@ -132,10 +140,10 @@ def align(samples: Samples, directions: Directions, price: float, tolerance_m: f
         angle, penalty = directions.angle[options], directions.penalty[options]
         if samples.closed[w]:
             begin[w] = _farthest(xy)
-            found, _, _ = _cut(xy, integrals, begin[w], angle, penalty, price, tolerance_m)
+            found, _, _ = _cut(xy, integrals, begin[w], (angle, penalty), prices)
             # begun at a corner for certain, the second pass has no false cut
             begin[w] = (begin[w] + found[len(found) // 2]) % (len(xy) - 1)
-        found, which, n = _cut(xy, integrals, begin[w], angle, penalty, price, tolerance_m)
+        found, which, n = _cut(xy, integrals, begin[w], (angle, penalty), prices)
         cuts[first : first + n] = found
         chosen[first : first + n] = which
         counts[w + 1] = n
@@ -175,12 +183,12 @@ def _cut(
     xy: NDArray[np.float64],
     integrals: NDArray[np.float64],
     begin: int,
-    angle: NDArray[np.float64],
-    penalty: NDArray[np.float64],
-    price: float,
-    tolerance_m: float,
+    options: tuple[NDArray[np.float64], NDArray[np.float64]],
+    prices: Prices,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Return where the lines of one chain end, counted in samples from ``begin``, and their directions."""
+    angle, penalty = options
+    tolerance_m = prices.tolerance_m
     points = _turned(xy, begin) if begin > 0 else xy
     local = points - points[0]
     sums = _sums(_shifted(_turned(integrals, begin) if begin > 0 else integrals, points[0]))
@@ -209,7 +217,7 @@ def _cut(
                     alive = True
                     cost, mean = _cost(sums, i, j, normals[d])
                     near = high[d] - mean <= tolerance_m and mean - low[d] <= tolerance_m
-                total = ready[i, d] + cost + price * (1 + penalty[d])
+                total = ready[i, d] + cost + prices.line * (1 + penalty[d])
                 if near and total < best[j, d]:
                     best[j, d], came[j, d] = total, i
             if not alive:

@@ -10,10 +10,12 @@ from scipy.sparse.csgraph import connected_components
 
 from geoseg.objects.alignment import Lines, Samples
 from geoseg.objects.arcs import kernel
+from geoseg.objects.frames import Kinds
 from geoseg.objects.walls import Walls
 
 _MIN_SINE = 0.34
 _PULL = 0.01
+_CIRCLE_CORNERS = 48
 
 
 class Chains(NamedTuple):
@@ -27,14 +29,14 @@ class Chains(NamedTuple):
     """(v, 2) where the nodes lie."""
 
 
-def find_corners(walls: Walls, samples: Samples, lines: Lines, kind: NDArray[np.int64] | None, step_m: float) -> Chains:
+def find_corners(walls: Walls, samples: Samples, lines: Lines, kinds: Kinds | None, step_m: float) -> Chains:
     """Meet the lines of each wall with one another, and at nodes with those of other walls.
 
     Args:
         walls: Walls.
         samples: The same, sampled.
         lines: Their lines.
-        kind: (l, 2) frame and turn of each line: lines of one kind that meet become one line, so that a wall goes straight
+        kinds: Frame and turn of each line: lines of one kind that meet become one line, so that a wall goes straight
             through a node. None where lines run anywhere.
         step_m: Lines of one kind that lie farther apart stay two, with a step at the node.
 
@@ -46,14 +48,14 @@ def find_corners(walls: Walls, samples: Samples, lines: Lines, kind: NDArray[np.
     node = np.concatenate([walls.nodes[is_open, 0], walls.nodes[is_open, 1]])
     line = np.concatenate([first[is_open], last[is_open]])
     merged = np.arange(len(lines.offset))
-    if kind is not None:
-        merged = _merge(kind, (node, line), np.column_stack([first, last])[~is_open], (lines.offset, step_m))
+    if kinds is not None:
+        merged = _merge(_numbered(kinds), (node, line), np.column_stack([first, last])[~is_open], (lines.offset, step_m))
         lines = _with_common_offsets(lines, merged)
     order = np.argsort(node, kind="stable")
     starts = np.searchsorted(node[order], np.arange(len(walls.node_xy) + 1))
     leaving = _leaving(samples, lines, is_open)[order]
-    node_xy = _place_nodes(walls.node_xy - samples.origin, starts, (line[order], leaving), lines, merged, kind is None)
-    smallest = np.inf if kind is None else step_m / 4
+    node_xy = _place_nodes(walls.node_xy - samples.origin, starts, (line[order], leaving), lines, merged, kinds is None)
+    smallest = np.inf if kinds is None else step_m / 4
     xy, starts = _meet(samples, lines, merged, (walls.nodes, node_xy), smallest)
     return Chains(xy + samples.origin, starts, node_xy + samples.origin)
 
@@ -66,6 +68,32 @@ def original_chains(walls: Walls) -> Chains:
     inner[walls.starts[:-1][is_open]] = False
     lengths = np.diff(walls.starts) - 1 - is_open
     return Chains(walls.points[inner], np.concatenate([[0], np.cumsum(lengths)]), walls.node_xy)
+
+
+def equal_circles(outlines: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return circles of the outlines' areas about their centroids, as polygons of 48 corners."""
+    turn = np.linspace(0, 2 * np.pi, _CIRCLE_CORNERS, endpoint=False)
+    # a polygon in a circle is smaller than the circle
+    radius = np.sqrt(2 * shapely.area(outlines) / (_CIRCLE_CORNERS * np.sin(2 * np.pi / _CIRCLE_CORNERS)))
+    ring = np.column_stack([np.cos(turn), np.sin(turn)])
+    centers = shapely.get_coordinates(shapely.centroid(outlines))
+    return np.asarray(shapely.polygons(centers[:, None] + radius[:, None, None] * ring), np.object_)
+
+
+def replace_rings(chains: Chains, walls: Walls, polygons: NDArray[np.object_], chosen: NDArray[np.bool_]) -> Chains:
+    """Put other polygons in the place of some that are one closed wall each."""
+    wall = np.flatnonzero(chosen[walls.owners[:, 0]])
+    owner = walls.owners[wall, 0]
+    points, index = shapely.get_coordinates(polygons[owner], return_index=True)
+    last = np.append(index[1:] != index[:-1], True)[: len(index)]
+    sizes = np.diff(chains.starts)
+    gone = np.repeat(np.isin(np.arange(len(sizes)), wall), sizes)
+    sizes[wall] = np.bincount(index[~last], minlength=len(wall))
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    xy = np.empty((starts[-1], 2))
+    taken = np.repeat(np.isin(np.arange(len(sizes)), wall), sizes)
+    xy[taken], xy[~taken] = points[~last], chains.xy[~gone]
+    return Chains(xy, starts, chains.node_xy)
 
 
 def build(walls: Walls, drawn: Chains, original: Chains, kept: NDArray[np.bool_]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
@@ -98,17 +126,23 @@ def build(walls: Walls, drawn: Chains, original: Chains, kept: NDArray[np.bool_]
     return polygons, good
 
 
+def _numbered(kinds: Kinds) -> NDArray[np.int64]:
+    """Return (l,) one number for each kind."""
+    # turns are whole eighths of a circle
+    return kinds.frame * 5 + np.where(np.isnan(kinds.turn), 4, np.round(kinds.turn * 4 / np.pi)).astype(np.int64)
+
+
 def _merge(
-    kind: NDArray[np.int64], ends: tuple[NDArray[np.int64], NDArray[np.int64]], closing: NDArray[np.int64],
+    kind: NDArray[np.int64],
+    ends: tuple[NDArray[np.int64], NDArray[np.int64]],
+    closing: NDArray[np.int64],
     limit: tuple[NDArray[np.float64], float],
 ) -> NDArray[np.int64]:
     """Return (l,) numbers, equal for lines of one kind that meet at a node, not too far apart, or where a ring closes."""
     node, line = ends
-    turned = kind[closing[:, 0]] == kind[closing[:, 1]]
-    ringed = closing[turned.all(axis=1)]
+    ringed = closing[kind[closing[:, 0]] == kind[closing[:, 1]]]
     # one graph vertex for each pair of node and kind ties all its lines together
-    code = (node * (kind[:, 0].max() + 1) + kind[line, 0]) * 4 + kind[line, 1]
-    hubs, hub = np.unique(code, return_inverse=True)
+    hubs, hub = np.unique(node * (kind.max() + 1) + kind[line], return_inverse=True)
     offsets, step_m = limit
     low, high = np.full(len(hubs), np.inf), np.full(len(hubs), -np.inf)
     np.minimum.at(low, hub, offsets[line])
@@ -185,7 +219,7 @@ def _deepest(lines: Lines, here: NDArray[np.int64], a: int, b: int, along: NDArr
     best, depth = a, (_cross_point(lines, here[a], here[b]) * along).sum()
     for c in range(len(here)):
         parallel = abs(_cross(lines.normal[here[a]], lines.normal[here[c]])) < _MIN_SINE
-        if c == b or c == a or not parallel or abs(_cross(lines.normal[here[b]], lines.normal[here[c]])) < _MIN_SINE:
+        if c in (a, b) or not parallel or abs(_cross(lines.normal[here[b]], lines.normal[here[c]])) < _MIN_SINE:
             continue
         reached = (_cross_point(lines, here[c], here[b]) * along).sum()
         if reached > depth:
@@ -200,12 +234,12 @@ def _meet(
     """Return the corners of each wall; where an end line misses its node by more than ``smallest``, with a step to it."""
     walls = len(samples.closed)
     free = smallest == np.inf
-    xy = np.empty((len(lines.offset) + 2 * walls, 2))
+    xy = np.empty((len(lines.offset) + 4 * walls, 2))
     starts = np.zeros(walls + 1, np.int64)
     pair = np.empty(2, np.int64)
     n = 0
     for w in range(walls):
-        first, end = lines.starts[w], lines.starts[w + 1]
+        first, end, begin = lines.starts[w], lines.starts[w + 1], n
         if not samples.closed[w]:
             n = _step_to(xy, n, nodes[1][nodes[0][w, 0]], lines, first, smallest)
         for k in range(first, end):
@@ -216,7 +250,7 @@ def _meet(
                 after = first
             if merged[k] == merged[after]:
                 continue
-            if free:
+            if free or abs(_cross(lines.normal[k], lines.normal[after])) < _MIN_SINE:
                 pair[0], pair[1] = k, after
                 xy[n] = _nearest(lines, pair, samples.xy[samples.starts[w] + lines.span[k, 1]])
             else:
@@ -224,8 +258,28 @@ def _meet(
             n += 1
         if not samples.closed[w]:
             n = _step_to(xy, n, nodes[1][nodes[0][w, 1]], lines, end - 1, smallest)
+        elif n - begin < 4 and not free:
+            n = begin + _draw_rectangle(samples.xy[samples.starts[w] : samples.starts[w + 1]], lines.normal[first], xy[begin:])
         starts[w + 1] = n
     return xy[:n].copy(), starts
+
+
+@kernel
+def _draw_rectangle(ring: NDArray[np.float64], normal: NDArray[np.float64], xy: NDArray[np.float64]) -> int:
+    """Write the rectangle around a ring in a direction, scaled to the ring's area; return the number of its corners.
+
+    So small a ring stays within the tolerance of less than four lines.
+    """
+    across, along = ring @ normal, ring @ np.array([-normal[1], normal[0]])
+    area = abs((ring[:-1, 0] * ring[1:, 1] - ring[1:, 0] * ring[:-1, 1]).sum()) / 2
+    height, width = across.max() - across.min(), along.max() - along.min()
+    scale = np.sqrt(area / (height * width)) / 2
+    middle, center = (across.max() + across.min()) / 2, (along.max() + along.min()) / 2
+    for k in range(4):
+        a = middle + height * scale * (1 if k < 2 else -1)
+        b = center + width * scale * (1 if k in (0, 3) else -1)
+        xy[k, 0], xy[k, 1] = a * normal[0] - b * normal[1], a * normal[1] + b * normal[0]
+    return 4
 
 
 @kernel

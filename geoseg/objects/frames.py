@@ -26,6 +26,15 @@ class Frames(NamedTuple):
     """(n,) the frame of each polygon."""
 
 
+class Kinds(NamedTuple):
+    """To which frame a direction belongs; lines of one kind that meet may become one."""
+
+    frame: NDArray[np.int64]
+    """(d,) the frame; numbers past the frames for directions that belong to none."""
+    turn: NDArray[np.float64]
+    """(d,) radians from the frame's direction; NaN = runs anywhere."""
+
+
 def find_frames(samples: Samples, owners: NDArray[np.int64], polygons: NDArray[np.object_], chord_m: float) -> Frames:
     """Estimate the main direction of each building and join those that share a wall.
 
@@ -46,7 +55,7 @@ def find_frames(samples: Samples, owners: NDArray[np.int64], polygons: NDArray[n
     for side in range(2):
         there = owners[:, side] >= 0
         np.add.at(sums, owners[there, side], votes[there])
-    phase = (sums[:, 0] + 1j * sums[:, 1]) / np.maximum(sums[:, 2], 1e-300)
+    phase: NDArray[np.complex128] = (sums[:, 0] + 1j * sums[:, 1]) / np.maximum(sums[:, 2], 1e-300)
     phase = _ask_neighbors(phase, polygons)
     shared = owners[owners[:, 1] >= 0]
     alike = _apart(phase[shared[:, 0]], phase[shared[:, 1]]) <= _SAME_RAD
@@ -59,29 +68,31 @@ def find_frames(samples: Samples, owners: NDArray[np.int64], polygons: NDArray[n
     return Frames(angle=np.angle(_sum_by(frame, weighted, int(frame.max()) + 1)) / 4, of=frame.astype(np.int64))
 
 
-def refine(frames: Frames, lines: Lines, frame_of: NDArray[np.int64], turn: NDArray[np.float64]) -> Frames:
+def refine(frames: Frames, lines: Lines, kinds: Kinds) -> Frames:
     """Turn each frame so that the squared distances to its lines are least: the main axis of all their scatters together.
 
     Args:
         frames: Frames so far.
-        lines: Lines in directions of the frames.
-        frame_of: (l,) the frame of each line.
-        turn: (l,) radians from the frame's direction to the line's.
+        lines: Lines.
+        kinds: What each line belongs to.
 
     Returns:
         The same frames with better angles; those without lines stay.
     """
-    xx, xy, yy = lines.scatter.T
-    cos, sin = np.cos(2 * turn), np.sin(2 * turn)
+    bound = ~np.isnan(kinds.turn)
+    xx, xy, yy = lines.scatter[bound].T
+    cos, sin = np.cos(2 * kinds.turn[bound]), np.sin(2 * kinds.turn[bound])
     # a line turned back by its angle against the frame speaks for the frame's own direction
     difference = ((xx - yy) * cos + 2 * xy * sin) / 2
     mixed = xy * cos - (xx - yy) * sin / 2
-    axis = _sum_by(frame_of, difference + 1j * mixed, len(frames.angle))
+    axis = _sum_by(kinds.frame[bound], difference + 1j * mixed, len(frames.angle))
     return frames._replace(angle=np.where(np.abs(axis) > 0, np.angle(axis) / 2, frames.angle))
 
 
-def allow_directions(frames: Frames, owners: NDArray[np.int64], diagonal_penalty: float | None) -> tuple[Directions, NDArray[np.int64]]:
-    """List the directions that walls may have: those of the frames on their two sides.
+def allow_directions(frames: Frames, owners: NDArray[np.int64], diagonal_penalty: float | None) -> tuple[Directions, Kinds]:
+    """List the directions that walls may have: those of the frame on their two sides.
+
+    A wall between two frames may run anywhere too: it can be square to one of them only, and stairs are no compromise.
 
     Args:
         frames: Frames.
@@ -89,17 +100,26 @@ def allow_directions(frames: Frames, owners: NDArray[np.int64], diagonal_penalty
         diagonal_penalty: Extra price of a diagonal in units of the price of a line; None allows no diagonals.
 
     Returns:
-        Directions, and for each (frame, turn in units of 45 degrees), (d, 2).
+        Directions, and what they belong to.
     """
-    turns = np.array([0, 2] if diagonal_penalty is None else [0, 2, 1, 3])
+    turns = np.array([0, 2] if diagonal_penalty is None else [0, 2, 1, 3]) * np.pi / 4
     frame = np.where(owners >= 0, frames.of[owners], -1)
     frame[frame[:, 1] == frame[:, 0], 1] = -1
     wall, side = np.nonzero(frame >= 0)
-    kind = np.column_stack([np.repeat(frame[wall, side], len(turns)), np.tile(turns, len(wall))])
-    starts = np.concatenate([[0], np.cumsum(np.bincount(wall, minlength=len(owners)) * len(turns))])
-    angle = frames.angle[kind[:, 0]] + kind[:, 1] * np.pi / 4
-    penalty = np.where(kind[:, 1] % 2 == 1, diagonal_penalty or 0.0, 0.0)
-    return Directions(angle, penalty, starts.astype(np.int64)), kind
+    between = np.flatnonzero(frame[:, 1] >= 0)
+    kinds = Kinds(
+        frame=np.concatenate([np.repeat(frame[wall, side], len(turns)), len(frames.angle) + between]),
+        turn=np.concatenate([np.tile(turns, len(wall)), np.full(len(between), np.nan)]),
+    )
+    wall = np.concatenate([np.repeat(wall, len(turns)), between])
+    order = np.argsort(wall, kind="stable")
+    starts = np.searchsorted(wall[order], np.arange(len(owners) + 1))
+    kinds = Kinds(kinds.frame[order], kinds.turn[order])
+    known = ~np.isnan(kinds.turn)
+    angle = np.full(len(wall), np.nan)
+    angle[known] = frames.angle[kinds.frame[known]] + kinds.turn[known]
+    penalty = np.where(np.isclose(np.sin(2 * kinds.turn) ** 2, 1), diagonal_penalty or 0.0, 0.0)
+    return Directions(angle, penalty, starts.astype(np.int64)), kinds
 
 
 def allow_any(walls: int) -> Directions:

@@ -21,6 +21,8 @@ class Drawn(NamedTuple):
     """(n,) False where a ring vanished."""
     still: NDArray[np.bool_]
     """(n,) True where the polygon is the one that came in."""
+    new: NDArray[np.bool_]
+    """(n,) False where the polygon has passed before, and is the same."""
 
 
 def find_faults(outlines: NDArray[np.object_], drawn: Drawn, tolerance_m: float, min_iou: float) -> NDArray[np.bool_]:
@@ -36,14 +38,16 @@ def find_faults(outlines: NDArray[np.object_], drawn: Drawn, tolerance_m: float,
         (n,) True where the new outline must not be taken. Of two that overlap, those are named that reach into the other's old
         outline; if none does, both.
     """
-    faults = ~drawn.still & ~(drawn.whole & shapely.is_valid(drawn.polygons))
-    checked = np.flatnonzero(~drawn.still & ~faults)
+    faults = np.zeros(len(outlines), np.bool_)
+    asked = np.flatnonzero(drawn.new & ~drawn.still)
+    faults[asked] = ~(drawn.whole[asked] & shapely.is_valid(drawn.polygons[asked]))
+    checked = asked[~faults[asked]]
     old, new = outlines[checked], drawn.polygons[checked]
-    common, union = shapely.area(shapely.intersection(old, new)), shapely.area(shapely.union(old, new))
-    faults[checked] |= common < min_iou * union
+    common = _common_area(old, new)
+    faults[checked] |= common < min_iou * (shapely.area(old) + shapely.area(new) - common)
     faults[checked] |= largest_moves(old, new, tolerance_m / _STEPS) > tolerance_m
     sound = np.flatnonzero(~faults)
-    faults[sound] |= _reaching(outlines[sound], drawn.polygons[sound], drawn.still[sound])
+    faults[sound] |= _reaching(outlines[sound], Drawn(*(field[sound] for field in drawn)))
     return faults
 
 
@@ -58,13 +62,14 @@ def largest_moves(old: NDArray[np.object_], new: NDArray[np.object_], step_m: fl
     return _moves(parts[0], parts[1], step_m)
 
 
-def _reaching(old: NDArray[np.object_], new: NDArray[np.object_], still: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _reaching(old: NDArray[np.object_], drawn: Drawn) -> NDArray[np.bool_]:
     """Return (n,) which polygons overlap another one more than before."""
+    new, still = drawn.polygons, drawn.still
     reaching = np.zeros(len(old), np.bool_)
-    moved = np.flatnonzero(~still)
-    one, other = shapely.STRtree(new).query(new[moved], predicate="intersects")
-    one = moved[one]
-    kept = (one < other) | (still[other] & (one != other))
+    asked = np.flatnonzero(drawn.new)
+    one, other = shapely.STRtree(new).query(new[asked], predicate="intersects")
+    one = asked[one]
+    kept = (one != other) & ~(still[one] & still[other]) & (~drawn.new[other] | (one < other))
     one, other = one[kept], other[kept]
     grown = np.flatnonzero(_common_area(new[one], new[other]) > _AREA_SLACK_M2)
     one, other = one[grown], other[grown]

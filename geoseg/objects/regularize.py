@@ -8,17 +8,17 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
-from geoseg.objects.alignment import Lines, Samples, align, sample
-from geoseg.objects.corners import Chains, build, find_corners, original_chains
-from geoseg.objects.frames import allow_any, allow_directions, find_frames, refine
+from geoseg.objects.alignment import Prices, align, sample
+from geoseg.objects.corners import Chains, build, equal_circles, find_corners, original_chains, replace_rings
+from geoseg.objects.frames import Kinds, allow_any, allow_directions, find_frames, refine
 from geoseg.objects.guard import Drawn, find_faults
 from geoseg.objects.walls import Walls, find_walls
 
 _STEPS_PER_TOLERANCE = 4
-LINE=0.6
-STEP=0.4
-_MOST_SAMPLES = 400
-_CIRCLE_CORNERS = 48
+_LINE_SHARE = 0.6
+_STEP_SHARE = 0.4
+_MOST_STEPS = 400
+_TURNS = 2
 _CIRCLE_IOU = 0.9
 
 
@@ -61,9 +61,9 @@ class RegularizeOptions:
 
     method: RegularizeMethod = RegularizeMethod.RIGHT_ANGLES
     """What outlines become."""
-    tolerance_m: float = 1.0
+    tolerance_m: float = 1.5
     """How far the outline may move anywhere, metres; an outline that would move farther falls back."""
-    corner_price: float = 1.0
+    corner_price: float = 0.3
     """How much a wall must gain: squared distance to the outline along its length, in units of tolerance_m cubed. More gives
     plainer outlines, less follows small wings."""
     diagonal_penalty: float = 1.5
@@ -134,7 +134,7 @@ def _canonical_order(outlines: NDArray[np.object_]) -> NDArray[np.int64]:
 
 def _regularize(outlines: NDArray[np.object_], options: RegularizeOptions) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     walls = find_walls(outlines)
-    if options.method == RegularizeMethod.CIRCLE and False:
+    if options.method == RegularizeMethod.CIRCLE:
         chains, wanted = _as_circles(walls, outlines, options)
         done = RegularizeStatus.CIRCLE
     else:
@@ -146,31 +146,35 @@ def _regularize(outlines: NDArray[np.object_], options: RegularizeOptions) -> tu
 
 def _as_lines(walls: Walls, outlines: NDArray[np.object_], options: RegularizeOptions) -> Chains:
     """Draw all walls with straight lines."""
-    tolerance = options.tolerance_m
+    tolerance_m = options.tolerance_m
     closed = walls.nodes[:, 0] < 0
-    samples = sample(walls.points, walls.starts, closed, tolerance / _STEPS_PER_TOLERANCE, _MOST_SAMPLES)
-    price = options.corner_price * tolerance**3
+    samples = sample(walls.points, walls.starts, closed, tolerance_m / _STEPS_PER_TOLERANCE, _MOST_STEPS)
+    prices = Prices(line=options.corner_price * tolerance_m**3, tolerance_m=_LINE_SHARE * tolerance_m)
     if options.method == RegularizeMethod.ANY_ANGLE:
-        lines = align(samples, allow_any(len(closed)), price, LINE*tolerance)
-        return find_corners(walls, samples, lines, None, STEP*tolerance)
+        lines = align(samples, allow_any(len(closed)), prices)
+        return find_corners(walls, samples, lines, None, _STEP_SHARE * tolerance_m)
     diagonal = options.diagonal_penalty if options.method == RegularizeMethod.RIGHT_ANGLES_AND_DIAGONALS else None
-    frames = find_frames(samples, walls.owners, outlines, 2 * tolerance)
-    for _ in range(2):
-        lines, kind = _align_in(samples, walls, frames, (price, tolerance, diagonal))
-        frames = refine(frames, lines, kind[:, 0], kind[:, 1] * np.pi / 4)
-    lines, kind = _align_in(samples, walls, frames, (price, tolerance, diagonal))
-    return find_corners(walls, samples, lines, kind, STEP*tolerance)
+    frames = find_frames(samples, walls.owners, outlines, 2 * tolerance_m)
+    for _ in range(_TURNS + 1):
+        directions, kinds = allow_directions(frames, walls.owners, diagonal)
+        lines = align(samples, directions, prices)
+        kinds = Kinds(kinds.frame[lines.direction], kinds.turn[lines.direction])
+        frames = refine(frames, lines, kinds)
+    return find_corners(walls, samples, lines, kinds, _STEP_SHARE * tolerance_m)
 
 
-def _align_in(samples: Samples, walls: Walls, frames, how):  # noqa
-    price, tolerance, diagonal = how
-    directions, kind = allow_directions(frames, walls.owners, diagonal)
-    lines = align(samples, directions, price, LINE*tolerance)
-    return lines, kind[lines.direction]
-
-
-def _as_circles(walls, outlines, options):  # noqa
-    raise NotImplementedError
+def _as_circles(walls: Walls, outlines: NDArray[np.object_], options: RegularizeOptions) -> tuple[Chains, NDArray[np.bool_]]:
+    """Draw circles of equal area around round outlines that stand alone; return the walls, and which outlines are round."""
+    circles = equal_circles(outlines)
+    common = shapely.area(shapely.intersection(outlines, circles))
+    iou = common / (shapely.area(outlines) + shapely.area(circles) - common)
+    radius_m = np.sqrt(shapely.area(outlines) / np.pi)
+    alone = np.zeros(len(outlines), np.bool_)
+    alone[walls.owners[(walls.nodes[:, 0] < 0) & (walls.owners[:, 1] < 0), 0]] = True
+    alone &= np.diff(walls.shells) == 1
+    fits = (radius_m >= options.min_radius_m) & (radius_m <= options.max_radius_m) & (iou >= _CIRCLE_IOU)
+    round_ = alone & fits
+    return replace_rings(original_chains(walls), walls, circles, round_), round_
 
 
 def _settle(
@@ -183,12 +187,15 @@ def _settle(
     """
     original = original_chains(walls)
     back = taken_back.copy()
+    faults, before = np.ones(len(outlines), np.bool_), outlines
     while True:
         kept = back[walls.owners[:, 0]] & (back[walls.owners[:, 1]] | (walls.owners[:, 1] < 0))
         drawn, whole = build(walls, chains, original, kept)
         still = _all_walls_kept(walls, kept)
         drawn[still] = outlines[still]
-        faults = find_faults(outlines, Drawn(polygons=drawn, whole=whole, still=still), options.tolerance_m, options.min_iou)
+        new = faults | ~shapely.equals_identical(drawn, before)
+        before = drawn
+        faults = find_faults(outlines, Drawn(drawn, whole, still, new), options.tolerance_m, options.min_iou)
         if not faults.any():
             return drawn, back
         more = back | faults | _around(walls, faults & back)

@@ -168,9 +168,7 @@ def _walks(edges: _Edges, begins: NDArray[np.bool_]) -> tuple[NDArray[np.int64],
     return position, is_first, edges.ring[is_first]
 
 
-def _last(
-    edges: _Edges, position: NDArray[np.int64], first: NDArray[np.int64], lengths: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _last(edges: _Edges, position: NDArray[np.int64], first: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the edge that leaves the end of each walk."""
     return edges.after[position[first + lengths - 1]]
 

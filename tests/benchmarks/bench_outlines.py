@@ -27,7 +27,7 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 from scipy import ndimage
 
-from geoseg.io.ground import pixel_size_m, pixel_step_m
+from geoseg.io.ground import pixel_step_m
 from geoseg.io.raster import open_raster
 from geoseg.objects.regularize import RegularizeMethod, RegularizeOptions, regularize
 from geoseg.objects.vectorize import VectorizeOptions, vectorize
