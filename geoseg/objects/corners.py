@@ -159,7 +159,7 @@ def _merge(
 def _with_common_offsets(lines: Lines, merged: NDArray[np.int64]) -> Lines:
     """Give merged lines their mean offset, weighted by length."""
     # two lines of one kind may have opposite normals by rounding of angles only, never by construction
-    weight = np.bincount(merged, lines.length)
+    weight = np.asarray(np.bincount(merged, lines.length), np.float64)
     mean = np.bincount(merged, lines.length * lines.offset) / weight
     return lines._replace(offset=mean[merged], length=weight[merged])
 
@@ -294,7 +294,7 @@ def _step_to(xy: NDArray[np.float64], n: int, node: NDArray[np.float64], lines: 
 
 @kernel
 def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    return a[0] * b[1] - a[1] * b[0]
+    return float(a[0] * b[1] - a[1] * b[0])
 
 
 @kernel

@@ -55,7 +55,7 @@ def find_frames(samples: Samples, owners: NDArray[np.int64], polygons: NDArray[n
     for side in range(2):
         there = owners[:, side] >= 0
         np.add.at(sums, owners[there, side], votes[there])
-    phase: NDArray[np.complex128] = (sums[:, 0] + 1j * sums[:, 1]) / np.maximum(sums[:, 2], 1e-300)
+    phase = np.asarray((sums[:, 0] + 1j * sums[:, 1]) / np.maximum(sums[:, 2], 1e-300), np.complex128)
     phase = _ask_neighbors(phase, polygons)
     shared = owners[owners[:, 1] >= 0]
     alike = _apart(phase[shared[:, 0]], phase[shared[:, 1]]) <= _SAME_RAD

@@ -47,7 +47,8 @@ def find_faults(outlines: NDArray[np.object_], drawn: Drawn, tolerance_m: float,
     faults[checked] |= common < min_iou * (shapely.area(old) + shapely.area(new) - common)
     faults[checked] |= largest_moves(old, new, tolerance_m / _STEPS) > tolerance_m
     sound = np.flatnonzero(~faults)
-    faults[sound] |= _reaching(outlines[sound], Drawn(*(field[sound] for field in drawn)))
+    subset = Drawn(drawn.polygons[sound], drawn.whole[sound], drawn.still[sound], drawn.new[sound])
+    faults[sound] |= _reaching(outlines[sound], subset)
     return faults
 
 

@@ -113,7 +113,7 @@ def _find_breaks(edges: _Edges, neighbor: NDArray[np.int64]) -> NDArray[np.bool_
         ends = np.unique(np.concatenate([arriving[begins], leaving[begins]]))
         more = (np.isin(arriving, ends) | np.isin(leaving, ends)) & (neighbor != _NOBODY) | begins
         if (more == begins).all():
-            return begins
+            return np.asarray(begins, np.bool_)
         begins = more
 
 
@@ -170,7 +170,7 @@ def _walks(edges: _Edges, begins: NDArray[np.bool_]) -> tuple[NDArray[np.int64],
 
 def _last(edges: _Edges, position: NDArray[np.int64], first: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the edge that leaves the end of each walk."""
-    return edges.after[position[first + lengths - 1]]
+    return np.asarray(edges.after[position[first + lengths - 1]])
 
 
 def _with_ends(edges: _Edges, position: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
