@@ -1,5 +1,7 @@
 """Objects in pixel coordinates to tables on the ground, with the columns of the run folder."""
 
+from dataclasses import replace
+
 import geopandas as gpd
 import numpy as np
 import shapely
@@ -8,7 +10,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.io.ground import measure_lines, measure_polygons, pixel_step_m
 from geoseg.objects.instances import InstanceTable
-from geoseg.objects.regularize import RegularizeOptions, regularize
+from geoseg.objects.regularize import Regularized, RegularizeOptions, regularize
 from geoseg.objects.roads import RoadNetwork
 from geoseg.objects.vectorize import Patches
 from geoseg.pixels.classes import ClassKind, ClassScheme
@@ -24,10 +26,11 @@ def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) ->
 
 
 def building_features(patches: Patches, table: InstanceTable, nodata: Patches, scheme: ClassScheme, geobox: GeoBox) -> gpd.GeoDataFrame:
-    """Return regularized building polygons with ``instance_id, class, score, area_m2, perimeter_m``."""
+    """Return regularized building polygons with ``instance_id, class, score, area_m2, perimeter_m, status``."""
     order = np.argsort(patches.values, kind="stable")
     ids = patches.values[order]
-    outlines = _leave_out(_regularize_on_ground(patches.polygons[order], geobox), nodata.polygons)
+    done = _regularize_on_ground(patches.polygons[order], geobox)
+    outlines = _leave_out(done.outlines, nodata.polygons)
     polygons = to_ground(outlines, geobox)
     area, perimeter = measure_polygons(polygons, geobox.crs)
     named = scheme.of_kind(ClassKind.BUILDING)
@@ -37,6 +40,7 @@ def building_features(patches: Patches, table: InstanceTable, nodata: Patches, s
         "score": table.score[ids - 1].round(4),
         "area_m2": area.round(2),
         "perimeter_m": perimeter.round(2),
+        "status": done.status.astype(str),
     }
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
 
@@ -85,11 +89,12 @@ def _leave_out(outlines: NDArray[np.object_], nodata: NDArray[np.object_]) -> ND
     return kept
 
 
-def _regularize_on_ground(polygons: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object_]:
-    """Regularize in pixels scaled to metres, where right angles are right."""
+def _regularize_on_ground(polygons: NDArray[np.object_], geobox: GeoBox) -> Regularized:
+    """Regularize in pixels scaled to metres, where right angles are right; return pixels."""
     step = np.asarray(pixel_step_m(geobox))
     squared = np.asarray(shapely.transform(polygons, lambda points: points * step))
-    return np.asarray(shapely.transform(regularize(squared, RegularizeOptions()), lambda points: points / step))
+    done = regularize(squared, RegularizeOptions())
+    return replace(done, outlines=np.asarray(shapely.transform(done.outlines, lambda points: points / step)))
 
 
 def _crs(geobox: GeoBox) -> str | None:
