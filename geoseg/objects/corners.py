@@ -55,8 +55,7 @@ def find_corners(walls: Walls, samples: Samples, lines: Lines, kinds: Kinds | No
     starts = np.searchsorted(node[order], np.arange(len(walls.node_xy) + 1))
     leaving = _leaving(samples, lines, is_open)[order]
     node_xy = _place_nodes(walls.node_xy - samples.origin, starts, (line[order], leaving), lines, merged, kinds is None)
-    smallest = np.inf if kinds is None else step_m / 4
-    xy, starts = _meet(samples, lines, merged, (walls.nodes, node_xy), smallest)
+    xy, starts = _meet(samples, lines, merged, (walls.nodes, node_xy), step_m / 4, kinds is None)
     return Chains(xy + samples.origin, starts, node_xy + samples.origin)
 
 
@@ -80,20 +79,27 @@ def equal_circles(outlines: NDArray[np.object_]) -> NDArray[np.object_]:
     return np.asarray(shapely.polygons(centers[:, None] + radius[:, None, None] * ring), np.object_)
 
 
-def replace_rings(chains: Chains, walls: Walls, polygons: NDArray[np.object_], chosen: NDArray[np.bool_]) -> Chains:
-    """Put other polygons in the place of some that are one closed wall each."""
-    wall = np.flatnonzero(chosen[walls.owners[:, 0]])
-    owner = walls.owners[wall, 0]
-    points, index = shapely.get_coordinates(polygons[owner], return_index=True)
-    last = np.append(index[1:] != index[:-1], True)[: len(index)]
-    sizes = np.diff(chains.starts)
-    gone = np.repeat(np.isin(np.arange(len(sizes)), wall), sizes)
-    sizes[wall] = np.bincount(index[~last], minlength=len(wall))
+def mix(one: Chains, other: Chains, walls: Walls, chosen: NDArray[np.bool_]) -> Chains:
+    """Take some walls from another drawing, (w,) chosen, and the nodes at their ends; all walls at a node come from the same one."""
+    sizes = np.where(chosen, np.diff(other.starts), np.diff(one.starts))
     starts = np.concatenate([[0], np.cumsum(sizes)])
-    xy = np.empty((starts[-1], 2))
-    taken = np.repeat(np.isin(np.arange(len(sizes)), wall), sizes)
-    xy[taken], xy[~taken] = points[~last], chains.xy[~gone]
-    return Chains(xy, starts, chains.node_xy)
+    begins = np.where(chosen, other.starts[:-1] + len(one.xy), one.starts[:-1])
+    index = np.repeat(begins - starts[:-1], sizes) + np.arange(starts[-1])
+    node_xy = one.node_xy.copy()
+    nodes = walls.nodes[chosen & (walls.nodes[:, 0] >= 0)].ravel()
+    node_xy[nodes] = other.node_xy[nodes]
+    return Chains(np.concatenate([one.xy, other.xy])[index], starts, node_xy)
+
+
+def as_chains(rings: NDArray[np.object_], walls: Walls) -> Chains:
+    """Return polygons without holes as the first wall of each outline, for ``mix``; no other wall has points."""
+    points, index = shapely.get_coordinates(rings, return_index=True)
+    inner = np.append(index[1:] == index[:-1], False)[: len(index)]
+    first = walls.steps[walls.rings[walls.shells[:-1]]]
+    sizes = np.zeros(len(walls.owners), np.int64)
+    sizes[first] = np.bincount(index[inner], minlength=len(rings))
+    order = np.argsort(first[index[inner]], kind="stable")
+    return Chains(points[inner][order], np.concatenate([[0], np.cumsum(sizes)]), walls.node_xy)
 
 
 def build(walls: Walls, drawn: Chains, original: Chains, kept: NDArray[np.bool_]) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
@@ -229,18 +235,22 @@ def _deepest(lines: Lines, here: NDArray[np.int64], a: int, b: int, along: NDArr
 
 @kernel
 def _meet(
-    samples: Samples, lines: Lines, merged: NDArray[np.int64], nodes: tuple[NDArray[np.int64], NDArray[np.float64]], smallest: float
+    samples: Samples,
+    lines: Lines,
+    merged: NDArray[np.int64],
+    nodes: tuple[NDArray[np.int64], NDArray[np.float64]],
+    smallest: float,
+    free: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the corners of each wall; where an end line misses its node by more than ``smallest``, with a step to it."""
     walls = len(samples.closed)
-    free = smallest == np.inf
     xy = np.empty((len(lines.offset) + 4 * walls, 2))
     starts = np.zeros(walls + 1, np.int64)
     pair = np.empty(2, np.int64)
     n = 0
     for w in range(walls):
         first, end, begin = lines.starts[w], lines.starts[w + 1], n
-        if not samples.closed[w]:
+        if not samples.closed[w] and not free:
             n = _step_to(xy, n, nodes[1][nodes[0][w, 0]], lines, first, smallest)
         for k in range(first, end):
             after = k + 1
@@ -256,9 +266,9 @@ def _meet(
             else:
                 xy[n] = _cross_point(lines, k, after)
             n += 1
-        if not samples.closed[w]:
+        if not samples.closed[w] and not free:
             n = _step_to(xy, n, nodes[1][nodes[0][w, 1]], lines, end - 1, smallest)
-        elif n - begin < 4 and not free:
+        elif samples.closed[w] and n - begin < 4 and not free:
             n = begin + _draw_rectangle(samples.xy[samples.starts[w] : samples.starts[w + 1]], lines.normal[first], xy[begin:])
         starts[w + 1] = n
     return xy[:n].copy(), starts

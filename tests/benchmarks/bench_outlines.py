@@ -155,9 +155,8 @@ def count_corners(outlines: Outlines) -> int:
     return int((shapely.get_num_coordinates(outlines) - np.where(shapely.is_empty(outlines), 0, rings)).sum())
 
 
-def measure(case: Case, tolerance_px: float, with_peer: bool) -> dict[str, dict[str, object]]:
+def measure(case: Case, tolerance_m: float, with_peer: bool) -> dict[str, dict[str, object]]:
     """Run all methods on a case."""
-    tolerance_m = tolerance_px * case.pixel_m
     rows: dict[str, dict[str, object]] = {}
     raw_corners = count_corners(case.raw)
     rows["raw"] = score(case, case.raw, 0.0, raw_corners)
@@ -173,9 +172,14 @@ def measure(case: Case, tolerance_px: float, with_peer: bool) -> dict[str, dict[
         names, counts = np.unique(done.status.astype(str), return_counts=True)
         rows[str(method)]["status"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
     if with_peer:
-        for name, options in (("peer, its defaults", {}), ("peer, right angles only", {"allow_45_degree": False, "allow_circles": False})):
+        square = {"allow_45_degree": False, "allow_circles": False}
+        for name, peer_m, options in (
+            ("buildingregulariser", 1.0, {}),
+            ("  right angles only", 1.0, square),
+            ("  the same, our tolerance", tolerance_m, square),
+        ):
             began = time.perf_counter()
-            made = peer(case.simplified, 1.0, **options)
+            made = peer(case.simplified, peer_m, **options)
             rows[name] = score(case, made, time.perf_counter() - began, raw_corners)
     return rows
 
@@ -185,7 +189,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sites", nargs="*", default=["banepa_b", "kampala"])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tolerance-px", type=float, default=4.0)
+    parser.add_argument("--tolerance", type=float, default=RegularizeOptions().tolerance_m, help="metres")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     try:
@@ -199,7 +203,7 @@ def main() -> None:
     for site in arguments.sites:
         for image in sorted(next(DATA.glob(f"*/{site}")).glob("image*.tif")):
             case = make_case(f"{site}/{image.stem}", image, arguments.seed)
-            results[case.name] = measure(case, arguments.tolerance_px, has_peer)
+            results[case.name] = measure(case, arguments.tolerance, has_peer)
             print(f"\n{case.name}: {len(case.truth)} buildings, {case.lost} lost to noise, pixel {case.pixel_m:.3f} m")
             print(f"{'':28}{'mean IoU':>10}{'corners':>9}{'of raw':>8}{'invalid':>9}{'overlaps':>10}{'m2':>9}{'s':>8}")
             for name, row in results[case.name].items():

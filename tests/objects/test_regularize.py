@@ -204,8 +204,8 @@ def test_an_outline_that_would_leave_the_tolerance_falls_back() -> None:
 
 
 def test_a_wall_never_reaches_into_a_neighbor_that_lies_close() -> None:
-    notched = shapely.box(0, 0, 20, 20).difference(shapely.box(19.2, 19.2, 20, 20))
-    shed = shapely.box(19.3, 19.3, 21, 21)
+    notched = shapely.box(0, 0, 20, 20).difference(shapely.box(19.5, 19.5, 20, 20))
+    shed = shapely.box(19.6, 19.6, 21, 21)
     alone = regularize(np.array([notched]), OPTIONS)
     assert alone.status[0] == RegularizeStatus.REGULARIZED
     assert overlaps(np.array([alone.outlines[0], shed])).max() > 0.1
