@@ -163,7 +163,7 @@ def _as_lines(walls: Walls, outlines: NDArray[np.object_], options: RegularizeOp
             chains, fewest = draft, faults
         else:
             better = failing & (faults < fewest)[group]
-            chains = mix(chains, draft, walls, better[walls.owners[:, 0]])
+            chains, fewest = mix(chains, draft, walls, better[walls.owners[:, 0]]), np.minimum(fewest, faults)
         failing = (fewest > 0)[group]
         if not failing.any():
             break

@@ -173,13 +173,14 @@ def measure(case: Case, tolerance_m: float, with_peer: bool) -> dict[str, dict[s
         rows[str(method)]["status"] = dict(zip(names.tolist(), counts.tolist(), strict=True))
     if with_peer:
         square = {"allow_45_degree": False, "allow_circles": False}
-        for name, peer_m, options in (
-            ("buildingregulariser", 1.0, {}),
-            ("  right angles only", 1.0, square),
-            ("  the same, our tolerance", tolerance_m, square),
+        for name, outlines, peer_m, options in (
+            ("buildingregulariser", case.simplified, 1.0, {}),
+            ("  on raw outlines", case.raw, 1.0, {}),
+            ("  right angles only", case.simplified, 1.0, square),
+            ("  the same, our tolerance", case.simplified, tolerance_m, square),
         ):
             began = time.perf_counter()
-            made = peer(case.simplified, peer_m, **options)
+            made = peer(outlines, peer_m, **options)
             rows[name] = score(case, made, time.perf_counter() - began, raw_corners)
     return rows
 
