@@ -51,7 +51,7 @@ class RegularizeStatus(StrEnum):
     """The result would have left the tolerance, been invalid or reached into a neighbor: it fell back to the outline that came in,
     save for walls that it shares with a regularized neighbor."""
     UNCHANGED = "unchanged"
-    """Nothing was asked for."""
+    """Nothing was asked for, or what came in is no valid polygon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,29 +113,31 @@ def regularize(outlines: NDArray[np.object_], options: RegularizeOptions) -> Reg
 
     Args:
         outlines: (n,) valid polygons in coordinates where angles are true and lengths are metres. Polygons that touch share
-            vertices exactly, as those of ``vectorize`` do; overlaps are allowed, but never grow.
+            vertices exactly, as those of ``vectorize`` do; overlaps are allowed, but never grow. What is no valid polygon stays.
         options: How.
 
     Returns:
         Outlines and what became of each.
     """
-    given = np.asarray(outlines, dtype=np.object_)
-    if len(given) == 0 or options.method == RegularizeMethod.NONE:
-        return Regularized(outlines=given, status=np.full(len(given), RegularizeStatus.UNCHANGED, np.object_))
-    order = _canonical_order(given)
-    polygons, status = _regularize(given[order], options)
-    result = Regularized(outlines=np.empty_like(given), status=np.empty(len(given), np.object_))
-    result.outlines[order], result.status[order] = polygons, status
-    return result
+    found = np.array(outlines, dtype=np.object_)
+    status = np.full(len(found), RegularizeStatus.UNCHANGED, np.object_)
+    if options.method != RegularizeMethod.NONE:
+        order = _canonical_order(found)
+        found[order], status[order] = _regularize(found[order], options)
+    return Regularized(outlines=found, status=status)
 
 
 def _canonical_order(outlines: NDArray[np.object_]) -> NDArray[np.int64]:
-    """Sort outlines by place, so that rounding does not depend on the order in which they came."""
-    x, y = shapely.get_coordinates(shapely.point_on_surface(outlines)).T
-    return np.lexsort((shapely.area(outlines), y, x))
+    """Sort valid polygons by place, so that rounding does not depend on the order in which they came; leave out all else."""
+    sound = (shapely.get_type_id(outlines) == shapely.GeometryType.POLYGON) & shapely.is_valid(outlines) & ~shapely.is_empty(outlines)
+    rows = np.flatnonzero(sound)
+    x, y = shapely.get_coordinates(shapely.point_on_surface(outlines[rows])).T
+    return np.asarray(rows[np.lexsort((shapely.area(outlines[rows]), y, x))])
 
 
 def _regularize(outlines: NDArray[np.object_], options: RegularizeOptions) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    if len(outlines) == 0:
+        return outlines, outlines
     walls = find_walls(outlines)
     if options.method == RegularizeMethod.CIRCLE:
         chains, wanted = _as_circles(walls, outlines, options)

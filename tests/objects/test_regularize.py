@@ -302,6 +302,25 @@ def test_nothing_is_changed_where_nothing_was_asked() -> None:
     assert found.status[0] == RegularizeStatus.UNCHANGED
 
 
+def test_what_is_no_valid_polygon_stays() -> None:
+    bow_tie = shapely.Polygon([(0, 0), (9, 9), (9, 0), (0, 9)])
+    parts = shapely.MultiPolygon([shapely.box(30, 0, 35, 5), shapely.box(40, 0, 45, 5)])
+    given = np.array([bow_tie, rotate(BOX, 5), parts, shapely.Polygon()], object)
+    found = regularize(given, OPTIONS)
+    assert [found.outlines[k] is given[k] for k in range(4)] == [True, False, True, True]
+    assert found.status.tolist() == ["unchanged", "regularized", "unchanged", "unchanged"]
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 8), method=st.sampled_from(list(RegularizeMethod)))
+def test_overlaps_that_come_in_never_grow(seed: int, count: int, method: RegularizeMethod) -> None:
+    rng = np.random.default_rng(seed)
+    draws = [roughen(translate(rotate(BOX, rng.uniform(0, 90)), *rng.uniform(0, 25, 2)), rng.uniform(0, 0.3), k) for k in range(count)]
+    given = np.array([shape for shape in draws if shape.geom_type == "Polygon"] + draws[:1], object)
+    found = regularize(given, RegularizeOptions(method=method))
+    assert (overlaps(found.outlines) <= overlaps(given) + 2e-6).all()
+
+
 @pytest.mark.parametrize("method", list(RegularizeMethod))
 def test_no_outlines_are_no_outlines(method: RegularizeMethod) -> None:
     found = regularize(np.empty(0, object), RegularizeOptions(method=method))
