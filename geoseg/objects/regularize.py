@@ -113,7 +113,8 @@ def regularize(outlines: NDArray[np.object_], options: RegularizeOptions) -> Reg
 
     Args:
         outlines: (n,) valid polygons in coordinates where angles are true and lengths are metres. Polygons that touch share
-            vertices exactly, as those of ``vectorize`` do; overlaps are allowed, but never grow. What is no valid polygon stays.
+            vertices exactly, as those of ``vectorize`` do; overlaps are allowed, but never grow. What is no valid polygon stays,
+            and nothing minds it.
         options: How.
 
     Returns:

@@ -316,7 +316,8 @@ def test_what_is_no_valid_polygon_stays() -> None:
 def test_overlaps_that_come_in_never_grow(seed: int, count: int, method: RegularizeMethod) -> None:
     rng = np.random.default_rng(seed)
     draws = [roughen(translate(rotate(BOX, rng.uniform(0, 90)), *rng.uniform(0, 25, 2)), rng.uniform(0, 0.3), k) for k in range(count)]
-    given = np.array([shape for shape in draws if shape.geom_type == "Polygon"] + draws[:1], object)
+    sound = [shape for shape in draws if shape.geom_type == "Polygon"]
+    given = np.array([*sound, *sound[:1]], object)
     found = regularize(given, RegularizeOptions(method=method))
     assert (overlaps(found.outlines) <= overlaps(given) + 2e-6).all()
 
