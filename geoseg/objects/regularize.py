@@ -161,7 +161,7 @@ def _as_lines(walls: Walls, outlines: NDArray[np.object_], options: RegularizeOp
         lines = align(samples, directions, _prices(options, line_share))
         used = None if kinds is None else Kinds(kinds.frame[lines.direction], kinds.turn[lines.direction])
         draft = find_corners(walls, samples, lines, used, step_share * options.tolerance_m)
-        faults = np.bincount(group[_check(walls, outlines, draft, failing, options)], minlength=len(outlines))
+        faults = np.bincount(group[_check(walls, outlines, draft, failing, options)], minlength=group.max() + 1)
         if chains is None:
             chains, fewest = draft, faults
         else:
@@ -195,10 +195,14 @@ def _find_directions(walls: Walls, outlines: NDArray[np.object_], options: Regul
 
 
 def _groups(walls: Walls, count: int) -> NDArray[np.int64]:
-    """Return (n,) numbers, equal for buildings that are connected by shared walls."""
-    one, other = walls.owners[walls.owners[:, 1] >= 0].T
-    graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(count, count))
-    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+    """Return (n,) numbers, equal for buildings that are connected by shared walls or by nodes."""
+    shared = walls.owners[walls.owners[:, 1] >= 0]
+    ends = [np.column_stack([walls.owners[:, side], count + walls.nodes[:, end]]) for side in range(2) for end in range(2)]
+    held = np.concatenate([pairs[(pairs[:, 0] >= 0) & (walls.nodes[:, 0] >= 0)] for pairs in ends])
+    one, other = np.concatenate([shared, held]).T
+    size = count + len(walls.node_xy)
+    graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(size, size))
+    return np.asarray(connected_components(graph, directed=False)[1][:count], np.int64)
 
 
 def _check(
