@@ -1,5 +1,7 @@
 """Objects in pixel coordinates to tables on the ground, with the columns of the run folder."""
 
+from dataclasses import replace
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ from odc.geo.geobox import GeoBox
 from geoseg.io.ground import measure_lines, measure_polygons, pixel_step_m
 from geoseg.objects.instances import InstanceTable
 from geoseg.objects.panoptic import Segments
-from geoseg.objects.regularize import RegularizeOptions, regularize
+from geoseg.objects.regularize import Regularized, RegularizeOptions, regularize
 from geoseg.objects.roads import RoadNetwork
 from geoseg.objects.vectorize import Patches
 from geoseg.pixels.classes import ClassKind, ClassScheme
@@ -25,11 +27,17 @@ def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) ->
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
 
 
-def building_features(patches: Patches, table: InstanceTable, nodata: Patches, scheme: ClassScheme, geobox: GeoBox) -> gpd.GeoDataFrame:
-    """Return regularized building polygons with ``instance_id, class, score, area_m2, perimeter_m, touches_edge, touches_nodata``."""
+def building_features(
+    patches: Patches, table: InstanceTable, nodata: Patches, scheme: ClassScheme, geobox: GeoBox, options: RegularizeOptions
+) -> gpd.GeoDataFrame:
+    """Return the polygons of buildings, regularized, with what is known of them.
+
+    Columns: ``instance_id, class, score, area_m2, perimeter_m, touches_edge, touches_nodata, status``.
+    """
     order = np.argsort(patches.values, kind="stable")
     ids = patches.values[order]
-    outlines = _leave_out(_regularize_on_ground(patches.polygons[order], geobox), nodata.polygons)
+    done = _regularize_on_ground(patches.polygons[order], geobox, options)
+    outlines = _leave_out(done.outlines, nodata.polygons)
     polygons = to_ground(outlines, geobox)
     area, perimeter = measure_polygons(polygons, geobox.crs)
     named = scheme.of_kind(ClassKind.BUILDING)
@@ -41,6 +49,7 @@ def building_features(patches: Patches, table: InstanceTable, nodata: Patches, s
         "perimeter_m": perimeter.round(2),
         "touches_edge": table.touches_edge[ids - 1],
         "touches_nodata": table.touches_nodata[ids - 1],
+        "status": done.status.astype(str),
     }
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
 
@@ -113,11 +122,12 @@ def _leave_out(outlines: NDArray[np.object_], nodata: NDArray[np.object_]) -> ND
     return kept
 
 
-def _regularize_on_ground(polygons: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object_]:
-    """Regularize in pixels scaled to metres, where right angles are right."""
+def _regularize_on_ground(polygons: NDArray[np.object_], geobox: GeoBox, options: RegularizeOptions) -> Regularized:
+    """Regularize in pixels scaled to metres, where right angles are right; return pixels."""
     step = np.asarray(pixel_step_m(geobox))
     squared = np.asarray(shapely.transform(polygons, lambda points: points * step))
-    return np.asarray(shapely.transform(regularize(squared, RegularizeOptions()), lambda points: points / step))
+    done = regularize(squared, options)
+    return replace(done, outlines=np.asarray(shapely.transform(done.outlines, lambda points: points / step)))
 
 
 def _crs(geobox: GeoBox) -> str | None:

@@ -18,13 +18,13 @@ from geoseg.features import building_features, landcover_features, road_features
 from geoseg.io.chunks import LayerStyle, plain_vrt
 from geoseg.io.cog import write_cog
 from geoseg.io.files import write_whole
-from geoseg.io.ground import pixel_size_m, pixel_step_m, row_areas_m2
+from geoseg.io.ground import pixel_step_m, row_areas_m2
 from geoseg.io.raster import ScratchLabels, open_scratch, open_scratch_bands
 from geoseg.io.vector import write_layers
-from geoseg.objects.instances import InstanceLayers, InstanceOptions, InstanceTable, label_instances
+from geoseg.objects.instances import InstanceLayers, InstanceTable, label_instances
 from geoseg.objects.panoptic import SegmentTally, merge_panoptic
 from geoseg.objects.rasters import ReadLayer
-from geoseg.objects.roads import RoadOptions, extract_roads
+from geoseg.objects.roads import extract_roads
 from geoseg.objects.vectorize import Patches, VectorizeOptions, vectorize
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind
 from geoseg.pixels.decode import EVIDENCE_SCALE
@@ -34,12 +34,6 @@ from geoseg.stitched import Stitched
 from geoseg.tiling import partition
 
 _BLOCK_PX = 2048
-_MIN_SCORE = 0.7
-"""Gave the best mean object F1 over the training sites, of 0 to 0.8; see docs/models.md."""
-_SEED_THRESHOLD = 0.7
-"""Terraces want it higher, scattered houses lower: a compromise between the training sites, of 0.6 to 0.8; see docs/models.md."""
-_OUTLINE_PX = 1.5
-"""How far borders may move by default: enough to lose the staircase."""
 
 
 @dataclass(slots=True)
@@ -110,15 +104,14 @@ class _Maker:
     def shape(self) -> tuple[int, int]:
         return self.stitched.shape
 
-    def simplify_m(self, asked: float | None) -> float:
-        return _OUTLINE_PX * pixel_size_m(self.geobox) if asked is None else asked
+    @property
+    def pixel_m(self) -> tuple[float, float]:
+        return pixel_step_m(self.geobox)
 
     def make_landcover(self) -> dict[str, gpd.GeoDataFrame]:
-        options = VectorizeOptions(
-            simplify_m=self.simplify_m(self.settings.landcover.simplify_m), background=NODATA_CLASS, cover_background=False
-        )
+        options = self.settings.landcover.vectorize_options(self.pixel_m)
         with self.stitched.open("class") as read:
-            patches = vectorize(read, self.shape, partition(self.shape, _BLOCK_PX), pixel_step_m(self.geobox), options)
+            patches = vectorize(read, self.shape, partition(self.shape, _BLOCK_PX), self.pixel_m, options)
         self.log.counts["landcover"] = len(patches.values)
         return {"landcover": landcover_features(patches, self.stitched.scheme, self.geobox)}
 
@@ -146,9 +139,11 @@ class _Maker:
         (self.target / scratch).unlink()
 
     def _outline(self, labels: ScratchLabels, table: InstanceTable) -> gpd.GeoDataFrame:
-        options = VectorizeOptions(simplify_m=self.simplify_m(self.settings.buildings.simplify_m), background=0)
-        patches = vectorize(labels.read, self.shape, partition(self.shape, _BLOCK_PX), pixel_step_m(self.geobox), options)
-        return building_features(patches, table, self._find_nodata(), self.stitched.scheme, self.geobox)
+        settings = self.settings.buildings
+        patches = vectorize(
+            labels.read, self.shape, partition(self.shape, _BLOCK_PX), self.pixel_m, settings.vectorize_options(self.pixel_m)
+        )
+        return building_features(patches, table, self._find_nodata(), self.stitched.scheme, self.geobox, settings.regularize_options())
 
     def _find_nodata(self) -> Patches:
         """Return the exact polygons of nodata, which simplified outlines must not cover."""
@@ -157,7 +152,7 @@ class _Maker:
                 lambda window: (read(window) == NODATA_CLASS).astype(np.uint8),
                 self.shape,
                 partition(self.shape, _BLOCK_PX),
-                pixel_step_m(self.geobox),
+                self.pixel_m,
                 VectorizeOptions(background=0),
             )
 
@@ -180,16 +175,8 @@ class _Maker:
         return segment_table(tally.finish(), table, self.stitched.scheme)
 
     def _label(self, labels: ScratchLabels) -> InstanceTable:
-        settings, knows_boundary = self.settings.buildings, self.stitched.has("building_boundary")
-        width_m, height_m = pixel_step_m(self.geobox)
-        options = InstanceOptions(
-            seed_threshold=_either(settings.seed_threshold, _SEED_THRESHOLD if knows_boundary else 0.5),
-            mask_threshold=settings.mask_threshold,
-            min_score=_either(settings.min_score, _MIN_SCORE if knows_boundary else 0.0),
-            growth_px=int(np.clip(round(settings.growth_m / np.sqrt(width_m * height_m)), 2, 32)),
-            min_area_px=max(1, round(settings.min_area_m2 / (width_m * height_m))),
-            fill_holes_px=round(settings.fill_holes_m2 / (width_m * height_m)),
-            block_px=_BLOCK_PX,
+        options = self.settings.buildings.instance_options(
+            self.pixel_m, knows_boundary=self.stitched.has("building_boundary"), block_px=_BLOCK_PX
         )
         building = "building" if self.stitched.has("building") else "building_interior"
         with (
@@ -216,9 +203,8 @@ class _Maker:
             yield lambda window: _both(read_building(window), EVIDENCE_SCALE - read_boundary(window))
 
     def make_roads(self) -> dict[str, gpd.GeoDataFrame]:
-        options = RoadOptions(**self.settings.roads.model_dump())
         with self.stitched.open("road") as read:
-            network = extract_roads(read, self.shape, partition(self.shape, _BLOCK_PX), pixel_step_m(self.geobox), options)
+            network = extract_roads(read, self.shape, partition(self.shape, _BLOCK_PX), self.pixel_m, self.settings.roads.road_options())
         self.log.counts["roads"] = len(network.lines)
         roads, nodes = road_features(network, self.geobox), road_node_features(network, self.geobox)
         write_whole(self.target / "roads.graphml", describe_graph(roads, nodes))
@@ -228,10 +214,6 @@ class _Maker:
 def _both(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Multiply two probabilities in 1/255."""
     return (one.astype(np.uint16) * other // EVIDENCE_SCALE).astype(np.uint8)
-
-
-def _either(asked: float | None, default: float) -> float:
-    return default if asked is None else asked
 
 
 def _free_value(values: tuple[int, ...]) -> int:

@@ -1,43 +1,122 @@
-"""How objects are made, as users say it: on the ground in metres and square metres, in probabilities."""
+"""How objects are made, as users say it: in metres and square metres on the ground, and in probabilities."""
+
+import math
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from geoseg.objects.instances import InstanceOptions
+from geoseg.objects.regularize import RegularizeMethod, RegularizeOptions
+from geoseg.objects.roads import RoadOptions
+from geoseg.objects.vectorize import VectorizeOptions
+from geoseg.pixels.classes import NODATA_CLASS
 
-class BuildingSettings(BaseModel):
-    """From building probability to instances."""
+_SEED_THRESHOLD, _MIN_SCORE = 0.7, 0.7
+"""For models that know boundaries: the best over the training sites, of 0.6 to 0.8 and of 0 to 0.8; see docs/models.md."""
+_OUTLINE_PX = 1.5
+"""How far borders may move by default: from here on slanted ones lose their stairs."""
+_GROWTH_PX = (2, 32)
+"""Bounds of growth, whatever the pixels: it is also the margin that is read around a block."""
 
+
+class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BuildingSettings(_Settings):
+    """From building probability to instances and their outlines."""
 
     seed_threshold: float | None = Field(default=None, ge=0, le=1)
     """Probability of being inside one building, and not between two, from which a pixel belongs to a seed; None takes 0.7 for models
     that know boundaries, else 0.5."""
     mask_threshold: float = Field(default=0.5, ge=0, le=1)
     """Building probability up to which seeds grow."""
-    min_score: float | None = Field(default=None, ge=0, le=1)
-    """Instances whose mean probability is lower are dropped; None takes 0.7 for models that know boundaries, else 0."""
     growth_m: float = Field(default=3.0, ge=0, le=50)
     """How far seeds grow at most."""
+    min_score: float | None = Field(default=None, ge=0, le=1)
+    """Instances whose mean probability is lower are dropped; None takes 0.7 for models that know boundaries, else 0."""
     min_area_m2: float = Field(default=5.0, ge=0)
     """Smaller instances are dropped."""
     fill_holes_m2: float = Field(default=2.0, ge=0)
     """Holes up to this size that one building encloses are filled."""
     simplify_m: float | None = Field(default=None, ge=0)
-    """How far an outline may move when it is simplified; None takes one and a half pixels."""
+    """How far an outline may move when its stairs are taken out; None takes one and a half pixels."""
+    method: RegularizeMethod = RegularizeMethod.RIGHT_ANGLES
+    """What outlines become."""
+    tolerance_m: float = Field(default=1.5, gt=0)
+    """How far an outline may move when it is regularized; one that would move farther stays simplified."""
+    corner_price: float = Field(default=0.3, ge=0)
+    """More gives plainer outlines, less follows small wings."""
+    diagonal_penalty: float = Field(default=1.5, ge=0)
+    """Extra price of a diagonal wall, in prices of a wall."""
+    min_radius_m: float = Field(default=0.5, gt=0)
+    """Smaller circles are not drawn."""
+    max_radius_m: float = Field(default=100.0, gt=0)
+    """Larger circles are not drawn."""
+    min_iou: float = Field(default=0.7, ge=0, le=1)
+    """Intersection over union with what was seen, below which an outline stays simplified."""
+
+    def instance_options(self, pixel_m: tuple[float, float], *, knows_boundary: bool, block_px: int) -> InstanceOptions:
+        """Return what labels instances.
+
+        Args:
+            pixel_m: Width and height of a pixel on the ground.
+            knows_boundary: Whether the model tells where one building ends and the next begins.
+            block_px: Side of the blocks that are held in memory.
+        """
+        pixel_m2 = pixel_m[0] * pixel_m[1]
+        fewest, most = _GROWTH_PX
+        return InstanceOptions(
+            seed_threshold=_either(self.seed_threshold, _SEED_THRESHOLD if knows_boundary else 0.5),
+            mask_threshold=self.mask_threshold,
+            min_score=_either(self.min_score, _MIN_SCORE if knows_boundary else 0.0),
+            growth_px=min(max(round(self.growth_m / math.sqrt(pixel_m2)), fewest), most),
+            min_area_px=max(1, round(self.min_area_m2 / pixel_m2)),
+            fill_holes_px=round(self.fill_holes_m2 / pixel_m2),
+            block_px=block_px,
+        )
+
+    def vectorize_options(self, pixel_m: tuple[float, float]) -> VectorizeOptions:
+        """Return what draws instances."""
+        return VectorizeOptions(simplify_m=_either(self.simplify_m, _default_tolerance_m(pixel_m)), background=0)
+
+    def regularize_options(self) -> RegularizeOptions:
+        """Return what straightens outlines."""
+        return RegularizeOptions(**{name: getattr(self, name) for name in _REGULARIZE})
 
 
-class LandcoverSettings(BaseModel):
+_REGULARIZE = ("method", "tolerance_m", "corner_price", "diagonal_penalty", "min_radius_m", "max_radius_m", "min_iou")
+
+
+class LandcoverSettings(_Settings):
     """From the class map to polygons."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     simplify_m: float | None = Field(default=None, ge=0)
     """How far a border may move; 0 keeps pixel edges, None takes one and a half pixels."""
+    method: Literal["douglas-peucker", "visvalingam"] = "douglas-peucker"
+    """How borders are simplified."""
+    smooth_rounds: int = Field(default=0, ge=0, le=5)
+    """How often corners are cut."""
+    connectivity: Literal[4, 8] = 4
+    """8: pixels that touch diagonally belong to one polygon."""
+    min_area_m2: float = Field(default=0.0, ge=0)
+    """Smaller patches go to the neighbor with the longest shared border."""
+
+    def vectorize_options(self, pixel_m: tuple[float, float]) -> VectorizeOptions:
+        """Return what draws the class map."""
+        return VectorizeOptions(
+            simplify_m=_either(self.simplify_m, _default_tolerance_m(pixel_m)),
+            method=self.method,
+            smooth_rounds=self.smooth_rounds,
+            connectivity=self.connectivity,
+            min_area_m2=self.min_area_m2,
+            background=NODATA_CLASS,
+            cover_background=False,
+        )
 
 
-class RoadSettings(BaseModel):
-    """From road probability to centerlines."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class RoadSettings(_Settings):
+    """From road probability to a network of centerlines."""
 
     threshold: float = Field(default=0.5, ge=0, le=1)
     """Probability from which a pixel is road."""
@@ -60,11 +139,13 @@ class RoadSettings(BaseModel):
     simplify_m: float = Field(default=0.5, ge=0)
     """How far simplification may move a smoothed line; 0 keeps every point."""
 
+    def road_options(self) -> RoadOptions:
+        """Return what extracts roads."""
+        return RoadOptions(**self.model_dump())
 
-class ObjectSettings(BaseModel):
+
+class ObjectSettings(_Settings):
     """How a run's objects are made from its stitched rasters; ``geoseg objects`` can change it afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     buildings: BuildingSettings = BuildingSettings()
     """Building instances and their outlines."""
@@ -72,3 +153,11 @@ class ObjectSettings(BaseModel):
     """Class polygons."""
     roads: RoadSettings = RoadSettings()
     """Road network."""
+
+
+def _either(asked: float | None, default: float) -> float:
+    return default if asked is None else asked
+
+
+def _default_tolerance_m(pixel_m: tuple[float, float]) -> float:
+    return _OUTLINE_PX * math.sqrt(pixel_m[0] * pixel_m[1])

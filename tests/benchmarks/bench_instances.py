@@ -33,7 +33,7 @@ from geoseg.objects.rasters import MemoryLabels
 from geoseg.objects.vectorize import VectorizeOptions, vectorize
 from geoseg.tiling import partition
 from tests.objects.detector import RULES, SETS, Found, Labels, Noise, draw_objects, panoptic_quality, see, see_badly, tile_windows
-from tests.objects.oracle import MIN_SCORE, SEED, comes_out_as_one, draw_evidence, label_arrays, read_from, read_towns, run_options
+from tests.objects.oracle import comes_out_as_one, draw_evidence, label_arrays, read_from, read_towns, run_options
 
 Row = dict[str, Any]
 SHAPE = (2048, 2048)
@@ -84,7 +84,7 @@ def dense(_: Path) -> Iterator[Row]:
     """Perfect building and boundary evidence of the same objects."""
     for name, sizes in SETS.items():
         for block in (2048, 500, 333):
-            options = InstanceOptions(seed_threshold=SEED, min_score=MIN_SCORE, growth_px=10, block_px=block)
+            options = replace(run_options(0.3, block), min_area_px=1, fill_holes_px=0)
             pq = []
             for seed in SEEDS:
                 truth = draw_objects(sizes, SHAPE, seed)
@@ -106,7 +106,7 @@ def kampala(data: Path) -> Iterator[Row]:
                 "raster": town.name,
                 "pixel_m": round(town.pixel_m, 3),
                 "labelled": len(area),
-                "below_6_m2": int(small.sum()),
+                "below_minimum": int(small.sum()),
                 "overlapping": int(overlapping.sum()),
                 "rest": int(fair.sum()),
                 "one_each": int((one & fair).sum()),
@@ -162,12 +162,12 @@ def _label_by_rules(building: NDArray[np.uint8], boundary: NDArray[np.uint8], gr
     options = run_options(pixel_size_m(grid))
     components = ndimage.label(building >= 128)[0].astype(np.uint32)
     yield "components", components
-    yield "components, 6 m2", _drop(components, building, replace(options, min_score=0.0))
+    yield "components, same minimum", _drop(components, building, replace(options, min_score=0.0))
     yield "geoseg", label_arrays(building, boundary, options)[0]
     filled = replace(options, fill_holes_px=round(20 / pixel_size_m(grid) ** 2))
     yield "geoseg, holes to 20 m2 filled", label_arrays(building, boundary, filled)[0]
     seed = (building.astype(np.uint16) * (255 - boundary) // 255).astype(np.uint8)
-    seeds = ndimage.label(seed >= np.ceil(SEED * 255))[0]
+    seeds = ndimage.label(seed >= np.ceil(options.seed_threshold * 255))[0]
     for name, relief in (("watershed on seed", 255 - seed), ("watershed on boundary", boundary)):
         yield name, _drop(watershed(relief, seeds, mask=building >= 128).astype(np.uint32), building, options)
 

@@ -17,9 +17,8 @@ from geoseg.labels.targets import Reading, load_raster, raster_paths
 from geoseg.objects.instances import InstanceLayers, InstanceOptions, InstanceTable, label_instances
 from geoseg.objects.rasters import MemoryLabels, ReadLayer
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
+from geoseg.settings import BuildingSettings
 
-GROWTH_M, MIN_M2, SEED, MIN_SCORE = 3.0, 6.0, 0.7, 0.7
-"""What a run takes where the model sees boundaries."""
 _SCHEME = ClassScheme(
     classes=(LandClass(value=0, name="land", color="#c8b48c"), LandClass(value=1, name="house", color="#dc2828", kind=ClassKind.BUILDING))
 )
@@ -40,13 +39,7 @@ def read_from(raster: NDArray[Any]) -> ReadLayer:
 
 def run_options(pixel_m: float, block_px: int = 2048) -> InstanceOptions:
     """Return the options of a run with pixels of that size."""
-    return InstanceOptions(
-        seed_threshold=SEED,
-        min_score=MIN_SCORE,
-        growth_px=int(np.clip(round(GROWTH_M / pixel_m), 2, 32)),
-        min_area_px=max(1, round(MIN_M2 / pixel_m**2)),
-        block_px=block_px,
-    )
+    return BuildingSettings().instance_options((pixel_m, pixel_m), knows_boundary=True, block_px=block_px)
 
 
 def label_arrays(
