@@ -132,7 +132,7 @@ class _Maker:
     def make_landcover(self) -> dict[str, gpd.GeoDataFrame]:
         options = VectorizeOptions(simplify_m=1.5 * pixel_size_m(self.geobox), background=NODATA_CLASS, cover_background=False)
         with self.layer("class") as read:
-            patches = vectorize(read, self.shape, partition(self.shape, _BLOCK_PX), pixel_step_m(self.geobox), options)
+            patches = vectorize(read, self.shape, pixel_step_m(self.geobox), options)
         self.progress.counts["landcover"] = len(patches.values)
         return {"landcover": landcover_features(patches, self.plan.package.spec.scheme, self.geobox)}
 
@@ -141,7 +141,7 @@ class _Maker:
         with open_scratch(scratch, self.geobox) as labels:
             table = self._label(labels)
             options = VectorizeOptions(simplify_m=1.5 * pixel_size_m(self.geobox), background=0)
-            patches = vectorize(labels.read, self.shape, partition(self.shape, _BLOCK_PX), pixel_step_m(self.geobox), options)
+            patches = vectorize(labels.read, self.shape, pixel_step_m(self.geobox), options)
         holes = self._find_nodata()
         write_cog(
             plain_vrt(self.geobox, scratch.name, "uint32", LayerStyle(nodata=0)),
@@ -158,7 +158,6 @@ class _Maker:
             return vectorize(
                 lambda window: (read(window) == NODATA_CLASS).astype(np.uint8),
                 self.shape,
-                partition(self.shape, _BLOCK_PX),
                 pixel_step_m(self.geobox),
                 VectorizeOptions(background=0),
             )

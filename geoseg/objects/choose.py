@@ -1,0 +1,205 @@
+"""Which corners of an arc stay when it is simplified, and which of them to take so that areas are kept."""
+
+from heapq import heappop, heappush
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.objects.arcs import END, FREE, KEPT, UNSEEN, Web, kernel, next_slot
+
+DOUGLAS_PEUCKER, VISVALINGAM = 0, 1
+_REACH = 3
+"""How many corners along its arc a corner may hand its place on."""
+
+
+@kernel
+def choose(web: Web, states: NDArray[np.uint8], metric: tuple[float, float, float], method: int) -> None:
+    """Turn the state of every UNSEEN corner into KEPT or FREE: first in arcs between END corners, then in closed ones.
+
+    Args:
+        web: Linked corners.
+        states: END at junctions, UNSEEN elsewhere; changed.
+        metric: Width and height of a pixel in metres, and the squared tolerance in m2: a squared distance for
+            DOUGLAS_PEUCKER, an area for VISVALINGAM.
+        method: One of the two.
+    """
+    path = np.empty(len(web.x) + 1, np.int32)
+    for half in range(len(web.twins)):
+        # An arc is met from both ends; at the second one its corners have been seen.
+        if states[half >> 2] == END and web.twins[half] >= 0 and states[web.twins[half] >> 2] == UNSEEN:
+            _choose_in_arc(web, states, path[: _walk(web, states, half, path)], metric, method)
+    for corner in range(len(web.x)):
+        if states[corner] == UNSEEN:
+            half = 4 * corner + next_slot(web.edges[corner], -1)
+            _choose_in_arc(web, states, path[: _walk(web, states, half, path)], metric, method)
+            states[corner] = KEPT
+
+
+@kernel
+def _walk(web: Web, states: NDArray[np.uint8], half: int, path: NDArray[np.int32]) -> int:
+    """Write the corners of an arc or a ring into ``path``, both ends included; return how many there are."""
+    path[0] = half >> 2
+    count, twin = 1, web.twins[half]
+    while True:
+        corner = twin >> 2
+        path[count] = corner
+        count += 1
+        if corner == path[0] or states[corner] == END:
+            return count
+        states[corner] = FREE
+        twin = web.twins[4 * corner + next_slot(web.edges[corner], twin & 3)]
+
+
+@kernel
+def _choose_in_arc(
+    web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], metric: tuple[float, float, float], method: int
+) -> None:
+    last = len(path) - 1
+    if path[0] != path[last]:
+        _choose_between(web, states, path, (0, last), metric, method)
+    else:
+        # A closed arc has no chord: four corners far from one another stay, so that the smallest island keeps its shape.
+        far = _farthest(web, path, (0, last), metric)[0]
+        before, after = _farthest(web, path, (0, far), metric)[0], _farthest(web, path, (far, last), metric)[0]
+        for corner in (before, far, after):
+            states[path[corner]] = KEPT
+        for span in ((0, before), (before, far), (far, after), (after, last)):
+            _choose_between(web, states, path, span, metric, method)
+    _balance(web, states, path, metric, method)
+
+
+@kernel
+def _choose_between(
+    web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], span: tuple[int, int], metric: tuple[float, float, float], method: int
+) -> None:
+    if method == VISVALINGAM:
+        _choose_by_area(web, states, path, span, metric)
+    else:
+        _choose_by_distance(web, states, path, span, metric)
+
+
+@kernel
+def _choose_by_distance(
+    web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], span: tuple[int, int], metric: tuple[float, float, float]
+) -> None:
+    """Keep the corners of Douglas and Peucker (1973) between two corners that stay."""
+    waiting = np.empty((64, 2), np.int64)
+    depth = 0
+    first, last = span
+    while True:
+        far, distance = _farthest(web, path, (first, last), metric)
+        if distance > metric[2]:
+            states[path[far]] = KEPT
+            # The longer part waits, so that no more than log2(n) parts ever do.
+            left_first = far - first <= last - far
+            waiting[depth, 0], waiting[depth, 1] = (far, last) if left_first else (first, far)
+            first, last = (first, far) if left_first else (far, last)
+            depth += 1
+        elif depth > 0:
+            depth -= 1
+            first, last = waiting[depth, 0], waiting[depth, 1]
+        else:
+            return
+
+
+@kernel
+def _choose_by_area(
+    web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], span: tuple[int, int], metric: tuple[float, float, float]
+) -> None:
+    """Keep the corners of Visvalingam and Whyatt (1993): the smallest triangle goes first, until all are larger than allowed."""
+    first, last = span
+    before, after = np.arange(first - 1, last), np.arange(first + 1, last + 2)
+    heap = [(0.0, 0)]
+    heap.clear()
+    for k in range(first + 1, last):
+        states[path[k]] = KEPT
+        heappush(heap, (_triangle(web, path, (k - 1, k, k + 1), metric), k))
+    while len(heap) > 0:
+        area, k = heappop(heap)
+        a, b = before[k - first], after[k - first]
+        if states[path[k]] == FREE or area != _triangle(web, path, (a, k, b), metric):
+            continue
+        if area > metric[2]:
+            return
+        states[path[k]] = FREE
+        after[a - first], before[b - first] = b, a
+        if a > first:
+            heappush(heap, (_triangle(web, path, (before[a - first], a, b), metric), a))
+        if b < last:
+            heappush(heap, (_triangle(web, path, (a, b, after[b - first]), metric), b))
+
+
+@kernel
+def _triangle(web: Web, path: NDArray[np.int32], at: tuple[int, int, int], metric: tuple[float, float, float]) -> float:
+    """Return the area of a triangle of places in a path, m2."""
+    doubled = _area(web, path, at[0], at[1]) + _area(web, path, at[1], at[2]) + _area(web, path, at[2], at[0])
+    return float(abs(doubled) * metric[0] * metric[1] / 2)
+
+
+@kernel
+def _farthest(web: Web, path: NDArray[np.int32], span: tuple[int, int], metric: tuple[float, float, float]) -> tuple[int, float]:
+    """Return the place in ``path`` that is farthest from the chord of a span, and its squared distance in m2, -1 if none."""
+    first, last = span
+    a, b = path[first], path[last]
+    dx, dy = (web.x[b] - web.x[a]) * metric[0], (web.y[b] - web.y[a]) * metric[1]
+    length = max(dx * dx + dy * dy, 1e-300)
+    best, farthest = first, -1.0
+    for k in range(first + 1, last):
+        px, py = (web.x[path[k]] - web.x[a]) * metric[0], (web.y[path[k]] - web.y[a]) * metric[1]
+        along = min(max((px * dx + py * dy) / length, 0.0), 1.0)
+        distance = (px - along * dx) ** 2 + (py - along * dy) ** 2
+        # Stairs have many equally far corners; the middle one halves the work that is left.
+        tied = distance > farthest * (1 - 1e-9) and abs(2 * k - first - last) < abs(2 * best - first - last)
+        if distance > farthest * (1 + 1e-9) or tied:
+            best, farthest = k, max(distance, farthest)
+    return best, farthest
+
+
+@kernel
+def _balance(web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], metric: tuple[float, float, float], method: int) -> None:
+    """Let corners hand their place on to one beside them where that evens out what one side of the arc lost to the other.
+
+    Chords of a curve cut off what bulges: convex classes would shrink. Inner and outer corners of a stair take turns, so the
+    one beside a corner lies on the other side of the curve.
+    """
+    drift, previous, lost = np.int64(0), 0, np.int64(0)
+    for k in range(1, len(path)):
+        lost += _area(web, path, k - 1, k)
+        if states[path[k]] != FREE or k == len(path) - 1:
+            drift += _area(web, path, previous, k)
+            previous = k
+    drift -= lost
+    a, c = 0, _next_kept(states, path, 0)
+    while c < len(path) - 1 and drift != 0:
+        b = _next_kept(states, path, c)
+        best, change = c, np.int64(0)
+        for k in range(max(a + 1, c - _REACH), min(b, c + _REACH + 1)):
+            other = _area(web, path, a, k) + _area(web, path, k, b) - _area(web, path, a, c) - _area(web, path, c, b)
+            if abs(drift + other) < abs(drift + change) and _is_near(web, path, (a, k, b), metric, method):
+                best, change = k, other
+        states[path[c]], states[path[best]] = FREE, KEPT
+        drift += change
+        a, c = best, b
+
+
+@kernel
+def _is_near(web: Web, path: NDArray[np.int32], at: tuple[int, int, int], metric: tuple[float, float, float], method: int) -> bool:
+    """Tell whether two chords stay within the tolerance, which for Visvalingam-Whyatt is an area and no distance."""
+    if method == VISVALINGAM:
+        return True
+    near = _farthest(web, path, (at[0], at[1]), metric)[1] <= metric[2]
+    return bool(near and _farthest(web, path, (at[1], at[2]), metric)[1] <= metric[2])
+
+
+@kernel
+def _next_kept(states: NDArray[np.uint8], path: NDArray[np.int32], after: int) -> int:
+    k = after + 1
+    while k < len(path) - 1 and states[path[k]] == FREE:
+        k += 1
+    return k
+
+
+@kernel
+def _area(web: Web, path: NDArray[np.int32], a: int, b: int) -> int:
+    """Return twice the signed area between the origin and two places of a path, pixels."""
+    return int(np.int64(web.x[path[a]]) * web.y[path[b]] - np.int64(web.x[path[b]]) * web.y[path[a]])
