@@ -1,37 +1,59 @@
 """Which corners of an arc stay when it is simplified, and which of them to take so that areas are kept."""
 
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.objects.arcs import END, FREE, KEPT, UNSEEN, Web, kernel, next_slot
+from geoseg.objects.arcs import END, FREE, KEPT, UNSEEN, Web, kernel, next_slot, side_of
 
 DOUGLAS_PEUCKER, VISVALINGAM = 0, 1
 _REACH = 3
 """How many corners along its arc a corner may hand its place on."""
+_GIVING = 0.5
+"""Twice the pixels that an arc may give or take per corner for the sake of other arcs."""
+
+
+class Measures(NamedTuple):
+    """What is short and what is small."""
+
+    width_m: float
+    """Width of a pixel."""
+    height_m: float
+    """Height of a pixel."""
+    limit_m2: float
+    """Squared distance for DOUGLAS_PEUCKER, area for VISVALINGAM."""
+    method: int
+    """One of the two."""
+    smoothing: float
+    """Share of the triangle at a corner that smoothing will cut off."""
 
 
 @kernel
-def choose(web: Web, states: NDArray[np.uint8], metric: tuple[float, float, float], method: int) -> None:
+def choose(web: Web, states: NDArray[np.uint8], measures: Measures, classes: NDArray[np.int64]) -> None:
     """Turn the state of every UNSEEN corner into KEPT or FREE: first in arcs between END corners, then in closed ones.
 
     Args:
         web: Linked corners.
         states: END at junctions, UNSEEN elsewhere; changed.
-        metric: Width and height of a pixel in metres, and the squared tolerance in m2: a squared distance for
-            DOUGLAS_PEUCKER, an area for VISVALINGAM.
-        method: One of the two.
+        measures: Tolerance and method.
+        classes: (n + 1,) class of each component, whose areas are to be kept; 0 for outside, which gets and loses what it may.
     """
     path = np.empty(len(web.x) + 1, np.int32)
+    gained = np.zeros(classes.max() + 1, np.float64)
     for half in range(len(web.twins)):
         # An arc is met from both ends; at the second one its corners have been seen.
         if states[half >> 2] == END and web.twins[half] >= 0 and states[web.twins[half] >> 2] == UNSEEN:
-            _choose_in_arc(web, states, path[: _walk(web, states, half, path)], metric, method)
+            arc = path[: _walk(web, states, half, path)]
+            _choose_in_arc(web, states, arc, measures)
+            _balance(web, states, arc, measures, (gained, classes[side_of(web, half)], classes[side_of(web, web.twins[half])]))
     for corner in range(len(web.x)):
         if states[corner] == UNSEEN:
             half = 4 * corner + next_slot(web.edges[corner], -1)
-            _choose_in_arc(web, states, path[: _walk(web, states, half, path)], metric, method)
+            arc = path[: _walk(web, states, half, path)]
+            _choose_in_arc(web, states, arc, measures)
+            _balance(web, states, arc, measures, (gained, classes[side_of(web, half)], classes[side_of(web, web.twins[half])]))
             states[corner] = KEPT
 
 
@@ -51,44 +73,37 @@ def _walk(web: Web, states: NDArray[np.uint8], half: int, path: NDArray[np.int32
 
 
 @kernel
-def _choose_in_arc(
-    web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], metric: tuple[float, float, float], method: int
-) -> None:
+def _choose_in_arc(web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], measures: Measures) -> None:
     last = len(path) - 1
     if path[0] != path[last]:
-        _choose_between(web, states, path, (0, last), metric, method)
+        _choose_between(web, states, path, (0, last), measures)
     else:
         # A closed arc has no chord: four corners far from one another stay, so that the smallest island keeps its shape.
-        far = _farthest(web, path, (0, last), metric)[0]
-        before, after = _farthest(web, path, (0, far), metric)[0], _farthest(web, path, (far, last), metric)[0]
+        far = _farthest(web, path, (0, last), measures)[0]
+        before, after = _farthest(web, path, (0, far), measures)[0], _farthest(web, path, (far, last), measures)[0]
         for corner in (before, far, after):
             states[path[corner]] = KEPT
         for span in ((0, before), (before, far), (far, after), (after, last)):
-            _choose_between(web, states, path, span, metric, method)
-    _balance(web, states, path, metric, method)
+            _choose_between(web, states, path, span, measures)
 
 
 @kernel
-def _choose_between(
-    web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], span: tuple[int, int], metric: tuple[float, float, float], method: int
-) -> None:
-    if method == VISVALINGAM:
-        _choose_by_area(web, states, path, span, metric)
+def _choose_between(web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], span: tuple[int, int], measures: Measures) -> None:
+    if measures.method == VISVALINGAM:
+        _choose_by_area(web, states, path, span, measures)
     else:
-        _choose_by_distance(web, states, path, span, metric)
+        _choose_by_distance(web, states, path, span, measures)
 
 
 @kernel
-def _choose_by_distance(
-    web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], span: tuple[int, int], metric: tuple[float, float, float]
-) -> None:
+def _choose_by_distance(web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], span: tuple[int, int], measures: Measures) -> None:
     """Keep the corners of Douglas and Peucker (1973) between two corners that stay."""
     waiting = np.empty((64, 2), np.int64)
     depth = 0
     first, last = span
     while True:
-        far, distance = _farthest(web, path, (first, last), metric)
-        if distance > metric[2]:
+        far, distance = _farthest(web, path, (first, last), measures)
+        if distance > measures.limit_m2:
             states[path[far]] = KEPT
             # The longer part waits, so that no more than log2(n) parts ever do.
             left_first = far - first <= last - far
@@ -103,9 +118,7 @@ def _choose_by_distance(
 
 
 @kernel
-def _choose_by_area(
-    web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], span: tuple[int, int], metric: tuple[float, float, float]
-) -> None:
+def _choose_by_area(web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], span: tuple[int, int], measures: Measures) -> None:
     """Keep the corners of Visvalingam and Whyatt (1993): the smallest triangle goes first, until all are larger than allowed."""
     first, last = span
     before, after = np.arange(first - 1, last), np.arange(first + 1, last + 2)
@@ -113,39 +126,39 @@ def _choose_by_area(
     heap.clear()
     for k in range(first + 1, last):
         states[path[k]] = KEPT
-        heappush(heap, (_triangle(web, path, (k - 1, k, k + 1), metric), k))
+        heappush(heap, (_triangle(web, path, (k - 1, k, k + 1), measures), k))
     while len(heap) > 0:
         area, k = heappop(heap)
         a, b = before[k - first], after[k - first]
-        if states[path[k]] == FREE or area != _triangle(web, path, (a, k, b), metric):
+        if states[path[k]] == FREE or area != _triangle(web, path, (a, k, b), measures):
             continue
-        if area > metric[2]:
+        if area > measures.limit_m2:
             return
         states[path[k]] = FREE
         after[a - first], before[b - first] = b, a
         if a > first:
-            heappush(heap, (_triangle(web, path, (before[a - first], a, b), metric), a))
+            heappush(heap, (_triangle(web, path, (before[a - first], a, b), measures), a))
         if b < last:
-            heappush(heap, (_triangle(web, path, (a, b, after[b - first]), metric), b))
+            heappush(heap, (_triangle(web, path, (a, b, after[b - first]), measures), b))
 
 
 @kernel
-def _triangle(web: Web, path: NDArray[np.int32], at: tuple[int, int, int], metric: tuple[float, float, float]) -> float:
+def _triangle(web: Web, path: NDArray[np.int32], at: tuple[int, int, int], measures: Measures) -> float:
     """Return the area of a triangle of places in a path, m2."""
     doubled = _area(web, path, at[0], at[1]) + _area(web, path, at[1], at[2]) + _area(web, path, at[2], at[0])
-    return float(abs(doubled) * metric[0] * metric[1] / 2)
+    return float(abs(doubled) * measures.width_m * measures.height_m / 2)
 
 
 @kernel
-def _farthest(web: Web, path: NDArray[np.int32], span: tuple[int, int], metric: tuple[float, float, float]) -> tuple[int, float]:
+def _farthest(web: Web, path: NDArray[np.int32], span: tuple[int, int], measures: Measures) -> tuple[int, float]:
     """Return the place in ``path`` that is farthest from the chord of a span, and its squared distance in m2, -1 if none."""
     first, last = span
     a, b = path[first], path[last]
-    dx, dy = (web.x[b] - web.x[a]) * metric[0], (web.y[b] - web.y[a]) * metric[1]
+    dx, dy = (web.x[b] - web.x[a]) * measures.width_m, (web.y[b] - web.y[a]) * measures.height_m
     length = max(dx * dx + dy * dy, 1e-300)
     best, farthest = first, -1.0
     for k in range(first + 1, last):
-        px, py = (web.x[path[k]] - web.x[a]) * metric[0], (web.y[path[k]] - web.y[a]) * metric[1]
+        px, py = (web.x[path[k]] - web.x[a]) * measures.width_m, (web.y[path[k]] - web.y[a]) * measures.height_m
         along = min(max((px * dx + py * dy) / length, 0.0), 1.0)
         distance = (px - along * dx) ** 2 + (py - along * dy) ** 2
         # Stairs have many equally far corners; the middle one halves the work that is left.
@@ -156,39 +169,60 @@ def _farthest(web: Web, path: NDArray[np.int32], span: tuple[int, int], metric: 
 
 
 @kernel
-def _balance(web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], metric: tuple[float, float, float], method: int) -> None:
-    """Let corners hand their place on to one beside them where that evens out what one side of the arc lost to the other.
+def _balance(
+    web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], measures: Measures, sides: tuple[NDArray[np.float64], int, int]
+) -> None:
+    """Let corners hand their place on to one beside them where that evens out what classes have lost to others so far.
 
-    Chords of a curve cut off what bulges: convex classes would shrink. Inner and outer corners of a stair take turns, so the
-    one beside a corner lies on the other side of the curve.
+    Chords of a curve cut off what bulges: convex patches would shrink. Inner and outer corners of a stair take turns, so the
+    one beside a corner lies on the other side of the curve. ``sides`` are what each class gained, and those right and left.
     """
-    drift, previous, lost = np.int64(0), 0, np.int64(0)
-    for k in range(1, len(path)):
-        lost += _area(web, path, k - 1, k)
-        if states[path[k]] != FREE or k == len(path) - 1:
-            drift += _area(web, path, previous, k)
-            previous = k
-    drift -= lost
+    gained, right, left = sides
+    drift = _drift(web, states, path, measures.smoothing)
+    due = (gained[left] - gained[right]) / (1 if right == 0 or left == 0 else 2)
+    # a long arc can give more than a short one without being bent
+    rest = drift - min(max(due, -_GIVING * len(path)), _GIVING * len(path))
     a, c = 0, _next_kept(states, path, 0)
-    while c < len(path) - 1 and drift != 0:
+    while c < len(path) - 1:
         b = _next_kept(states, path, c)
-        best, change = c, np.int64(0)
+        best, change = c, 0.0
         for k in range(max(a + 1, c - _REACH), min(b, c + _REACH + 1)):
-            other = _area(web, path, a, k) + _area(web, path, k, b) - _area(web, path, a, c) - _area(web, path, c, b)
-            if abs(drift + other) < abs(drift + change) and _is_near(web, path, (a, k, b), metric, method):
+            moved = _area(web, path, a, k) + _area(web, path, k, b) - _area(web, path, a, c) - _area(web, path, c, b)
+            other = moved * (1 - measures.smoothing)
+            if abs(rest + other) < abs(rest + change) and _is_near(web, path, (a, k, b), measures):
                 best, change = k, other
         states[path[c]], states[path[best]] = FREE, KEPT
-        drift += change
+        rest += change
         a, c = best, b
+    drift = _drift(web, states, path, measures.smoothing)
+    if right > 0:
+        gained[right] += drift
+    if left > 0:
+        gained[left] -= drift
 
 
 @kernel
-def _is_near(web: Web, path: NDArray[np.int32], at: tuple[int, int, int], metric: tuple[float, float, float], method: int) -> bool:
+def _drift(web: Web, states: NDArray[np.uint8], path: NDArray[np.int32], smoothing: float) -> float:
+    """Return twice the area that the right side of an arc wins when only its KEPT corners stay and are smoothed, pixels."""
+    won, bends, lost = np.int64(0), np.int64(0), np.int64(0)
+    before, here = -1, 0
+    for k in range(1, len(path)):
+        lost += _area(web, path, k - 1, k)
+        if states[path[k]] != FREE or k == len(path) - 1:
+            won += _area(web, path, here, k)
+            if before >= 0:
+                bends += _area(web, path, before, here) + _area(web, path, here, k) + _area(web, path, k, before)
+            before, here = here, k
+    return float(won - lost) - smoothing * bends
+
+
+@kernel
+def _is_near(web: Web, path: NDArray[np.int32], at: tuple[int, int, int], measures: Measures) -> bool:
     """Tell whether two chords stay within the tolerance, which for Visvalingam-Whyatt is an area and no distance."""
-    if method == VISVALINGAM:
+    if measures.method == VISVALINGAM:
         return True
-    near = _farthest(web, path, (at[0], at[1]), metric)[1] <= metric[2]
-    return bool(near and _farthest(web, path, (at[1], at[2]), metric)[1] <= metric[2])
+    near = _farthest(web, path, (at[0], at[1]), measures)[1] <= measures.limit_m2
+    return bool(near and _farthest(web, path, (at[1], at[2]), measures)[1] <= measures.limit_m2)
 
 
 @kernel

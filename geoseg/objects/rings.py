@@ -148,7 +148,9 @@ def _doubled_area(points: NDArray[np.float64]) -> float:
 
 
 @kernel
-def _place(points: NDArray[np.float64], starts: NDArray[np.int64], order: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _place(
+    points: NDArray[np.float64], starts: NDArray[np.int64], order: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the rings in a given order: points, and (r + 1,) where each starts."""
     placed, offsets = np.empty((starts[len(starts) - 1], 2), np.float64), np.zeros(len(order) + 1, np.int64)
     n = 0

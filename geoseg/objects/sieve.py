@@ -412,9 +412,7 @@ def _absorb(
 
 
 @kernel
-def _relabel(
-    values: NDArray[Any], labels: NDArray[np.int32], changed: NDArray[np.int64], new_values: NDArray[np.int64]
-) -> NDArray[Any]:
+def _relabel(values: NDArray[Any], labels: NDArray[np.int32], changed: NDArray[np.int64], new_values: NDArray[np.int64]) -> NDArray[Any]:
     """Return the pixels of a cell with some of its components changed."""
     result = values.copy()
     for i in range(labels.shape[0]):

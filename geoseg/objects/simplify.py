@@ -4,12 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.objects.arcs import FREE, Web, cross, kernel, next_slot, side_of
-from geoseg.objects.choose import choose
+from geoseg.objects.choose import Measures, choose
 
 _MAX_ROUNDS = 250
 
 
-def simplify(web: Web, states: NDArray[np.uint8], shape: tuple[int, int], metric: tuple[float, float, float], options: tuple[int, bool]) -> None:
+def simplify(
+    web: Web, states: NDArray[np.uint8], shape: tuple[int, int], measures: Measures, classes: NDArray[np.int64], cover_background: bool
+) -> None:
     """Simplify every arc of a cell once, in place.
 
     A method chooses the corners that must stay, arc by arc. The others are taken out one at a time, and only if the triangle
@@ -21,12 +23,13 @@ def simplify(web: Web, states: NDArray[np.uint8], shape: tuple[int, int], metric
         web: Linked corners; ``edges`` and ``twins`` are changed.
         states: END at junctions, else UNSEEN; changed.
         shape: Cell (H, W).
-        metric: Width and height of a pixel in metres, and the squared tolerance in m2.
-        options: Method of :func:`geoseg.objects.choose.choose`, and whether components may grow over outside.
+        measures: Tolerance and method.
+        classes: (n + 1,) class of each component, for :func:`geoseg.objects.choose.choose`.
+        cover_background: False lets components that border on outside only shrink there.
     """
-    choose(web, states, metric, options[0])
+    choose(web, states, measures, classes)
     rows = np.searchsorted(web.y, np.arange(shape[0] + 2, dtype=np.int32))
-    _take_out(web, rows, np.flatnonzero(states == FREE).astype(np.int32), shape, options[1])
+    _take_out(web, rows, np.flatnonzero(states == FREE).astype(np.int32), shape, cover_background)
 
 
 @kernel

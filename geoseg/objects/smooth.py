@@ -37,6 +37,11 @@ def smooth(arcs: Arcs, shape: tuple[int, int], rounds: int, cover_background: bo
     return arcs._replace(starts=starts, x=x / scale, y=y / scale)
 
 
+def share_cut_off(rounds: int) -> float:
+    """Return how much of the triangle of a corner and its two neighbors is cut off in some rounds: 1/16, then a quarter of that."""
+    return (1 - 0.25**rounds) / 12
+
+
 @kernel
 def _sort_into_bins(x: NDArray[np.int64], y: NDArray[np.int64], bins: tuple[int, int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where each square bin starts among the points that are sorted by bins, and the points."""

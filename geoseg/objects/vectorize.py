@@ -12,12 +12,12 @@ from rasterio.windows import Window
 
 from geoseg.errors import ConfigError
 from geoseg.objects.arcs import Arcs, collect_arcs, find_web, mark_ends
-from geoseg.objects.choose import DOUGLAS_PEUCKER, VISVALINGAM
+from geoseg.objects.choose import DOUGLAS_PEUCKER, VISVALINGAM, Measures
 from geoseg.objects.components import find_diagonals, label, measure, unite_all
 from geoseg.objects.rings import build_polygons
 from geoseg.objects.sieve import NO_BACKGROUND, SieveOptions, sieve
 from geoseg.objects.simplify import simplify
-from geoseg.objects.smooth import MAX_ROUNDS, smooth
+from geoseg.objects.smooth import MAX_ROUNDS, share_cut_off, smooth
 from geoseg.tiling import partition
 
 LATTICE_PX = 1024
@@ -256,7 +256,8 @@ def _scan(task: _Task, window: Window, padded: _Padded, seen: int) -> _Sheet:
     if padded.left is not None:
         joints.append(_pair(labels[top:, 0], padded.left.labels, seen))
     is_last = (row + height == task.shape[0], col + width == task.shape[1])
-    arcs = _draw_arcs(task, framed, is_last, (row, col, task.shape[1] + 1))
+    classes = np.concatenate([[0], np.unique(found[0], return_inverse=True)[1] + 1])
+    arcs = _draw_arcs(task, framed, is_last, (row, col, task.shape[1] + 1), classes)
     diagonals = find_diagonals(values, labels) if task.options.connectivity == 8 else np.empty((0, 2), np.int64)
     parts = _Parts(
         values=found[0],
@@ -273,15 +274,19 @@ def _scan(task: _Task, window: Window, padded: _Padded, seen: int) -> _Sheet:
     )
 
 
-def _draw_arcs(task: _Task, framed: NDArray[np.int32], is_last: tuple[bool, bool], origin: tuple[int, int, int]) -> Arcs:
+def _draw_arcs(
+    task: _Task, framed: NDArray[np.int32], is_last: tuple[bool, bool], origin: tuple[int, int, int], classes: NDArray[np.int64]
+) -> Arcs:
     """Follow the borders of a cell, simplify and smooth them, and move them to their place in the raster."""
     options, cell = task.options, (framed.shape[0] - 2, framed.shape[1] - 2)
     web = find_web(framed, is_last)
     states = mark_ends(web, cell)
     if options.simplify_m > 0:
         # The slack keeps borders that lie at the tolerance exactly (whole pixels) on one side of it, whatever the rounding.
-        metric = (float(task.pixel_m[0]), float(task.pixel_m[1]), options.simplify_m**2 * (1 + 1e-9))
-        simplify(web, states, cell, metric, (_METHODS[options.method], options.cover_background))
+        limit = options.simplify_m**2 * (1 + 1e-9)
+        method, cut_off = _METHODS[options.method], share_cut_off(options.smooth_rounds)
+        measures = Measures(float(task.pixel_m[0]), float(task.pixel_m[1]), limit, method, cut_off)
+        simplify(web, states, cell, measures, classes, options.cover_background)
     arcs = collect_arcs(web, states, origin)
     if options.smooth_rounds > 0:
         arcs = smooth(arcs, cell, options.smooth_rounds, options.cover_background)
