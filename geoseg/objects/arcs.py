@@ -73,21 +73,24 @@ def find_web(labels: NDArray[np.int32], is_last: tuple[bool, bool]) -> Web:
         The web of the edges that the cell owns.
     """
     height, width = labels.shape[0] - 2, labels.shape[1] - 2
-    count = 0
-    for i in range(height + 1):
-        for j in range(width + 1):
-            count += _corner_at(labels, i, j, is_last) > 0
-    x, y = np.empty(count, np.int32), np.empty(count, np.int32)
-    edges, sides = np.empty(count, np.uint8), np.empty((count, 3), np.int32)
+    # Pages that are not written to take no memory.
+    most = (height + 1) * (width + 1)
+    x, y = np.empty(most, np.int32), np.empty(most, np.int32)
+    edges, sides = np.empty(most, np.uint8), np.empty((most, 3), np.int32)
     n = 0
     for i in range(height + 1):
+        nw, sw = labels[i, 0], labels[i + 1, 0]
         for j in range(width + 1):
-            slots = _corner_at(labels, i, j, is_last)
-            if slots > 0:
-                x[n], y[n], edges[n] = j, i, slots
-                sides[n, 0], sides[n, 1], sides[n, 2] = labels[i, j + 1], labels[i + 1, j + 1], labels[i + 1, j]
-                n += 1
-    return Web(x, y, edges, sides, _link(x, edges, width))
+            ne, se = labels[i, j + 1], labels[i + 1, j + 1]
+            if nw != sw or ne != se or nw != ne:
+                slots = _corner_at(labels, i, j, is_last)
+                if slots > 0:
+                    x[n], y[n], edges[n] = j, i, slots
+                    sides[n, 0], sides[n, 1], sides[n, 2] = ne, se, sw
+                    n += 1
+            nw, sw = ne, se
+    found = x[:n].copy(), edges[:n].copy()
+    return Web(found[0], y[:n].copy(), found[1], sides[:n].copy(), _link(found[0], found[1], width))
 
 
 @kernel
