@@ -11,7 +11,8 @@ from geoseg.objects.arcs import END, FREE, KEPT, UNSEEN, Web, kernel, next_slot,
 DOUGLAS_PEUCKER, VISVALINGAM = 0, 1
 _REACH = 3
 """How many corners along its arc a corner may hand its place on."""
-_GIVING = 0.5
+_TURNS = 2
+_GIVING = 2.0
 """Twice the pixels that an arc may give or take per corner for the sake of other arcs."""
 
 
@@ -40,21 +41,38 @@ def choose(web: Web, states: NDArray[np.uint8], measures: Measures, classes: NDA
         measures: Tolerance and method.
         classes: (n + 1,) class of each component, whose areas are to be kept; 0 for outside, which gets and loses what it may.
     """
-    path = np.empty(len(web.x) + 1, np.int32)
+    path, heads, count = np.empty(len(web.x) + 1, np.int32), np.empty(len(web.x), np.int32), 0
     gained = np.zeros(classes.max() + 1, np.float64)
     for half in range(len(web.twins)):
         # An arc is met from both ends; at the second one its corners have been seen.
         if states[half >> 2] == END and web.twins[half] >= 0 and states[web.twins[half] >> 2] == UNSEEN:
-            arc = path[: _walk(web, states, half, path)]
-            _choose_in_arc(web, states, arc, measures)
-            _balance(web, states, arc, measures, (gained, classes[side_of(web, half)], classes[side_of(web, web.twins[half])]))
+            _choose_in_arc(web, states, path[: _walk(web, states, half, path)], measures)
+            heads[count] = half
+            count += 1
     for corner in range(len(web.x)):
         if states[corner] == UNSEEN:
             half = 4 * corner + next_slot(web.edges[corner], -1)
-            arc = path[: _walk(web, states, half, path)]
-            _choose_in_arc(web, states, arc, measures)
-            _balance(web, states, arc, measures, (gained, classes[side_of(web, half)], classes[side_of(web, web.twins[half])]))
+            _choose_in_arc(web, states, path[: _walk(web, states, half, path)], measures)
             states[corner] = KEPT
+            heads[count] = half
+            count += 1
+    for turn in range(_TURNS):
+        for half in heads[:count]:
+            arc = path[: _walk(web, states, half, path)]
+            right, left = classes[side_of(web, half)], classes[side_of(web, web.twins[half])]
+            if turn > 0:
+                _book(gained, right, left, -_drift(web, states, arc, measures.smoothing))
+            _balance(web, states, arc, measures, (gained, right, left))
+            _book(gained, right, left, _drift(web, states, arc, measures.smoothing))
+
+
+@kernel
+def _book(gained: NDArray[np.float64], right: int, left: int, drift: float) -> None:
+    """Write down what the right side of an arc wins and the left one loses; outside keeps no accounts."""
+    if right > 0:
+        gained[right] += drift
+    if left > 0:
+        gained[left] -= drift
 
 
 @kernel
@@ -68,7 +86,8 @@ def _walk(web: Web, states: NDArray[np.uint8], half: int, path: NDArray[np.int32
         count += 1
         if corner == path[0] or states[corner] == END:
             return count
-        states[corner] = FREE
+        if states[corner] == UNSEEN:
+            states[corner] = FREE
         twin = web.twins[4 * corner + next_slot(web.edges[corner], twin & 3)]
 
 
@@ -194,11 +213,6 @@ def _balance(
         states[path[c]], states[path[best]] = FREE, KEPT
         rest += change
         a, c = best, b
-    drift = _drift(web, states, path, measures.smoothing)
-    if right > 0:
-        gained[right] += drift
-    if left > 0:
-        gained[left] -= drift
 
 
 @kernel
