@@ -18,6 +18,7 @@ from geoseg.cli.models import models
 from geoseg.cli.plan import plan
 from geoseg.cli.segment import segment
 from geoseg.cli.train import train
+from geoseg.cli.vectorize import vectorize
 from geoseg.errors import GeosegError, MissingFileError, UsageError
 
 FAILED, USAGE = 1, 2
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, plan, demo, train, evaluate):
+for command in (segment, plan, demo, train, evaluate, vectorize):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")

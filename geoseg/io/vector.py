@@ -1,5 +1,8 @@
 """Reading and writing vector files."""
 
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import geopandas as gpd
@@ -11,6 +14,10 @@ from geoseg.io.files import move_whole
 
 VECTOR_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 """Formats of one file that vector data is written in, by ending."""
+STREAMED_DRIVERS = {**VECTOR_DRIVERS, ".shp": "ESRI Shapefile"}
+"""Formats that are written batch by batch, by ending."""
+_SHAPEFILE_NAME = 10
+"""Characters that a column name may have there."""
 _GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
 
 
@@ -69,6 +76,71 @@ def write_vector(table: gpd.GeoDataFrame, path: Path) -> None:
         made.unlink(missing_ok=True)
         raise WriteError(f"{path} could not be written: {exc}. Check the folder and the free space.") from exc
     move_whole(made, path)
+
+
+@contextmanager
+def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable[[gpd.GeoDataFrame], None]]:
+    """Write a vector file of one layer batch by batch, whole or not at all.
+
+    Args:
+        path: Final name; its ending chooses the format, one of STREAMED_DRIVERS.
+        layer: Name of the layer where the format has layers.
+        geometry_type: Of the layer, ``Polygon`` or ``MultiPolygon``.
+
+    Yields:
+        A function that adds a table. All tables have the same columns; the first one may be empty.
+
+    Raises:
+        UsageError: If the ending is another one.
+        WriteError: If the disk does not take it.
+    """
+    driver = STREAMED_DRIVERS.get(path.suffix.lower())
+    if driver is None:
+        raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; expected {', '.join(STREAMED_DRIVERS)}.")
+    made = path.with_name(f".{path.stem}.part{path.suffix}")
+    _remove(made)
+
+    def add(table: gpd.GeoDataFrame) -> None:
+        # GeoJSON is in degrees by its standard
+        placed = table.to_crs("EPSG:4326") if driver == "GeoJSON" and table.crs is not None else table
+        if driver == "ESRI Shapefile":
+            placed = placed.rename(columns={name: name[:_SHAPEFILE_NAME] for name in placed.columns if name != placed.geometry.name})
+        with warnings.catch_warnings():
+            # that a raster has no CRS was seen before
+            warnings.filterwarnings("ignore", message="'crs' was not provided")
+            write_dataframe(
+                placed,
+                made,
+                layer=layer,
+                driver=driver,
+                append=made.exists(),
+                geometry_type=geometry_type,
+                promote_to_multi=geometry_type.startswith("Multi"),
+                # a tenth of a millimetre: pixels of drones are a few millimetres wide
+                layer_options={"COORDINATE_PRECISION": "9"} if driver == "GeoJSON" else {},
+            )
+
+    try:
+        yield add
+    except (DataSourceError, DataLayerError, FeatureError, OSError) as exc:
+        _remove(made)
+        raise WriteError(f"{path} could not be written: {exc}. Check the folder and the free space.") from exc
+    except BaseException:
+        _remove(made)
+        raise
+    # the file that has the name that was asked for comes last
+    for part in sorted(_parts(made), key=lambda p: p == made):
+        move_whole(part, path.with_suffix(part.suffix) if part != made else path)
+
+
+def _parts(made: Path) -> list[Path]:
+    """Return the files of a format that has several (a Shapefile), or the only one."""
+    return list(made.parent.glob(made.stem.replace("[", "[[]") + ".*")) if made.suffix.lower() == ".shp" else [made]
+
+
+def _remove(made: Path) -> None:
+    for part in _parts(made):
+        part.unlink(missing_ok=True)
 
 
 def write_layers(layers: dict[str, gpd.GeoDataFrame], made: Path, path: Path) -> None:

@@ -10,7 +10,6 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import LabelError

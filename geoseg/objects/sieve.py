@@ -11,6 +11,7 @@ from rasterio.windows import Window
 
 from geoseg.objects.arcs import kernel
 from geoseg.objects.components import label, unite_all
+from geoseg.objects.pixelsize import PixelSize, size_at
 from geoseg.tiling import partition, place
 
 NO_BACKGROUND = int(np.iinfo(np.int64).min)
@@ -54,7 +55,7 @@ class _Task:
 
     read: Callable[[Window], NDArray[Any]]
     shape: tuple[int, int]
-    pixel_m: tuple[float, float]
+    pixel_m: PixelSize
     row_areas_m2: NDArray[np.float64]
     background: int
     connectivity: int
@@ -109,7 +110,7 @@ class _Sieved:
 def sieve(
     read: Callable[[Window], NDArray[Any]],
     shape: tuple[int, int],
-    pixel_m: tuple[float, float],
+    pixel_m: PixelSize,
     options: SieveOptions,
     *,
     row_areas_m2: NDArray[np.float64] | None = None,
@@ -125,16 +126,16 @@ def sieve(
     Args:
         read: Returns the pixels of a window, (h, w) integers.
         shape: Raster (H, W).
-        pixel_m: Width and height of a pixel on the ground, metres.
+        pixel_m: Width and height of a pixel on the ground, metres, or a function of the row; a cell takes those of its middle.
         options: Minimum area, connectivity and background.
-        row_areas_m2: (H,) area of a pixel in each row; None takes the product of ``pixel_m``.
+        row_areas_m2: (H,) area of a pixel in each row; None takes that of ``pixel_m``.
         lattice_px: Side of the windows that are read.
 
     Returns:
         A function that reads the merged raster, window by window, in the type of the raster.
     """
     background = NO_BACKGROUND if options.background is None else options.background
-    areas = np.full(shape[0], pixel_m[0] * pixel_m[1]) if row_areas_m2 is None else row_areas_m2
+    areas = _areas_of(pixel_m, shape[0]) if row_areas_m2 is None else row_areas_m2
     task = _Task(read=read, shape=shape, pixel_m=pixel_m, row_areas_m2=areas, background=background, connectivity=options.connectivity)
     graph = _survey(task, lattice_px)
     merged = _merge(graph, options.min_area_m2)
@@ -148,6 +149,12 @@ def sieve(
         changed=changed,
         values=merged[changed - 1],
     )
+
+
+def _areas_of(pixel_m: PixelSize, rows: int) -> NDArray[np.float64]:
+    if not callable(pixel_m):
+        return np.full(rows, pixel_m[0] * pixel_m[1])
+    return np.array([np.prod(pixel_m(row + 0.5)) for row in range(rows)])
 
 
 def _cells_under(window: Window, shape: tuple[int, int], lattice_px: int) -> Iterator[tuple[int, Window]]:
@@ -164,7 +171,9 @@ def _survey(task: _Task, lattice_px: int) -> _Graph:
     known: list[tuple[NDArray[Any], ...]] = []
     meetings: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
     joints, offsets = [np.empty((0, 2), np.int64)], [0]
-    above, below, left = None, [], None
+    above: _Line | None = None
+    left: _Line | None = None
+    below: list[_Line] = []
     for window in partition(task.shape, lattice_px):
         if window.col_off == 0:
             above, below, left = _join_lines(below), [], None
@@ -173,7 +182,8 @@ def _survey(task: _Task, lattice_px: int) -> _Graph:
         count = label(values, task.background, labels)
         known.append(_measure(values, labels, count, (int(window.row_off), int(window.col_off), task.shape[1]), task.row_areas_m2))
         framed = _frame(values, np.where(labels > 0, labels + np.int64(offsets[-1]), 0), above, left, int(window.col_off))
-        joined, pairs, lengths = _find_meetings(*framed, task.pixel_m, task.connectivity)
+        pixel_m = size_at(task.pixel_m, window.row_off + window.height / 2)
+        joined, pairs, lengths = _find_meetings(*framed, pixel_m, task.connectivity)
         joints.append(joined)
         meetings.append((pairs, lengths))
         offsets.append(offsets[-1] + count)
@@ -317,7 +327,8 @@ def _merge_small(
         if parents[k] == k and areas[k] < min_area_m2:
             heappush(heap, (areas[k], first[k], np.int64(k)))
     while len(heap) > 0:
-        area, _, patch = heappop(heap)
+        area, _, popped = heappop(heap)
+        patch = int(popped)
         if parents[patch] != patch or areas[patch] != area:
             continue
         count = _add_up(parents, (heads, nexts), pairs, length_m, patch, (shared, touched))

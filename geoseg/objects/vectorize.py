@@ -14,6 +14,7 @@ from geoseg.errors import ConfigError
 from geoseg.objects.arcs import Arcs, collect_arcs, find_web, mark_ends
 from geoseg.objects.choose import DOUGLAS_PEUCKER, VISVALINGAM, Measures
 from geoseg.objects.components import find_diagonals, label, measure, unite_all
+from geoseg.objects.pixelsize import PixelSize, size_at
 from geoseg.objects.rings import build_polygons
 from geoseg.objects.sieve import NO_BACKGROUND, SieveOptions, sieve
 from geoseg.objects.simplify import simplify
@@ -89,7 +90,7 @@ class _Task:
 
     read: Callable[[Window], NDArray[Any]]
     shape: tuple[int, int]
-    pixel_m: tuple[float, float]
+    pixel_m: PixelSize
     options: VectorizeOptions
 
     @property
@@ -142,7 +143,7 @@ class _Sheet:
 def vectorize(
     read: Callable[[Window], NDArray[Any]],
     shape: tuple[int, int],
-    pixel_m: tuple[float, float],
+    pixel_m: PixelSize,
     options: VectorizeOptions,
     *,
     row_areas_m2: NDArray[np.float64] | None = None,
@@ -153,21 +154,24 @@ def vectorize(
     Returns:
         Polygons in pixel coordinates with their values and pixel counts, in the row-major order of their first pixels.
     """
-    batches = list(stream_polygons(read, shape, pixel_m, options, row_areas_m2=row_areas_m2, lattice_px=lattice_px))
-    first = np.concatenate([batch.first for batch in batches])
-    order = np.argsort(first)
+    return join_patches(list(stream_polygons(read, shape, pixel_m, options, row_areas_m2=row_areas_m2, lattice_px=lattice_px)))
+
+
+def join_patches(batches: Sequence[Patches]) -> Patches:
+    """Put batches into one, in the order of first pixels."""
+    order = np.argsort(np.concatenate([batch.first for batch in batches]))
     return Patches(
         values=np.concatenate([batch.values for batch in batches])[order],
         polygons=np.concatenate([batch.polygons for batch in batches])[order],
         pixels=np.concatenate([batch.pixels for batch in batches])[order],
-        first=first[order],
+        first=np.concatenate([batch.first for batch in batches])[order],
     )
 
 
 def stream_polygons(
     read: Callable[[Window], NDArray[Any]],
     shape: tuple[int, int],
-    pixel_m: tuple[float, float],
+    pixel_m: PixelSize,
     options: VectorizeOptions,
     *,
     row_areas_m2: NDArray[np.float64] | None = None,
@@ -185,9 +189,9 @@ def stream_polygons(
     Args:
         read: Returns the pixels of a window, (h, w) integers of up to 32 bits, or int64.
         shape: Raster (H, W).
-        pixel_m: Width and height of a pixel on the ground, metres.
+        pixel_m: Width and height of a pixel on the ground, metres, or a function of the row; a cell takes those of its middle.
         options: Tolerance, smoothing, connectivity, minimum area and background.
-        row_areas_m2: (H,) area of a pixel in each row, for the minimum area; None takes the product of ``pixel_m``.
+        row_areas_m2: (H,) area of a pixel in each row, for the minimum area; None takes that of ``pixel_m``.
         lattice_px: Side of the cells.
 
     Yields:
@@ -285,7 +289,7 @@ def _draw_arcs(
         # The slack keeps borders that lie at the tolerance exactly (whole pixels) on one side of it, whatever the rounding.
         limit = options.simplify_m**2 * (1 + 1e-9)
         method, cut_off = _METHODS[options.method], share_cut_off(options.smooth_rounds)
-        measures = Measures(float(task.pixel_m[0]), float(task.pixel_m[1]), limit, method, cut_off)
+        measures = Measures(*size_at(task.pixel_m, origin[0] + cell[0] / 2), limit, method, cut_off)
         simplify(web, states, cell, measures, classes, options.cover_background)
     arcs = collect_arcs(web, states, origin)
     if options.smooth_rounds > 0:
@@ -321,7 +325,7 @@ def _draw_complete(parts: _Parts, frontier: NDArray[np.int64]) -> tuple[Patches,
     names = np.where(renumbered > 0, renumbered, -1 - first[roots])
     names[0] = 0
     sides = np.where(arcs.sides > 0, names[np.maximum(arcs.sides, 0)], arcs.sides)
-    open_arcs = _take(arcs._replace(sides=sides), (sides > 0).any(axis=1))
+    open_arcs = _take(arcs._replace(sides=sides), sides.max(axis=1, initial=0) > 0)
     rest = _Parts(
         values=parts.values[left - 1],
         first=first[left],
@@ -348,7 +352,7 @@ def _draw_groups(
     order = done[np.argsort(sums[0][done])]
     ranks = np.zeros(len(groups), np.int64)
     ranks[order] = np.arange(1, len(order) + 1)
-    chosen = (ranks[np.maximum(parts.arcs.sides, 0)] > 0).any(axis=1)
+    chosen = ranks[np.maximum(parts.arcs.sides, 0)].max(axis=1, initial=0) > 0
     polygons = build_polygons(parts.arcs, chosen, ranks)
     _, heads, member = np.unique(_ranked(groups[order]), return_index=True, return_inverse=True)
     pixels = np.bincount(member, sums[1][order], minlength=len(heads)).astype(np.int64)
