@@ -12,6 +12,8 @@ DOUGLAS_PEUCKER, VISVALINGAM = 0, 1
 _REACH = 3
 """How many corners along its arc a corner may hand its place on."""
 _TURNS = 2
+_SETTLED = 16.0
+"""Twice the pixels in a cell that no class minds."""
 _GIVING = 2.0
 """Twice the pixels that an arc may give or take per corner for the sake of other arcs."""
 
@@ -57,6 +59,8 @@ def choose(web: Web, states: NDArray[np.uint8], measures: Measures, classes: NDA
             heads[count] = half
             count += 1
     for turn in range(_TURNS):
+        if turn > 0 and np.abs(gained).max() < _SETTLED:
+            return
         for half in heads[:count]:
             arc = path[: _walk(web, states, half, path)]
             right, left = classes[side_of(web, half)], classes[side_of(web, web.twins[half])]
@@ -202,7 +206,7 @@ def _balance(
     # a long arc can give more than a short one without being bent
     rest = drift - min(max(due, -_GIVING * len(path)), _GIVING * len(path))
     a, c = 0, _next_kept(states, path, 0)
-    while c < len(path) - 1:
+    while c < len(path) - 1 and abs(rest) >= 1:
         b = _next_kept(states, path, c)
         best, change = c, 0.0
         for k in range(max(a + 1, c - _REACH), min(b, c + _REACH + 1)):

@@ -13,27 +13,26 @@ _NOWHERE = int(np.iinfo(np.int64).max)
 @kernel
 def label(values: NDArray[Any], background: int, labels: NDArray[np.int32]) -> int:
     """Write 4-connected components of equal value into ``labels``, from 1, background 0; return how many there are."""
-    parents = np.zeros(values.size + 1, np.int32)
+    parents = np.empty(values.size + 1, np.int32)
     count = 0
     for i in range(values.shape[0]):
+        before, number = values[i, 0], np.int32(0)
         for j in range(values.shape[1]):
             value = values[i, j]
-            if value == background:
-                labels[i, j] = 0
-                continue
-            left = j > 0 and values[i, j - 1] == value
             above = i > 0 and values[i - 1, j] == value
-            if left:
-                labels[i, j] = labels[i, j - 1]
+            if value == background:
+                number = np.int32(0)
+            elif j > 0 and value == before:
                 # With the same value in the corner between them the two are connected already.
                 if above and values[i - 1, j - 1] != value:
-                    unite(parents, labels[i, j], labels[i - 1, j])
+                    unite(parents, number, labels[i - 1, j])
             elif above:
-                labels[i, j] = labels[i - 1, j]
+                number = labels[i - 1, j]
             else:
                 count += 1
+                number = np.int32(count)
                 parents[count] = count
-                labels[i, j] = count
+            labels[i, j], before = number, value
     return _renumber(parents, count, labels)
 
 

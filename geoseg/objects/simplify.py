@@ -76,13 +76,31 @@ def _is_removable(web: Web, rows: NDArray[np.int64], triangle: tuple[int, int, i
         if web.twins[4 * a + slot] >= 0 and web.twins[4 * a + slot] >> 2 == b:
             return False
     turn = cross(web, a, v, b)
-    if turn == 0:
+    if turn == 0 or _is_empty(web, triangle, abs(turn)):
         return True
     corners = (a, v, b) if turn > 0 else (b, v, a)
     for y in range(min(web.y[a], web.y[v], web.y[b]), max(web.y[a], web.y[v], web.y[b]) + 1):
         if _holds_corner(web, rows, corners, y):
             return False
     return True
+
+
+@kernel
+def _is_empty(web: Web, triangle: tuple[int, int, int], doubled_area: int) -> bool:
+    """Tell whether a triangle has no room for another corner, inside or on the new edge, by Pick's theorem: most stairs do not."""
+    a, v, b = triangle
+    if _steps(web, a, b) > 1:
+        return False
+    return bool(doubled_area == _steps(web, a, v) + _steps(web, v, b) - 1)
+
+
+@kernel
+def _steps(web: Web, a: int, b: int) -> int:
+    """Return into how many parts the whole pixels on it divide the line between two corners."""
+    m, n = abs(web.x[a] - web.x[b]), abs(web.y[a] - web.y[b])
+    while n > 0:
+        m, n = n, m % n
+    return int(m)
 
 
 @kernel
