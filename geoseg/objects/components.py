@@ -25,7 +25,7 @@ def label(values: NDArray[Any], background: int, labels: NDArray[np.int32]) -> i
             elif j > 0 and value == before:
                 # With the same value in the corner between them the two are connected already.
                 if above and values[i - 1, j - 1] != value:
-                    unite(parents, number, labels[i - 1, j])
+                    unite(parents, int(number), labels[i - 1, j])
             elif above:
                 number = labels[i - 1, j]
             else:
