@@ -21,7 +21,7 @@ from geoseg.io.raster import RasterSource, open_raster
 from geoseg.io.vector import STREAMED_DRIVERS, open_vector
 from geoseg.objects.vectorize import Patches, VectorizeOptions, join_patches, stream_polygons
 
-_BATCH_VERTICES = 1_000_000
+_BATCH_VERTICES = 250_000
 _DEFAULT_TOLERANCE_PX = 1.5
 _WORKING_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype(np.int16), 2: np.dtype(np.int32), 4: np.dtype(np.int64), 8: np.dtype(np.int64)}
 

@@ -7,7 +7,7 @@ neighbor. A *half-edge* ``4 * corner + slot`` leaves a corner towards slot 0 nor
 on its right as its side. An *arc* is the chain of corners between two junctions; both of its components use the same one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -142,6 +142,23 @@ def collect_arcs(web: Web, states: NDArray[np.uint8], origin: tuple[int, int, in
     for k in range(starts[n]):
         x[k], y[k] = web.x[path[k]], web.y[path[k]]
     return Arcs(starts[: n + 1].copy(), x, y, sides[:n].copy(), keys[:n].copy(), is_loop[:n].copy())
+
+
+def take_arcs(arcs: Arcs, chosen: NDArray[np.bool_]) -> Arcs:
+    """Return some of the arcs."""
+    lengths = np.diff(arcs.starts)
+    points = np.repeat(chosen, lengths)
+    starts = np.concatenate([[0], np.cumsum(lengths[chosen])])
+    return Arcs(starts, arcs.x[points], arcs.y[points], arcs.sides[chosen], arcs.keys[chosen], arcs.is_loop[chosen])
+
+
+def join_arcs(parts: Sequence[Arcs]) -> Arcs:
+    """Return all arcs, one part after another."""
+    pairs = np.empty((0, 2), np.int64)
+    nothing = Arcs(np.zeros(1, np.int64), np.empty(0), np.empty(0), pairs, pairs, np.empty(0, np.bool_))
+    starts, *others = zip(nothing, *parts, strict=True)
+    lengths = np.concatenate([np.diff(start) for start in starts])
+    return Arcs(np.concatenate([[0], np.cumsum(lengths)]), *(np.concatenate(arrays) for arrays in others))
 
 
 @kernel

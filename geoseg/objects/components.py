@@ -14,6 +14,7 @@ _NOWHERE = int(np.iinfo(np.int64).max)
 def label(values: NDArray[Any], background: int, labels: NDArray[np.int32]) -> int:
     """Write 4-connected components of equal value into ``labels``, from 1, background 0; return how many there are."""
     parents = np.empty(values.size + 1, np.int32)
+    parents[0] = 0
     count = 0
     for i in range(values.shape[0]):
         before, number = values[i, 0], np.int32(0)

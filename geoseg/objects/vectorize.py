@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.errors import ConfigError
-from geoseg.objects.arcs import Arcs, collect_arcs, find_web, mark_ends
+from geoseg.objects.arcs import Arcs, collect_arcs, find_web, join_arcs, mark_ends, take_arcs
 from geoseg.objects.choose import DOUGLAS_PEUCKER, VISVALINGAM, Measures
 from geoseg.objects.components import find_diagonals, label, measure, unite_all
 from geoseg.objects.pixelsize import PixelSize, size_at
@@ -235,8 +235,7 @@ def _pad(values: NDArray[Any], window: Window, above: _Line | None, row: Sequenc
     left = row[-1].right if row else None
     top, side = int(above is not None), int(left is not None)
     padded = np.empty((values.shape[0] + top, values.shape[1] + side), values.dtype)
-    padded[top:, side:] = values
-    cut = None
+    padded[top:, side:], cut = values, None
     if above is not None:
         cut = above.cut(slice(int(window.col_off) - side, int(window.col_off + window.width)))
         padded[0] = cut.values
@@ -325,7 +324,7 @@ def _draw_complete(parts: _Parts, frontier: NDArray[np.int64]) -> tuple[Patches,
     names = np.where(renumbered > 0, renumbered, -1 - first[roots])
     names[0] = 0
     sides = np.where(arcs.sides > 0, names[np.maximum(arcs.sides, 0)], arcs.sides)
-    open_arcs = _take(arcs._replace(sides=sides), sides.max(axis=1, initial=0) > 0)
+    open_arcs = take_arcs(arcs._replace(sides=sides), sides.max(axis=1, initial=0) > 0)
     rest = _Parts(
         values=parts.values[left - 1],
         first=first[left],
@@ -384,32 +383,18 @@ def _pair(labels: NDArray[np.int32], seen: NDArray[np.int64], count: int) -> NDA
     return pairs[new & (labels > 0)]
 
 
-def _take(arcs: Arcs, chosen: NDArray[np.bool_]) -> Arcs:
-    """Return some of the arcs."""
-    lengths = np.diff(arcs.starts)
-    points = np.repeat(chosen, lengths)
-    starts = np.concatenate([[0], np.cumsum(lengths[chosen])])
-    return Arcs(starts, arcs.x[points], arcs.y[points], arcs.sides[chosen], arcs.keys[chosen], arcs.is_loop[chosen])
-
-
 def _concatenate(parts: Sequence[_Parts]) -> _Parts:
     """Join parts that are numbered one after another."""
-    starts, x, y, sides, keys, is_loop = zip(*(part.arcs for part in parts), strict=True)
-    offsets = np.cumsum([0, *(start[-1] for start in starts[:-1])])
-    shifted = [start[:-1] + offset for start, offset in zip(starts, offsets, strict=True)]
-    total = np.array([offsets[-1] + starts[-1][-1]])
-    joined = (np.concatenate(arrays) for arrays in (x, y, sides, keys, is_loop))
     return _Parts(
         values=np.concatenate([part.values for part in parts]),
         first=np.concatenate([part.first for part in parts]),
         pixels=np.concatenate([part.pixels for part in parts]),
         joints=np.concatenate([part.joints for part in parts]),
         diagonals=np.concatenate([part.diagonals for part in parts]),
-        arcs=Arcs(np.concatenate([*shifted, total]), *joined),
+        arcs=join_arcs([part.arcs for part in parts]),
     )
 
 
 def _nothing() -> _Parts:
     none, pairs = np.empty(0, np.int64), np.empty((0, 2), np.int64)
-    arcs = Arcs(np.zeros(1, np.int64), np.empty(0), np.empty(0), pairs, pairs, np.empty(0, np.bool_))
-    return _Parts(values=none, first=none, pixels=none, joints=pairs, diagonals=pairs, arcs=arcs)
+    return _Parts(values=none, first=none, pixels=none, joints=pairs, diagonals=pairs, arcs=join_arcs([]))
