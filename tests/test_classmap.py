@@ -195,6 +195,11 @@ def test_mars_has_no_metres_on_the_earth(shared_data, tmp_path) -> None:
         vectorize_class_map(str(shared_data / "io_zoo/rio-tiler/cog_hirise_mars.tif"), tmp_path / "a.gpkg", ClassMapOptions())
 
 
+def test_a_raster_placed_by_control_points_is_refused(shared_data, tmp_path) -> None:
+    with pytest.raises(RasterError, match="ground control points.*gdalwarp"):
+        vectorize_class_map(str(shared_data / "io_zoo/s1_grd_gcps.tiff"), tmp_path / "a.gpkg", ClassMapOptions())
+
+
 def test_names_need_a_value() -> None:
     from geoseg.classmap import parse_names
 

@@ -35,11 +35,13 @@ def describe_band(path: str, number: int) -> Band:
         number: From 1.
 
     Raises:
-        RasterError: If there is no such band.
+        RasterError: If there is no such band, or the raster is placed by control points and not by a grid.
     """
     with open_dataset(path, RasterOptions()) as dataset:
         if not 1 <= number <= dataset.count:
             raise RasterError(f"{path} has {dataset.count} bands; band {number} was asked for. Choose one with --band.")
+        if dataset.crs is None and dataset.gcps[0]:
+            raise RasterError(f"{path} is placed by {len(dataset.gcps[0])} ground control points and not by a grid. Warp it with gdalwarp.")
         return Band(dtype=dataset.dtypes[number - 1], nodata=dataset.nodatavals[number - 1], names=_read_names(path, number))
 
 

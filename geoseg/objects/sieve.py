@@ -122,7 +122,7 @@ def sieve(
     The smallest patch goes first (of equal ones the one with the first pixel), takes the value of the neighbor that it
     shares the longest border with (of equal ones the larger), and is one patch with all neighbors of that value; until every
     patch is large enough or has no neighbor. The raster is read once to count patches and borders, and again where the result is
-    read; memory holds some hundred bytes per patch. The result does not depend on the lattice.
+    read; memory holds a few numbers per patch and per pair of neighbors. The result does not depend on the lattice.
 
     Args:
         read: Returns the pixels of a window, (h, w) integers.

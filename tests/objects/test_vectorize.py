@@ -91,13 +91,14 @@ def test_unsimplified_polygons_do_not_depend_on_the_lattice(values, background, 
     pixel_m=st.sampled_from([(1.0, 1.0), (0.3, 0.7), (2.0, 0.1)]),
     cover_background=st.booleans(),
     lattice_px=lattices,
+    connectivity=st.sampled_from([4, 8]),
 )
 def test_simplified_and_smoothed_polygons_are_a_coverage(
-    values, background, simplify_m, method, smooth_rounds, pixel_m, cover_background, lattice_px
+    values, background, simplify_m, method, smooth_rounds, pixel_m, cover_background, lattice_px, connectivity
 ) -> None:
-    exact = draw(values, background=background)
-    options = {"simplify_m": simplify_m, "method": method, "smooth_rounds": smooth_rounds, "cover_background": cover_background}
-    patches = draw(values, pixel_m, lattice_px, background=background, **options)
+    exact = draw(values, background=background, connectivity=connectivity)
+    how = {"background": background, "connectivity": connectivity, "cover_background": cover_background}
+    patches = draw(values, pixel_m, lattice_px, simplify_m=simplify_m, method=method, smooth_rounds=smooth_rounds, **how)
     np.testing.assert_array_equal(patches.values, exact.values)
     np.testing.assert_array_equal(patches.pixels, exact.pixels)
     assert is_coverage(patches)
@@ -251,6 +252,16 @@ def test_an_arc_over_a_lattice_line_does_not_collapse_onto_what_lies_behind_it()
     values = np.zeros((8, 12), np.uint8)
     values[3, 2:9], values[4, 4:6] = 1, 2
     assert is_coverage(draw(values, lattice_px=4, simplify_m=100.0))
+
+
+def test_the_tolerance_is_in_metres_where_pixels_shrink_from_row_to_row() -> None:
+    rows, cols = np.indices((32, 40))
+    values = (cols > 10 + 5 * np.sin(rows)).astype(np.uint8)
+    options = VectorizeOptions(simplify_m=1.5)
+    patches = vectorize(reader(values), values.shape, lambda row: (1.0, 1.0) if row < 16 else (0.1, 0.1), options, lattice_px=16)
+    y = shapely.get_coordinates(patches.polygons[0])[:, 1]
+    assert (y < 16).sum() > 10
+    assert ((y > 16) & (y < 32)).sum() == 0
 
 
 def test_smoothing_rounds_an_island_from_all_sides() -> None:
