@@ -196,7 +196,7 @@ def test_mars_has_no_metres_on_the_earth(shared_data, tmp_path) -> None:
 
 
 def test_a_raster_placed_by_control_points_is_refused(shared_data, tmp_path) -> None:
-    with pytest.raises(RasterError, match="ground control points.*gdalwarp"):
+    with pytest.raises(RasterError, match=r"ground control points.*gdalwarp"):
         vectorize_class_map(str(shared_data / "io_zoo/s1_grd_gcps.tiff"), tmp_path / "a.gpkg", ClassMapOptions())
 
 

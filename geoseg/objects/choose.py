@@ -178,16 +178,19 @@ def _farthest(web: Web, path: NDArray[np.int32], span: tuple[int, int], measures
     first, last = span
     a, b = path[first], path[last]
     dx, dy = (web.x[b] - web.x[a]) * measures.width_m, (web.y[b] - web.y[a]) * measures.height_m
-    length = max(dx * dx + dy * dy, 1e-300)
-    best, farthest = first, -1.0
+    shorter = 1 / max(dx * dx + dy * dy, 1e-300)
+    best, farthest, tie = first, -1.0, -1.0
     for k in range(first + 1, last):
         px, py = (web.x[path[k]] - web.x[a]) * measures.width_m, (web.y[path[k]] - web.y[a]) * measures.height_m
-        along = min(max((px * dx + py * dy) / length, 0.0), 1.0)
-        distance = (px - along * dx) ** 2 + (py - along * dy) ** 2
+        along = min(max((px * dx + py * dy) * shorter, 0.0), 1.0)
+        px, py = px - along * dx, py - along * dy
+        distance = px * px + py * py
+        if distance <= tie:
+            continue
         # Stairs have many equally far corners; the middle one halves the work that is left.
-        tied = distance > farthest * (1 - 1e-9) and abs(2 * k - first - last) < abs(2 * best - first - last)
-        if distance > farthest * (1 + 1e-9) or tied:
+        if distance > farthest * (1 + 1e-9) or abs(2 * k - first - last) < abs(2 * best - first - last):
             best, farthest = k, max(distance, farthest)
+            tie = farthest * (1 - 1e-9)
     return best, farthest
 
 

@@ -43,7 +43,8 @@ def _take_out(web: Web, rows: NDArray[np.int64], free: NDArray[np.int32], shape:
             back, on = web.twins[4 * v + slot], web.twins[4 * v + next_slot(web.edges[v], slot)]
             # At most one of two neighbors per round: triangles stay small, as in a balanced tree.
             fresh = touched[back >> 2] != turn and touched[on >> 2] != turn
-            if fresh and _is_removable(web, rows, (back >> 2, v, on >> 2), shape) and (cover_background or _leaves_outside(web, v)):
+            allowed = fresh and (cover_background or _leaves_outside(web, v))
+            if allowed and _is_removable(web, rows, (back >> 2, v, on >> 2), shape):
                 web.twins[back], web.twins[on] = on, back
                 web.twins[4 * v : 4 * v + 4] = -1
                 web.edges[v] = 0
