@@ -55,11 +55,17 @@ class _Task:
     """What stays the same for all cells."""
 
     read: Callable[[Window], NDArray[Any]]
+    """Returns the pixels of a window."""
     shape: tuple[int, int]
+    """Raster (H, W)."""
     pixel_m: PixelSize
+    """Pixel on the ground."""
     row_areas_m2: NDArray[np.float64]
+    """(H,) area of a pixel in each row."""
     background: int
+    """Value that takes no part."""
     connectivity: int
+    """4 or 8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +83,15 @@ class _Sieved:
     """Reads a raster with its small patches merged; picklable as far as ``source`` is."""
 
     source: Callable[[Window], NDArray[Any]]
+    """Returns the pixels of a window of the raster as it was."""
     shape: tuple[int, int]
+    """Raster (H, W)."""
     lattice_px: int
+    """Side of the cells."""
     background: int
+    """Value that takes no part."""
     offsets: NDArray[np.int64]
+    """(cells + 1,) numbers before those of each cell."""
     changed: NDArray[np.int64]
     """(n,) components that change, ascending."""
     values: NDArray[np.int64]
