@@ -9,7 +9,7 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from geoseg.io.ground import measure_lines, measure_polygons, pixel_step_m
+from geoseg.io.ground import measure_areas, measure_lines, measure_polygons, pixel_step_m
 from geoseg.objects.instances import InstanceTable
 from geoseg.objects.panoptic import Segments
 from geoseg.objects.regularize import Regularized, RegularizeOptions, regularize
@@ -22,7 +22,7 @@ def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) ->
     """Return class polygons with ``class_value, class, area_m2``."""
     names = {c.value: c.name for c in scheme}
     polygons = to_ground(patches.polygons, geobox)
-    area, _ = measure_polygons(polygons, geobox.crs)
+    area = measure_areas(polygons, geobox.crs)
     columns = {"class_value": patches.values.astype(np.int32), "class": [names[int(v)] for v in patches.values], "area_m2": area.round(2)}
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
 

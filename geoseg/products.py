@@ -20,12 +20,12 @@ from geoseg.io.cog import write_cog
 from geoseg.io.files import write_whole
 from geoseg.io.ground import pixel_step_m, row_areas_m2
 from geoseg.io.raster import ScratchLabels, open_scratch, open_scratch_bands
-from geoseg.io.vector import write_layers
+from geoseg.io.vector import AddLayer, open_layers
 from geoseg.objects.instances import InstanceLayers, InstanceTable, label_instances
 from geoseg.objects.panoptic import SegmentTally, merge_panoptic
 from geoseg.objects.rasters import ReadLayer
 from geoseg.objects.roads import extract_roads
-from geoseg.objects.vectorize import Patches, VectorizeOptions, vectorize
+from geoseg.objects.vectorize import Patches, VectorizeOptions, gather_patches, stream_polygons, vectorize
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind
 from geoseg.pixels.decode import EVIDENCE_SCALE
 from geoseg.roadgraph import describe_graph
@@ -69,23 +69,16 @@ def make_objects(stitched: Stitched, settings: ObjectSettings, outputs: tuple[Ou
     Raises:
         RunError: If something could not be read or written.
     """
-    maker = _Maker(stitched=stitched, settings=settings, outputs=outputs, target=target, log=log)
-    layers: dict[str, gpd.GeoDataFrame | pd.DataFrame] = {}
-    for name, wanted, make in (
-        ("landcover", "landcover" in outputs, maker.make_landcover),
-        (
-            "buildings",
-            not {"buildings", "panoptic"}.isdisjoint(outputs) and stitched.has("building_interior", "building"),
-            maker.make_things,
-        ),
-        ("roads", "roads" in outputs and stitched.has("road"), maker.make_roads),
-    ):
-        if wanted:
-            with log.stage(name):
-                layers.update(make())
-    if layers:
-        with log.stage("features"):
-            write_layers(layers, target / "features.part.gpkg", target / "features.gpkg")
+    wants_things = not {"buildings", "panoptic"}.isdisjoint(outputs) and stitched.has("building_interior", "building")
+    wanted = {"landcover": "landcover" in outputs, "buildings": wants_things, "roads": "roads" in outputs and stitched.has("road")}
+    if not any(wanted.values()):
+        return
+    with open_layers(target / "features.gpkg") as add:
+        maker = _Maker(stitched=stitched, settings=settings, outputs=outputs, target=target, log=log, add=add)
+        for name, make in (("landcover", maker.make_landcover), ("buildings", maker.make_things), ("roads", maker.make_roads)):
+            if wanted[name]:
+                with log.stage(name):
+                    make()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +88,7 @@ class _Maker:
     outputs: tuple[Output, ...]
     target: Path
     log: StageLog
+    add: AddLayer
 
     @property
     def geobox(self) -> GeoBox:
@@ -108,29 +102,31 @@ class _Maker:
     def pixel_m(self) -> tuple[float, float]:
         return pixel_step_m(self.geobox)
 
-    def make_landcover(self) -> dict[str, gpd.GeoDataFrame]:
+    def make_landcover(self) -> None:
         options = self.settings.landcover.vectorize_options(self.pixel_m)
+        count = 0
         with self.stitched.open("class") as read:
-            patches = vectorize(read, self.shape, partition(self.shape, _BLOCK_PX), self.pixel_m, options)
-        self.log.counts["landcover"] = len(patches.values)
-        return {"landcover": landcover_features(patches, self.stitched.scheme, self.geobox)}
+            polygons = stream_polygons(read, self.shape, self.pixel_m, options, row_areas_m2=row_areas_m2(self.geobox))
+            for patches in gather_patches(polygons):
+                self.add("landcover", landcover_features(patches, self.stitched.scheme, self.geobox))
+                count += len(patches)
+        self.log.counts["landcover"] = count
 
-    def make_things(self) -> dict[str, gpd.GeoDataFrame | pd.DataFrame]:
+    def make_things(self) -> None:
         """Label buildings, and make of the labels what was asked for."""
-        layers: dict[str, gpd.GeoDataFrame | pd.DataFrame] = {}
         with open_scratch(self.target / "labels.scratch.tif", self.geobox) as labels:
             table = self._label(labels)
             if "buildings" in self.outputs:
-                layers["buildings"] = self._outline(labels, table)
+                self.add("buildings", self._outline(labels, table))
+                self.log.counts["buildings"] = len(table)
             if "panoptic" in self.outputs:
-                layers["panoptic"] = self._merge(labels, table)
+                segments = self._merge(labels, table)
+                self.add("panoptic", segments)
+                self.log.counts["segments"] = len(segments)
         if "buildings" in self.outputs:
             self._dress("labels.scratch.tif", "instances.tif", LayerStyle(nodata=0), ("instance",))
-            self.log.counts["buildings"] = len(table)
         if "panoptic" in self.outputs:
             self._dress("panoptic.scratch.tif", "panoptic.tif", LayerStyle(masked=True), ("class", "instance"))
-            self.log.counts["segments"] = len(layers["panoptic"])
-        return layers
 
     def _dress(self, scratch: str, name: str, style: LayerStyle, bands: tuple[str, ...]) -> None:
         """Turn a scratch raster into a product and remove it."""
@@ -140,9 +136,7 @@ class _Maker:
 
     def _outline(self, labels: ScratchLabels, table: InstanceTable) -> gpd.GeoDataFrame:
         settings = self.settings.buildings
-        patches = vectorize(
-            labels.read, self.shape, partition(self.shape, _BLOCK_PX), self.pixel_m, settings.vectorize_options(self.pixel_m)
-        )
+        patches = vectorize(labels.read, self.shape, self.pixel_m, settings.vectorize_options(self.pixel_m))
         return building_features(patches, table, self._find_nodata(), self.stitched.scheme, self.geobox, settings.regularize_options())
 
     def _find_nodata(self) -> Patches:
@@ -151,7 +145,6 @@ class _Maker:
             return vectorize(
                 lambda window: (read(window) == NODATA_CLASS).astype(np.uint8),
                 self.shape,
-                partition(self.shape, _BLOCK_PX),
                 self.pixel_m,
                 VectorizeOptions(background=0),
             )
@@ -202,13 +195,14 @@ class _Maker:
         with self.stitched.open(building) as read_building, self.stitched.open("building_boundary") as read_boundary:
             yield lambda window: _both(read_building(window), EVIDENCE_SCALE - read_boundary(window))
 
-    def make_roads(self) -> dict[str, gpd.GeoDataFrame]:
+    def make_roads(self) -> None:
         with self.stitched.open("road") as read:
             network = extract_roads(read, self.shape, partition(self.shape, _BLOCK_PX), self.pixel_m, self.settings.roads.road_options())
         self.log.counts["roads"] = len(network.lines)
         roads, nodes = road_features(network, self.geobox), road_node_features(network, self.geobox)
+        self.add("roads", roads)
+        self.add("road_nodes", nodes)
         write_whole(self.target / "roads.graphml", describe_graph(roads, nodes))
-        return {"roads": roads, "road_nodes": nodes}
 
 
 def _both(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -97,8 +97,6 @@ class LandcoverSettings(_Settings):
     """How borders are simplified."""
     smooth_rounds: int = Field(default=0, ge=0, le=5)
     """How often corners are cut."""
-    connectivity: Literal[4, 8] = 4
-    """8: pixels that touch diagonally belong to one polygon."""
     min_area_m2: float = Field(default=0.0, ge=0)
     """Smaller patches go to the neighbor with the longest shared border."""
 
@@ -108,7 +106,6 @@ class LandcoverSettings(_Settings):
             simplify_m=_either(self.simplify_m, _default_tolerance_m(pixel_m)),
             method=self.method,
             smooth_rounds=self.smooth_rounds,
-            connectivity=self.connectivity,
             min_area_m2=self.min_area_m2,
             background=NODATA_CLASS,
             cover_background=False,

@@ -62,7 +62,7 @@ def test_other_settings_make_what_a_run_with_them_makes(run: Path, inputs: tuple
     redo_objects(run, LARGE, heard)
     fresh = segment_raster(configure(*inputs, tmp_path / "fresh", objects=LARGE), load=always(NEAR))
     assert bytes_of(run) == bytes_of(fresh)
-    assert [event.stage for event in heard.of(StageDone)] == ["landcover", "buildings", "features"]
+    assert [event.stage for event in heard.of(StageDone)] == ["landcover", "buildings"]
     assert isinstance(heard[-1], Finished)
     areas = read_layer(run, "panoptic").query("is_thing").area_m2
     assert 0 < len(areas) == json.loads((run / "summary.json").read_text())["counts"]["buildings"]
@@ -101,7 +101,7 @@ def test_a_failure_keeps_the_old_objects(run: Path, finished: Path, monkeypatch:
     def fail(*_: object) -> None:
         raise RunError("the disk is gone")
 
-    monkeypatch.setattr(products, "write_layers", fail)
+    monkeypatch.setattr(products, "label_instances", fail)
     with pytest.raises(RunError, match="the disk is gone"):
         redo_objects(run, LARGE)
     assert bytes_of(run) == bytes_of(finished)

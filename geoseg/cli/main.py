@@ -19,6 +19,7 @@ from geoseg.cli.objects import objects
 from geoseg.cli.plan import plan
 from geoseg.cli.segment import segment
 from geoseg.cli.train import train
+from geoseg.cli.vectorize import vectorize
 from geoseg.errors import GeosegError, MissingFileError, UsageError
 
 FAILED, USAGE = 1, 2
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, objects, plan, demo, train, evaluate):
+for command in (segment, objects, vectorize, plan, demo, train, evaluate):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")

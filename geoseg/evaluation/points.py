@@ -18,7 +18,7 @@ from geoseg.evaluation.sampling import SampleOptions, allocate, count_values, dr
 from geoseg.evaluation.semantic import confusion_matrix
 from geoseg.io.files import write_whole
 from geoseg.io.ground import row_areas_m2
-from geoseg.io.vector import read_vector, write_layers
+from geoseg.io.vector import open_layers, read_vector
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.report import count_classes
 
@@ -126,7 +126,8 @@ def draw_sample(
         columns |= {"map_value": values.astype(np.int32), "map_class": [names[int(v)] for v in values]}
     table = gpd.GeoDataFrame(columns, geometry=gpd.points_from_xy(x, y), crs=str(found.geobox.crs))
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_layers({_LAYER: table}, output.with_name(f"{output.name}.part.gpkg"), output)
+    with open_layers(output) as add:
+        add(_LAYER, table)
     return {c.name: int(n) for c, n in zip(found.scheme, shares, strict=True)}
 
 

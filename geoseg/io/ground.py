@@ -4,7 +4,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj import Geod, Transformer
+from pyproj import CRS, Geod, Transformer
 
 _GEOD = Geod(ellps="WGS84")
 _SAMPLED_ROWS = 257
@@ -58,29 +58,70 @@ def row_areas_m2(geobox: GeoBox) -> NDArray[np.float64]:
 
 
 def measure_polygons(geometries: NDArray[np.object_], crs: object) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return areas in m2 and perimeters in m on the WGS 84 ellipsoid, each (n,)."""
-    shapes = _to_lonlat(geometries, crs)
-    areas = np.array([abs(_GEOD.geometry_area_perimeter(g)[0]) for g in shapes], np.float64)
-    return areas, np.array([_GEOD.geometry_length(g) for g in shapely.boundary(shapes)], np.float64)
+    """Return areas in m2 and perimeters in m on the WGS 84 ellipsoid, each (n,), of polygons whose edges are straight in their CRS."""
+    shapes = np.asarray(geometries, dtype=object)
+    return measure_areas(shapes, crs), measure_lines(np.asarray(shapely.boundary(shapes)), crs)
+
+
+def measure_areas(geometries: NDArray[np.object_], crs: object) -> NDArray[np.float64]:
+    """Return areas in m2 on the WGS 84 ellipsoid, (n,), of polygons and multipolygons whose edges are straight in their CRS.
+
+    An edge bounds the ground between it and the equator: its span of longitude times the mean of q of its two ends, with q the
+    area function of the authalic latitude (Snyder 1987, equation 3-12). Edges are cut to a kilometre first, since neither
+    straight lines nor q are straight over longer ones.
+    """
+    if len(geometries) == 0:
+        return np.empty(0)
+    kilometre = _units_of(1000.0, crs)
+    kind, points, offsets = shapely.to_ragged_array(shapely.segmentize(np.asarray(geometries, dtype=object), kilometre))
+    lon, lat = (np.radians(degrees) for degrees in _transform(points[:, 0], points[:, 1], crs))
+    q = _authalic(np.sin(lat))
+    span = (np.diff(lon) + np.pi) % (2 * np.pi) - np.pi
+    starts = offsets[0]
+    bounded = _sum_rings(span * (q[1:] + q[:-1]) / 2, starts)
+    around_pole = np.abs(_sum_rings(span, starts)) > np.pi
+    rings = np.where(around_pole, 2 * np.pi * _authalic(np.ones(1)) - np.abs(bounded), np.abs(bounded)) * _GEOD.a**2 / 2
+    shells = offsets[1]
+    rings[np.setdiff1d(np.arange(len(rings)), shells)] *= -1
+    areas = np.add.reduceat(rings, shells[:-1])
+    return areas if kind == shapely.GeometryType.POLYGON else np.add.reduceat(areas, offsets[2][:-1])
 
 
 def measure_lines(geometries: NDArray[np.object_], crs: object) -> NDArray[np.float64]:
-    """Return lengths in m on the WGS 84 ellipsoid, (n,)."""
-    return np.array([_GEOD.geometry_length(g) for g in _to_lonlat(geometries, crs)], np.float64)
+    """Return lengths in m on the WGS 84 ellipsoid, (n,), of lines and multilines."""
+    parts, whole = shapely.get_parts(np.asarray(geometries, dtype=object), return_index=True)
+    points, line = shapely.get_coordinates(parts, return_index=True)
+    lon, lat = _transform(points[:, 0], points[:, 1], crs)
+    steps = _GEOD.inv(lon[:-1], lat[:-1], lon[1:], lat[1:])[2]
+    along = line[1:] == line[:-1]
+    return np.asarray(np.bincount(whole[line[1:][along]], np.asarray(steps)[along], minlength=len(geometries)), np.float64)
 
 
-def _to_lonlat(geometries: NDArray[np.object_], crs: object) -> NDArray[np.object_]:
-    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    shapes = np.asarray(geometries, dtype=object)
+def _sum_rings(steps: NDArray[np.float64], starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Add up what belongs to the edges of each ring; the step from one ring to the next belongs to none."""
+    within = steps.copy()
+    within[starts[1:-1] - 1] = 0
+    return np.add.reduceat(within, starts[:-1])
 
-    def project(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.column_stack(to_degrees.transform(points[:, 0], points[:, 1]))
 
-    return np.asarray(shapely.orient_polygons(shapely.transform(shapes, project)))
+def _authalic(sine: NDArray[np.float64]) -> NDArray[np.float64]:
+    e = np.sqrt(_GEOD.es)
+    return np.asarray((1 - _GEOD.es) * (sine / (1 - _GEOD.es * sine**2) + np.arctanh(e * sine) / e))
+
+
+def _units_of(length_m: float, crs: object) -> float:
+    """Return about how many units of a CRS a length is."""
+    known = CRS.from_user_input(crs)
+    factor = known.axis_info[0].unit_conversion_factor
+    return length_m / (factor * _GEOD.a if known.is_geographic else factor)
+
+
+def _transform(x: NDArray[np.float64], y: NDArray[np.float64], crs: object) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    lon, lat = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)
+    return np.asarray(lon), np.asarray(lat)
 
 
 def _lonlat(geobox: GeoBox, cols: NDArray[np.float64], rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     a, b, c, d, e, f = tuple(geobox.transform)[:6]
     x, y = a * cols + b * rows + c, d * cols + e * rows + f
-    lon, lat = Transformer.from_crs(geobox.crs, "EPSG:4326", always_xy=True).transform(x, y)
-    return np.asarray(lon), np.asarray(lat)
+    return _transform(x, y, geobox.crs)

@@ -1,7 +1,10 @@
 """Reading and writing vector files."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import geopandas as gpd
 import pandas as pd
@@ -13,6 +16,10 @@ from geoseg.io.files import move_whole
 
 VECTOR_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 """Formats of one file that vector data is written in, by ending."""
+STREAMED_DRIVERS = {**VECTOR_DRIVERS, ".shp": "ESRI Shapefile"}
+"""Formats that are written batch by batch, by ending."""
+_SHAPEFILE_NAME = 10
+"""Characters that a column name may have there."""
 _GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
 
 
@@ -73,25 +80,108 @@ def write_vector(table: gpd.GeoDataFrame, path: Path) -> None:
     move_whole(made, path)
 
 
-def write_layers(layers: Mapping[str, gpd.GeoDataFrame | pd.DataFrame], made: Path, path: Path) -> None:
-    """Write tables as the layers of one GeoPackage, whole or not at all.
+@contextmanager
+def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable[[gpd.GeoDataFrame], None]]:
+    """Write a vector file of one layer batch by batch, whole or not at all.
 
     Args:
-        layers: Table by layer name, with or without geometry.
-        made: Where it is made, on the same disk.
+        path: Final name; its ending chooses the format, one of STREAMED_DRIVERS.
+        layer: Name of the layer where the format has layers.
+        geometry_type: Of the layer, ``Polygon`` or ``MultiPolygon``.
+
+    Yields:
+        A function that adds a table. All tables have the same columns; the first one may be empty.
+
+    Raises:
+        UsageError: If the ending is another one.
+        WriteError: If the disk does not take it.
+    """
+    driver = STREAMED_DRIVERS.get(path.suffix.lower())
+    if driver is None:
+        raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; expected {', '.join(STREAMED_DRIVERS)}.")
+    made = path.with_name(f".{path.stem}.part{path.suffix}")
+    _remove(made)
+
+    def add(table: gpd.GeoDataFrame) -> None:
+        # GeoJSON is in degrees by its standard
+        placed = table.to_crs("EPSG:4326") if driver == "GeoJSON" and table.crs is not None else table
+        if driver == "ESRI Shapefile":
+            placed = placed.rename(columns={name: name[:_SHAPEFILE_NAME] for name in placed.columns if name != placed.geometry.name})
+        with warnings.catch_warnings():
+            # that a raster has no CRS was seen before
+            warnings.filterwarnings("ignore", message="'crs' was not provided")
+            write_dataframe(
+                placed,
+                made,
+                layer=layer,
+                driver=driver,
+                append=made.exists(),
+                geometry_type=geometry_type,
+                promote_to_multi=geometry_type.startswith("Multi"),
+                # a tenth of a millimetre: pixels of drones are a few millimetres wide
+                layer_options={"COORDINATE_PRECISION": "9"} if driver == "GeoJSON" else {},
+            )
+
+    try:
+        yield add
+    except (DataSourceError, DataLayerError, FeatureError, OSError) as exc:
+        _remove(made)
+        raise WriteError(f"{path} could not be written: {exc}. Check the folder and the free space.") from exc
+    except BaseException:
+        _remove(made)
+        raise
+    # the file that has the name that was asked for comes last
+    for part in sorted(_parts(made), key=lambda p: p == made):
+        move_whole(part, path.with_suffix(part.suffix) if part != made else path)
+
+
+def _parts(made: Path) -> list[Path]:
+    """Return the files of a format that has several (a Shapefile), or the only one."""
+    return list(made.parent.glob(made.stem.replace("[", "[[]") + ".*")) if made.suffix.lower() == ".shp" else [made]
+
+
+def _remove(made: Path) -> None:
+    for part in _parts(made):
+        part.unlink(missing_ok=True)
+
+
+class AddLayer(Protocol):
+    """Adds a table, with or without geometry, to a layer; all tables of a layer have the same columns."""
+
+    def __call__(self, layer: str, table: gpd.GeoDataFrame | pd.DataFrame) -> None:
+        """Add rows; the first table of a layer may be empty, it makes the layer."""
+
+
+@contextmanager
+def open_layers(path: Path) -> Iterator[AddLayer]:
+    """Write a GeoPackage of several layers batch by batch, whole or not at all.
+
+    Args:
         path: Final name.
+
+    Yields:
+        A function that adds a table to a layer.
 
     Raises:
         WriteError: If the disk does not take it.
     """
-    made.unlink(missing_ok=True)
+    made = path.with_name(f".{path.stem}.part.gpkg")
+    _remove(made)
+
+    def add(layer: str, table: gpd.GeoDataFrame | pd.DataFrame) -> None:
+        has_shape = isinstance(table, gpd.GeoDataFrame)
+        shape = {"geometry_type": _GEOMETRY_TYPES.get(layer)} if has_shape else {}
+        write_dataframe(table, made, layer=layer, driver="GPKG", append=made.exists(), **shape)
+
     try:
-        for name, table in layers.items():
-            shape = {"geometry_type": _GEOMETRY_TYPES.get(name)} if isinstance(table, gpd.GeoDataFrame) else {}
-            write_dataframe(table, made, layer=name, driver="GPKG", append=made.exists(), **shape)
-    except (DataSourceError, DataLayerError, FeatureError, OSError) as exc:
-        raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
-    move_whole(made, path)
+        yield add
+    except BaseException as exc:
+        _remove(made)
+        if isinstance(exc, (DataSourceError, DataLayerError, FeatureError, OSError)):
+            raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
+        raise
+    if made.exists():
+        move_whole(made, path)
 
 
 def read_layer(path: Path, layer: str) -> gpd.GeoDataFrame:

@@ -10,7 +10,6 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import LabelError
@@ -121,9 +120,8 @@ def polygons_of(geometry: BaseGeometry) -> list[shapely.Polygon]:
 
 def outline_mask(mask: NDArray[np.bool_]) -> BaseGeometry:
     """Return the exact outline of a mask (H, W) in pixel coordinates."""
-    height, width = mask.shape
     options = VectorizeOptions(background=0)
-    patches = vectorize(lambda w: mask.astype(np.uint8)[w.toslices()], mask.shape, [Window(0, 0, width, height)], (1.0, 1.0), options)
+    patches = vectorize(lambda w: mask.astype(np.uint8)[w.toslices()], mask.shape, (1.0, 1.0), options)
     return shapely.multipolygons(list(patches.polygons)) if len(patches.polygons) != 1 else patches.polygons[0]
 
 

@@ -22,9 +22,7 @@ from geoseg.labels.features import class_channels, read_features
 from geoseg.labels.site import Site
 from geoseg.objects.vectorize import VectorizeOptions, vectorize
 from geoseg.pixels.classes import ClassScheme
-from geoseg.tiling import partition
 
-_BLOCK_PX = 2048
 _NOTHING = -(2**31)
 
 
@@ -89,7 +87,7 @@ def vectorize_file(mask: Path, output: Path, *, tolerance_m: float, scheme: Clas
         return np.where(valid, pixels[0].astype(np.int64), _NOTHING)
 
     options = VectorizeOptions(simplify_m=tolerance_m, background=_NOTHING, cover_background=False)
-    patches = vectorize(read, source.shape, partition(source.shape, _BLOCK_PX), pixel_step_m(source.geobox), options)
+    patches = vectorize(read, source.shape, pixel_step_m(source.geobox), options)
     names = {} if scheme is None else {c.value: c.name for c in scheme}
     a, b, c, d, e, f = tuple(source.geobox.transform)[:6]
     shapes = gpd.GeoSeries(patches.polygons, crs=str(source.geobox.crs)).affine_transform([a, b, d, e, c, f])

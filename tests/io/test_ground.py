@@ -111,3 +111,31 @@ def test_a_known_line_has_its_length(crs: str) -> None:
 @pytest.mark.parametrize("measure", [lambda g, crs: measure_polygons(g, crs)[0], measure_lines])
 def test_nothing_measures_nothing(measure: Callable[..., NDArray[np.float64]]) -> None:
     assert measure(np.empty(0, object), "EPSG:3857").shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("crs", "corner", "unit"), [("EPSG:32645", (4e5, 3e6), 1.0), ("EPSG:4326", (85.0, 27.0), 1e-5), ("EPSG:2263", (1e6, 2e5), 1.0)]
+)
+def test_areas_of_many_polygons_are_those_of_geodesics(crs: str, corner: tuple[float, float], unit: float) -> None:
+    rng = np.random.default_rng(1)
+    hulls = shapely.convex_hull([shapely.MultiPoint(rng.uniform(0, 900, (9, 2))) for _ in range(20)])
+    ring = np.array([shapely.difference(hull, shapely.buffer(shapely.centroid(hull), 60)) for hull in hulls])
+    pair = shapely.MultiPolygon([shapely.box(0, 0, 100, 50), shapely.box(100, 50, 130, 100)])
+    shapes = shapely.transform(np.array([*ring, pair]), lambda p: p * unit + corner)
+    lonlat = shapely.transform(shapes, lambda p: np.column_stack(Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(*p.T)))
+    exact = [abs(GEOD.geometry_area_perimeter(shapely.orient_polygons(g))[0]) for g in lonlat]
+    around = [GEOD.geometry_length(shapely.boundary(g)) for g in lonlat]
+    area, perimeter = measure_polygons(shapes, crs)
+    np.testing.assert_allclose(area, exact, rtol=2e-5)
+    np.testing.assert_allclose(perimeter, around, rtol=1e-9)
+
+
+def test_a_polygon_around_the_pole_and_one_around_the_world_have_their_areas() -> None:
+    cap = shapely.Polygon([(lon, 80.0) for lon in range(-180, 180, 1)])
+    polar = shapely.transform(
+        cap, lambda p: np.column_stack(Transformer.from_crs("EPSG:4326", "EPSG:3413", always_xy=True).transform(*p.T))
+    )
+    exact = abs(GEOD.geometry_area_perimeter(cap)[0])
+    assert measure_polygons(np.array([polar]), "EPSG:3413")[0] == pytest.approx([exact], rel=1e-4)
+    earth = 510_065_621_724_089
+    assert measure_polygons(np.array([shapely.box(-180, -90, 180, 90)]), "EPSG:4326")[0] == pytest.approx([earth], rel=1e-9)

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from geopandas.testing import assert_geodataframe_equal
 
 from geoseg.errors import MissingFileError, UsageError, WriteError
-from geoseg.io.vector import read_layer, read_vector, write_layers
+from geoseg.io.vector import open_layers, read_layer, read_vector
 
 UTM = "EPSG:32645"
 
@@ -22,22 +23,28 @@ def layers() -> dict[str, gpd.GeoDataFrame]:
     return {"buildings": buildings, "roads": roads}
 
 
+def write(layers: dict[str, gpd.GeoDataFrame], path: Path) -> None:
+    with open_layers(path) as add:
+        for name, table in layers.items():
+            add(name, table)
+
+
 def test_written_layers_are_read_back(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
-    write_layers(layers, tmp_path / "made.gpkg", tmp_path / "features.gpkg")
+    write(layers, tmp_path / "features.gpkg")
     assert [p.name for p in tmp_path.iterdir()] == ["features.gpkg"]
     for name, table in layers.items():
         assert_geodataframe_equal(read_layer(tmp_path / "features.gpkg", name), table, check_dtype=False)
 
 
 def test_layers_replace_those_of_an_earlier_run(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
-    (tmp_path / "made.gpkg").write_bytes(b"left by a run that was killed")
-    write_layers(layers, tmp_path / "made.gpkg", tmp_path / "features.gpkg")
-    write_layers({"roads": layers["roads"]}, tmp_path / "made.gpkg", tmp_path / "features.gpkg")
+    (tmp_path / ".features.part.gpkg").write_bytes(b"left by a run that was killed")
+    write(layers, tmp_path / "features.gpkg")
+    write({"roads": layers["roads"]}, tmp_path / "features.gpkg")
     assert gpd.list_layers(tmp_path / "features.gpkg")["name"].tolist() == ["roads"]
 
 
 def test_a_layer_without_features_keeps_its_name_columns_type_and_crs(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
-    write_layers({"buildings": layers["buildings"][:0]}, tmp_path / "made.gpkg", tmp_path / "features.gpkg")
+    write({"buildings": layers["buildings"][:0]}, tmp_path / "features.gpkg")
     table = read_layer(tmp_path / "features.gpkg", "buildings")
     assert len(table) == 0
     assert list(table.columns) == ["instance_id", "class", "score", "geometry"]
@@ -47,13 +54,25 @@ def test_a_layer_without_features_keeps_its_name_columns_type_and_crs(tmp_path: 
 
 def test_layers_that_cannot_be_written_leave_the_old_file(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
     (tmp_path / "features.gpkg").write_bytes(b"old")
-    with pytest.raises(WriteError, match=r"features\.gpkg could not be written"):
-        write_layers(layers, tmp_path / "nowhere" / "made.gpkg", tmp_path / "features.gpkg")
+    with pytest.raises(AttributeError):
+        write({**layers, "panoptic": None}, tmp_path / "features.gpkg")
+    assert [p.name for p in tmp_path.iterdir()] == ["features.gpkg"]
     assert (tmp_path / "features.gpkg").read_bytes() == b"old"
+    with pytest.raises(WriteError, match=r"features\.gpkg could not be written"):
+        write(layers, tmp_path / "nowhere" / "features.gpkg")
+
+
+def test_batches_of_a_layer_follow_one_another_and_a_table_needs_no_geometry(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
+    with open_layers(tmp_path / "features.gpkg") as add:
+        add("buildings", layers["buildings"][:1])
+        add("panoptic", pd.DataFrame({"segment_id": [1, 2], "class": ["land", "house"]}))
+        add("buildings", layers["buildings"][1:])
+    assert_geodataframe_equal(read_layer(tmp_path / "features.gpkg", "buildings"), layers["buildings"], check_dtype=False)
+    assert gpd.read_file(tmp_path / "features.gpkg", layer="panoptic")["class"].tolist() == ["land", "house"]
 
 
 def test_a_layer_that_is_not_there_is_named(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
-    write_layers(layers, tmp_path / "made.gpkg", tmp_path / "features.gpkg")
+    write(layers, tmp_path / "features.gpkg")
     with pytest.raises(UsageError, match="'rivers'"):
         read_layer(tmp_path / "features.gpkg", "rivers")
 
