@@ -54,7 +54,7 @@ def test_a_layer_without_features_keeps_its_name_columns_type_and_crs(tmp_path: 
 
 def test_layers_that_cannot_be_written_leave_the_old_file(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
     (tmp_path / "features.gpkg").write_bytes(b"old")
-    with pytest.raises(AttributeError):
+    with pytest.raises(ValueError, match="DataFrame"):
         write({**layers, "panoptic": None}, tmp_path / "features.gpkg")
     assert [p.name for p in tmp_path.iterdir()] == ["features.gpkg"]
     assert (tmp_path / "features.gpkg").read_bytes() == b"old"
