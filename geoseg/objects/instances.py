@@ -8,11 +8,11 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from geoseg.errors import ConfigError
-from geoseg.objects.faces import Faces, first_pixels, rank_components, widen
-from geoseg.objects.growth import grow
-from geoseg.objects.holes import HoleLayers, Holes, at_edge
+from geoseg.objects.labeling.faces import Faces, first_pixels, rank_components, widen
+from geoseg.objects.labeling.growth import grow
+from geoseg.objects.labeling.holes import HoleLayers, Holes, at_edge
+from geoseg.objects.labeling.tally import Tally
 from geoseg.objects.rasters import LabelRaster, ReadLayer
-from geoseg.objects.tally import Tally
 from geoseg.pixels.decode import EVIDENCE_SCALE
 from geoseg.tiling import partition, place
 

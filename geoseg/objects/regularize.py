@@ -10,11 +10,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from geoseg.errors import ConfigError
-from geoseg.objects.alignment import Directions, Prices, Samples, align, sample
-from geoseg.objects.corners import Chains, as_chains, build, equal_circles, find_corners, mix, original_chains
-from geoseg.objects.frames import Kinds, allow_any, allow_directions, find_frames, refine
-from geoseg.objects.guard import Drawn, find_faults
-from geoseg.objects.walls import Walls, find_walls
+from geoseg.objects.outlines.alignment import Directions, Prices, Samples, align, sample
+from geoseg.objects.outlines.corners import Chains, as_chains, build, equal_circles, find_corners, mix, original_chains
+from geoseg.objects.outlines.frames import Kinds, allow_any, allow_directions, find_frames, refine
+from geoseg.objects.outlines.guard import Drawn, find_faults
+from geoseg.objects.outlines.walls import Walls, find_walls
 
 _STEPS_PER_TOLERANCE = 4
 # how far lines may lie from the outline, and how far apart two that meet at a node may lie to become one, in tolerances: the first
@@ -107,7 +107,7 @@ def regularize(outlines: NDArray[np.object_], options: RegularizeOptions) -> Reg
 
     Outlines are cut into walls, chains of edges with the same polygons on their two sides. Each building gets a main direction from its
     edges, buildings that share a wall and agree get a common one. Each wall is cut into lines along and across it by dynamic
-    programming (``geoseg.objects.alignment``), least squares turn the main direction to fit those lines, and corners are where
+    programming (``geoseg.objects.outlines.alignment``), least squares turn the main direction to fit those lines, and corners are where
     lines meet. A shared wall is made once, for both. An outline that fails a check takes back the walls of its own, then
     its neighbors do, until all checks hold. The result does not depend on the order of the outlines.
 

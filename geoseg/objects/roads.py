@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.errors import ConfigError
-from geoseg.objects.roadbridges import GapOptions
-from geoseg.objects.roadchains import clean_chains
-from geoseg.objects.roadgaps import close_gaps
-from geoseg.objects.roadparallels import merge_parallels
-from geoseg.objects.roadsmooth import smooth_tracks
-from geoseg.objects.roadtracks import Tracks, draw_lines, draw_tracks, drop_short, join_runs, node_crossings, put_in_order
-from geoseg.objects.skeleton import Thinning, collect_skeleton, connect, link_pixels
+from geoseg.objects.network.bridges import GapOptions
+from geoseg.objects.network.chains import clean_chains
+from geoseg.objects.network.gaps import close_gaps
+from geoseg.objects.network.parallels import merge_parallels
+from geoseg.objects.network.skeleton import Thinning, collect_skeleton, connect, link_pixels
+from geoseg.objects.network.smooth import smooth_tracks
+from geoseg.objects.network.tracks import Tracks, draw_lines, draw_tracks, drop_short, join_runs, node_crossings, put_in_order
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

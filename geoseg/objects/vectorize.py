@@ -10,13 +10,13 @@ import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geoseg.objects.arcs import take_arcs
-from geoseg.objects.cells import Line, Parts, Sheet, Task, join_parts, no_parts, pad, scan
-from geoseg.objects.components import unite_all
-from geoseg.objects.patches import Patches, VectorizeOptions, join_patches
-from geoseg.objects.pixelsize import PixelSize
-from geoseg.objects.rings import build_polygons
-from geoseg.objects.sieve import SieveOptions, sieve
+from geoseg.objects.borders.arcs import take_arcs
+from geoseg.objects.borders.cells import Line, Parts, Sheet, Task, join_parts, no_parts, pad, scan
+from geoseg.objects.borders.components import unite_all
+from geoseg.objects.borders.patches import Patches, VectorizeOptions, join_patches
+from geoseg.objects.borders.pixelsize import PixelSize
+from geoseg.objects.borders.rings import build_polygons
+from geoseg.objects.borders.sieve import SieveOptions, sieve
 from geoseg.tiling import partition
 
 __all__ = ["LATTICE_PX", "Patches", "VectorizeOptions", "gather_patches", "join_patches", "stream_polygons", "vectorize"]

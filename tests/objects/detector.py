@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from skimage.draw import polygon
 
 from geoseg.evaluation.objects import ObjectScores, Polygons, match_objects, score_objects
-from geoseg.objects.pieces import Detections
+from geoseg.objects.labeling.pieces import Detections
 
 Labels = NDArray[np.uint32]
 Found = list[tuple[Window, Detections]]

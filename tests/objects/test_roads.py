@@ -15,8 +15,8 @@ from scipy import ndimage
 from skimage.morphology import thin as skimage_thin
 
 from geoseg.errors import ConfigError
+from geoseg.objects.network.skeleton import Thinning, thin
 from geoseg.objects.roads import RoadNetwork, RoadOptions, extract_roads
-from geoseg.objects.skeleton import Thinning, thin
 
 NARROW = RoadOptions(max_width_m=12.0, min_length_m=10.0)
 

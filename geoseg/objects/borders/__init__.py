@@ -1,0 +1,1 @@
+"""What polygons are drawn with: borders of label rasters as shared arcs."""

@@ -1,0 +1,1 @@
+"""What labels of instances are made with, whatever the blocks."""

@@ -1,0 +1,1 @@
+"""What road networks are made with: skeletons, chains of pixels, tracks."""

@@ -1,0 +1,1 @@
+"""What outlines of buildings are straightened with."""

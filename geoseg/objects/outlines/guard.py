@@ -1,0 +1,130 @@
+"""Checks that a new outline must pass to replace the one that came in."""
+
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from geoseg.objects.borders.arcs import kernel
+
+_AREA_SLACK_M2 = 1e-6
+_STEPS = 8
+
+
+class Drawn(NamedTuple):
+    """New outlines."""
+
+    polygons: NDArray[np.object_]
+    """(n,) polygons, valid or not."""
+    whole: NDArray[np.bool_]
+    """(n,) False where a ring vanished."""
+    still: NDArray[np.bool_]
+    """(n,) True where the polygon is the one that came in."""
+    new: NDArray[np.bool_]
+    """(n,) False where the polygon has passed before, and is the same."""
+
+
+def find_faults(outlines: NDArray[np.object_], drawn: Drawn, tolerance_m: float, min_iou: float) -> NDArray[np.bool_]:
+    """Find new outlines that are invalid, moved too far, agree too little, or reach into another one more than before.
+
+    Args:
+        outlines: (n,) polygons that came in.
+        drawn: What is to replace them.
+        tolerance_m: Largest Hausdorff distance of the boundaries, metres.
+        min_iou: Least intersection over union of old and new.
+
+    Returns:
+        (n,) True where the new outline must not be taken. Of two that overlap, those are named that reach into the other's old
+        outline; if none does, both.
+    """
+    faults = np.zeros(len(outlines), np.bool_)
+    asked = np.flatnonzero(drawn.new & ~drawn.still)
+    faults[asked] = ~(drawn.whole[asked] & shapely.is_valid(drawn.polygons[asked]))
+    checked = asked[~faults[asked]]
+    old, new = outlines[checked], drawn.polygons[checked]
+    common = _common_area(old, new)
+    faults[checked] |= common < min_iou * (shapely.area(old) + shapely.area(new) - common)
+    faults[checked] |= largest_moves(old, new, tolerance_m / _STEPS) > tolerance_m
+    sound = np.flatnonzero(~faults)
+    subset = Drawn(drawn.polygons[sound], drawn.whole[sound], drawn.still[sound], drawn.new[sound])
+    faults[sound] |= _reaching(outlines[sound], subset)
+    return faults
+
+
+def largest_moves(old: NDArray[np.object_], new: NDArray[np.object_], step_m: float) -> NDArray[np.float64]:
+    """Return (n,) upper bounds, good to half a step, of the Hausdorff distances between boundaries, metres."""
+    if len(old) == 0:
+        return np.zeros(0)
+    parts = []
+    for polygons in (old, new):
+        _, coordinates, (rings, shells) = shapely.to_ragged_array(polygons)
+        parts.append((np.asarray(coordinates[:, :2], np.float64), np.asarray(rings, np.int64), np.asarray(shells, np.int64)))
+    return _moves(parts[0], parts[1], step_m)
+
+
+def _reaching(old: NDArray[np.object_], drawn: Drawn) -> NDArray[np.bool_]:
+    """Return (n,) which polygons overlap another one more than before."""
+    new, still = drawn.polygons, drawn.still
+    reaching = np.zeros(len(old), np.bool_)
+    asked = np.flatnonzero(drawn.new)
+    one, other = shapely.STRtree(new).query(new[asked], predicate="intersects")
+    one = asked[one]
+    kept = (one != other) & ~(still[one] & still[other]) & (~drawn.new[other] | (one < other))
+    one, other = one[kept], other[kept]
+    grown = np.flatnonzero(_common_area(new[one], new[other]) > _AREA_SLACK_M2)
+    one, other = one[grown], other[grown]
+    before = _common_area(old[one], old[other]) + _AREA_SLACK_M2
+    grown = np.flatnonzero(_common_area(new[one], new[other]) > before)
+    one, other, before = one[grown], other[grown], before[grown]
+    first = ~still[one] & (_common_area(new[one], old[other]) > before)
+    second = ~still[other] & (_common_area(old[one], new[other]) > before)
+    neither = ~(first | second)
+    reaching[one[first | neither]] = True
+    reaching[other[second | neither]] = True
+    return reaching & ~still
+
+
+def _common_area(one: NDArray[np.object_], other: NDArray[np.object_]) -> NDArray[np.float64]:
+    return np.asarray(shapely.area(shapely.intersection(one, other)))
+
+
+_Rings = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
+
+
+@kernel
+def _moves(old: _Rings, new: _Rings, step_m: float) -> NDArray[np.float64]:
+    moves = np.empty(len(old[2]) - 1)
+    for p in range(len(moves)):
+        moves[p] = max(_one_way(old, new, p, step_m), _one_way(new, old, p, step_m))
+    return moves
+
+
+@kernel
+def _one_way(one: _Rings, other: _Rings, p: int, step_m: float) -> float:
+    """Return how far points of one boundary lie from the other at most, plus half the distance between the points tested."""
+    largest = 0.0
+    for r in range(one[2][p], one[2][p + 1]):
+        for k in range(one[1][r] + 1, one[1][r + 1]):
+            ax, ay = one[0][k - 1]
+            bx, by = one[0][k]
+            pieces = int(np.hypot(bx - ax, by - ay) / step_m) + 1
+            half = np.hypot(bx - ax, by - ay) / pieces / 2
+            # from the middle of each piece, no point of it is farther than half of it
+            for m in range(pieces):
+                at = (m + 0.5) / pieces
+                largest = max(largest, _distance(ax + (bx - ax) * at, ay + (by - ay) * at, other, p) + half)
+    return largest
+
+
+@kernel
+def _distance(x: float, y: float, other: _Rings, p: int) -> float:
+    nearest = np.inf
+    for r in range(other[2][p], other[2][p + 1]):
+        for k in range(other[1][r] + 1, other[1][r + 1]):
+            ax, ay = other[0][k - 1]
+            dx, dy = other[0][k, 0] - ax, other[0][k, 1] - ay
+            length = dx * dx + dy * dy
+            at = min(max(((x - ax) * dx + (y - ay) * dy) / length, 0.0), 1.0) if length > 0 else 0.0
+            nearest = min(nearest, (ax + at * dx - x) ** 2 + (ay + at * dy - y) ** 2)
+    return float(np.sqrt(nearest))

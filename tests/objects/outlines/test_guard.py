@@ -1,0 +1,73 @@
+"""The guard: what moved too far, agrees too little, is broken or reaches into others is named."""
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapely.affinity import translate
+
+from geoseg.objects.outlines.guard import Drawn, find_faults, largest_moves
+
+HOUSE = shapely.box(0, 0, 10, 8)
+
+
+def faults(old: list[shapely.Polygon], new: list[shapely.Polygon], tolerance_m: float = 100.0, min_iou: float = 0.0) -> list[bool]:
+    before, after = np.array(old, object), np.array(new, object)
+    still = shapely.equals_identical(before, after)
+    drawn = Drawn(after, ~shapely.is_empty(after), still, np.ones(len(after), np.bool_))
+    return find_faults(before, drawn, tolerance_m, min_iou).tolist()
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1), step_m=st.sampled_from([0.05, 0.4]))
+def test_moves_bound_the_hausdorff_distance_to_half_a_step(seed: int, step_m: float) -> None:
+    rng = np.random.default_rng(seed)
+    one, other = (shapely.convex_hull(shapely.multipoints(rng.uniform(0, 10, (6, 2)))) for _ in range(2))
+    (bound,) = largest_moves(np.array([one]), np.array([other]), step_m)
+    exact = shapely.hausdorff_distance(one.exterior, other.exterior, densify=0.002)
+    assert exact - 1e-9 <= bound <= exact + step_m / 2 + 0.02
+
+
+def test_a_hole_counts_as_boundary() -> None:
+    court = HOUSE.difference(shapely.box(4, 3, 6, 5))
+    shifted = HOUSE.difference(shapely.box(4.5, 3, 6.5, 5))
+    assert largest_moves(np.array([court]), np.array([shifted]), 0.01)[0] == pytest.approx(0.5, abs=0.01)
+
+
+def test_what_moved_beyond_the_tolerance_is_named() -> None:
+    assert faults([HOUSE], [translate(HOUSE, 1.0)], tolerance_m=0.9) == [True]
+    assert faults([HOUSE], [translate(HOUSE, 1.0)], tolerance_m=1.2) == [False]
+
+
+def test_what_agrees_too_little_is_named() -> None:
+    assert faults([HOUSE], [translate(HOUSE, 5.0)], min_iou=0.34) == [True]
+    assert faults([HOUSE], [translate(HOUSE, 5.0)], min_iou=0.33) == [False]
+
+
+def test_bow_ties_and_vanished_rings_are_named() -> None:
+    assert faults([HOUSE, HOUSE], [shapely.Polygon([(0, 0), (10, 8), (10, 0), (0, 8)]), shapely.Polygon()]) == [True, True]
+
+
+def test_only_the_one_that_reaches_into_the_other_is_named() -> None:
+    neighbor = translate(HOUSE, 10.5)
+    wide = shapely.box(0, 0, 11, 8)
+    assert faults([HOUSE, neighbor], [wide, shapely.box(10.5, 0, 20, 8)]) == [True, False]
+    assert faults([HOUSE, neighbor], [wide, neighbor]) == [True, False]
+
+
+def test_two_that_meet_between_their_old_places_are_both_named() -> None:
+    neighbor = translate(HOUSE, 11.0)
+    assert faults([HOUSE, neighbor], [shapely.box(0, 0, 10.8, 8), shapely.box(10.4, 0, 21, 8)]) == [True, True]
+
+
+def test_overlaps_that_were_there_may_stay_but_not_grow() -> None:
+    other = translate(HOUSE, 9.0)
+    smaller, larger = shapely.box(0, 0, 9.9, 8), shapely.box(0, 0, 10.2, 8)
+    assert faults([HOUSE, other], [smaller, other]) == [False, False]
+    assert faults([HOUSE, other], [larger, other]) == [True, False]
+
+
+def test_a_neighbor_in_a_court_is_not_swallowed() -> None:
+    court = HOUSE.difference(shapely.box(4, 3, 6, 5))
+    assert faults([court, shapely.box(4.5, 3.5, 5.5, 4.5)], [HOUSE, shapely.box(4.5, 3.5, 5.5, 4.5)]) == [True, False]
