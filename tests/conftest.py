@@ -7,10 +7,15 @@ from typing import Any
 import pytest
 import rasterio
 from affine import Affine
+from hypothesis import settings
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
+
+# a first call compiles; how long a test takes proves nothing on shared machines
+settings.register_profile("geoseg", deadline=None)
+settings.load_profile("geoseg")
 
 UTM = "EPSG:32645"
 NORTH_UP = Affine(2.0, 0.0, 300000.0, 0.0, -2.0, 3000000.0)

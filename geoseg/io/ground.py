@@ -1,5 +1,7 @@
 """Lengths and areas on the ground, in every CRS: degrees and web mercator are not metres."""
 
+from typing import Any
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -72,8 +74,7 @@ def measure_areas(geometries: NDArray[np.object_], crs: object) -> NDArray[np.fl
     """
     if len(geometries) == 0:
         return np.empty(0)
-    kilometre = _units_of(1000.0, crs)
-    kind, points, offsets = shapely.to_ragged_array(shapely.segmentize(np.asarray(geometries, dtype=object), kilometre))
+    kind, points, offsets = _cut_edges(np.asarray(geometries, dtype=object), _units_of(1000.0, crs))
     lon, lat = (np.radians(degrees) for degrees in _transform(points[:, 0], points[:, 1], crs))
     q = _authalic(np.sin(lat))
     span = (np.diff(lon) + np.pi) % (2 * np.pi) - np.pi
@@ -85,6 +86,17 @@ def measure_areas(geometries: NDArray[np.object_], crs: object) -> NDArray[np.fl
     rings[np.setdiff1d(np.arange(len(rings)), shells)] *= -1
     areas = np.add.reduceat(rings, shells[:-1])
     return areas if kind == shapely.GeometryType.POLYGON else np.add.reduceat(areas, offsets[2][:-1])
+
+
+def _cut_edges(geometries: NDArray[np.object_], longest: float) -> tuple[Any, NDArray[np.float64], tuple[NDArray[np.int64], ...]]:
+    """Return geometries as ragged arrays, without edges that are longer; cutting is slow, so only where there are any."""
+    ragged: tuple[Any, NDArray[np.float64], tuple[NDArray[np.int64], ...]] = shapely.to_ragged_array(geometries)
+    steps = np.hypot(*np.diff(ragged[1], axis=0).T)
+    # the step from the end of a ring to the next one is no edge
+    steps[ragged[2][0][1:-1] - 1] = 0
+    if steps.max(initial=0.0) > longest:
+        ragged = shapely.to_ragged_array(shapely.segmentize(geometries, longest))
+    return ragged
 
 
 def measure_lines(geometries: NDArray[np.object_], crs: object) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,12 +70,7 @@ class SegmentTally:
             confidence: (H, W) percent.
             row_area_m2: (H,) area of one pixel of each row.
         """
-        classes, labels = merged
-        segment = np.where(labels > 0, labels.astype(np.int64) + NODATA_CLASS, classes).ravel()
-        present, local = np.unique(segment, return_inverse=True)
-        weights = (None, np.repeat(row_area_m2, labels.shape[1]), confidence.ravel())
-        for row, weight in zip(self._sums, weights, strict=True):
-            row[present] += np.bincount(local, weight)
+        _add_up(merged, confidence, row_area_m2, self._sums)
 
     def finish(self) -> Segments:
         """Return the table; nodata and classes without pixels have no row."""
@@ -89,3 +85,14 @@ class SegmentTally:
             area_m2=area,
             score=score / pixels / CONFIDENCE_SCALE,
         )
+
+
+@numba.njit(cache=True)
+def _add_up(merged: NDArray[np.uint32], confidence: NDArray[np.uint8], row_area_m2: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
+    for i in range(confidence.shape[0]):
+        for j in range(confidence.shape[1]):
+            label = merged[1, i, j]
+            segment = label + NODATA_CLASS if label > 0 else merged[0, i, j]
+            sums[0, segment] += 1
+            sums[1, segment] += row_area_m2[i]
+            sums[2, segment] += confidence[i, j]

@@ -31,7 +31,6 @@ from geoseg.objects.detections import DetectionOptions, merge_detections
 from geoseg.objects.instances import InstanceOptions
 from geoseg.objects.rasters import MemoryLabels
 from geoseg.objects.vectorize import VectorizeOptions, vectorize
-from geoseg.tiling import partition
 from tests.objects.detector import RULES, SETS, Found, Labels, Noise, draw_objects, panoptic_quality, see, see_badly, tile_windows
 from tests.objects.oracle import comes_out_as_one, draw_evidence, label_arrays, read_from, read_towns, run_options
 
@@ -152,7 +151,7 @@ def _measure_rules(path: Path, site: Site, data: Path) -> Iterator[tuple[str, Ob
     )
     reference = Polygons(shapes=labelled, counts=_inside(labelled, known))
     for rule, labels in _label_by_rules(layers["building"], layers["building_boundary"], grid):
-        patches = vectorize(read_from(labels), labels.shape, partition(labels.shape, 2048), (1.0, 1.0), VectorizeOptions(background=0))
+        patches = vectorize(read_from(labels), labels.shape, (1.0, 1.0), VectorizeOptions(background=0))
         scores = np.asarray(ndimage.mean(layers["building"], labels, patches.values)) / 255
         found = Polygons(shapes=patches.polygons, counts=_inside(patches.polygons, known))
         yield rule, match_objects(found, scores, reference)

@@ -31,7 +31,6 @@ from geoseg.io.ground import pixel_step_m
 from geoseg.io.raster import open_raster
 from geoseg.objects.regularize import RegularizeMethod, RegularizeOptions, regularize
 from geoseg.objects.vectorize import VectorizeOptions, vectorize
-from geoseg.tiling import partition
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data/buildings"
 RESOLUTION_M = 0.3
@@ -98,7 +97,7 @@ def make_case(name: str, image: Path, seed: int) -> Case:
     found = []
     for tolerance_px in (0.0, PIXELS_OF_TOLERANCE):
         options = VectorizeOptions(simplify_m=tolerance_px * pixel_m, background=0)
-        patches = vectorize(lambda w: _cut(rough, w), shape, partition(shape, 1024), step, options)
+        patches = vectorize(lambda w: _cut(rough, w), shape, step, options)
         order = np.lexsort((-patches.pixels, patches.values))
         first = order[np.unique(patches.values[order], return_index=True)[1]]
         found.append((patches.values[first], shapely.transform(patches.polygons[first], lambda p: p * step)))

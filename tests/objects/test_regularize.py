@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from rasterio.features import rasterize
-from rasterio.windows import Window
 from scipy import ndimage
 from shapely.affinity import rotate, translate
 
@@ -38,7 +37,7 @@ def see(shapes: list[shapely.Polygon], seed: int, noise_px: float = 0.7) -> NDAr
     shares = np.stack([ndimage.gaussian_filter((moved == k).astype(float), 1) for k in range(len(shapes) + 1)])
     rough = shares.argmax(axis=0).astype(np.int32)
     options = VectorizeOptions(simplify_m=1.5 * PIXEL_M, background=0)
-    patches = vectorize(lambda w: rough, (side, side), [Window(0, 0, side, side)], (PIXEL_M, PIXEL_M), options)
+    patches = vectorize(lambda w: rough, (side, side), (PIXEL_M, PIXEL_M), options)
     return np.asarray(shapely.transform(patches.polygons[np.argsort(patches.values)], lambda p: p * PIXEL_M + corner))
 
 

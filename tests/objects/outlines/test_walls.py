@@ -5,7 +5,6 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from rasterio.windows import Window
 
 from geoseg.objects.outlines.corners import build, original_chains
 from geoseg.objects.outlines.walls import Walls, find_walls
@@ -14,8 +13,7 @@ from geoseg.objects.vectorize import VectorizeOptions, vectorize
 
 def polygons_of(labels: NDArray[np.int32], tolerance: float = 0.0) -> NDArray[np.object_]:
     options = VectorizeOptions(simplify_m=tolerance, background=0)
-    window = Window(0, 0, labels.shape[1], labels.shape[0])
-    return vectorize(lambda w: labels, labels.shape, [window], (1.0, 1.0), options).polygons
+    return vectorize(lambda w: labels, labels.shape, (1.0, 1.0), options).polygons
 
 
 def wall_lengths(walls: Walls) -> NDArray[np.float64]:
