@@ -385,7 +385,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_disk_that_is_too_small_is_refused_before_work_begins(segment: Callable[..., Said], raster: Path, small_disk: Path) -> None:
     large = write_raster(raster.with_name("large.tif"), np.ones((3, 2000, 2000), np.uint8), compress="deflate")
-    check(segment(large, "-o", small_disk / "out"), FAILED, "needs about 12 MB", "4 MB are free")
+    check(segment(large, "-o", small_disk / "out"), FAILED, "needs about 31 MB", "4 MB are free")
     assert contents(small_disk) == set()
 
 

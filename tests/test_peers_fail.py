@@ -159,7 +159,17 @@ def test_a_run_without_any_building_has_an_empty_layer(package: Path, tmp_path: 
     run = segment_raster(configure(raster, package, tmp_path / "out"), load=always(Copying(SPEC)))
     buildings = read_layer(run, "buildings")
     assert len(buildings) == 0
-    assert set(buildings) == {"instance_id", "class", "score", "area_m2", "perimeter_m", "status", "geometry"}
+    assert set(buildings) == {
+        "instance_id",
+        "class",
+        "score",
+        "area_m2",
+        "perimeter_m",
+        "touches_edge",
+        "touches_nodata",
+        "status",
+        "geometry",
+    }
     assert not read_band(run / "instances.tif").any()
 
 
