@@ -22,7 +22,8 @@ from geoseg.training.recipe import Recipe, read_recipe
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning.*", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("arch-*.toml"))
-NETWORKS = [path for path in CONFIGS if path.stem != "arch-random-forest"]
+BASELINES = [path for path in CONFIGS if path.stem in ("arch-random-forest", "arch-svm")]
+NETWORKS = [path for path in CONFIGS if path not in BASELINES]
 NARROW = {"width": 2, "head_width": 8}
 SMALLER: dict[str, dict[str, Any]] = {
     "resnet34": {"encoder": "resnet18"},
@@ -102,7 +103,7 @@ def test_a_claim_of_bounded_context_that_is_wrong_is_found() -> None:
 def test_configurations_compare_like_with_like(path: Path) -> None:
     recipe, reference = read_recipe(path), read_recipe(CONFIGS[0])
     own = {"name", "network", "tile_size_px", "halo"}
-    if path.stem == "arch-random-forest":
+    if path in BASELINES:
         own.add("heads")
     else:
         # the tile of a network with a wide stride is larger, and so are its windows; a batch holds as many pixels
@@ -117,10 +118,12 @@ def test_configurations_compare_like_with_like(path: Path) -> None:
         assert recipe.model.tile_size_px >= 4 * recipe.model.network.stride_px
 
 
-def test_the_random_forest_of_its_configuration_makes_a_package_that_predicts(town: Path, tmp_path: Path) -> None:
-    recipe = read_recipe(next(path for path in CONFIGS if path.stem == "arch-random-forest"))
+@pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.stem)
+def test_the_baseline_of_a_configuration_makes_a_package_that_predicts(path: Path, town: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(path)
     recipe = Recipe.model_validate(recipe.model_copy(update={"sites": TOWN, "tests": ()}).model_dump())
-    options = {**recipe.model.network.options, "trees": 8, "leaves": 64, "samples_per_class": 500}
+    smaller = {"trees": 8, "leaves": 64, "samples_per_class": 500}
+    options = {name: smaller.get(name, value) for name, value in recipe.model.network.options.items()}
     model = recipe.model.model_copy(update={"network": recipe.model.network.model_copy(update={"options": options})})
     package = fit_baseline(recipe.model_copy(update={"model": model}), town, tmp_path / "package", lambda line: None)
     layers = load_predictor(find_package(package.folder)).predict(np.full((1, 3, 64, 64), 90, np.uint8), np.ones((1, 64, 64), bool))
