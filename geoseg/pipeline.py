@@ -41,22 +41,23 @@ def segment_raster(config: RunConfig, listener: Listener = ignore_events, load: 
     began = time.monotonic()
     plan = plan_run(config)
     folder = RunFolder(config.output)
-    folder.settle()
-    if folder.is_finished(plan.fingerprint()):
-        folder.finish()
-        listener(Finished(output=str(config.output), elapsed_s=0.0))
-        return config.output
-    check_disk(plan, config.output)
-    folder.begin(plan.config, plan.fingerprint())
-    load = load or network_loader(plan.package, config.device)
-    try:
-        segment_chunks(plan, folder.chunks(plan), load, listener)
-    except UsageError:
-        folder.abandon()
-        raise
-    log = StageLog(listener)
-    log.timing_s["chunks"] = round(time.monotonic() - began, 3)
-    finish_run(plan, folder, log, began)
+    with folder.hold():
+        folder.settle()
+        if folder.is_finished(plan.fingerprint()):
+            folder.finish()
+            listener(Finished(output=str(config.output), elapsed_s=0.0))
+            return config.output
+        check_disk(plan, config.output)
+        folder.begin(plan.config, plan.fingerprint())
+        load = load or network_loader(plan.package, config.device)
+        try:
+            segment_chunks(plan, folder.chunks(plan), load, listener)
+        except UsageError:
+            folder.abandon()
+            raise
+        log = StageLog(listener)
+        log.timing_s["chunks"] = round(time.monotonic() - began, 3)
+        finish_run(plan, folder, log, began)
     listener(Finished(output=str(config.output), elapsed_s=time.monotonic() - began))
     return config.output
 

@@ -125,6 +125,8 @@ class _Maker:
                 self.log.counts["segments"] = len(segments)
         if "buildings" in self.outputs:
             self._dress("labels.scratch.tif", "instances.tif", LayerStyle(nodata=0), ("instance",))
+        else:
+            (self.target / "labels.scratch.tif").unlink()
         if "panoptic" in self.outputs:
             self._dress("panoptic.scratch.tif", "panoptic.tif", LayerStyle(masked=True), ("class", "instance"))
 

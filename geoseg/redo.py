@@ -1,6 +1,5 @@
 """The objects of a finished run, made anew with other settings: no model, no imagery, no GPU."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -46,20 +45,19 @@ def redo_objects(output: Path, changes: dict[str, Any], listener: Listener = ign
     folder = RunFolder(output)
     if not folder.record.exists():
         raise RunFolderError(f"{output} holds no run of geoseg: there is no {folder.record.name}. Make one with geoseg segment.")
-    folder.settle()
-    if not folder.summary.exists():
-        raise RunFolderError(f"The run in {output} is not finished: there is no {folder.summary.name}. geoseg segment goes on with it.")
-    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
-    config = make_config({"objects": changes}, folder.record)
-    outputs = _made_before(config, summary)
-    stitched = _open_stitched(folder, summary, outputs)
-    log = StageLog(listener)
-    made = folder.begin_objects()
-    make_objects(stitched, config.objects, outputs, made, log)
-    fingerprint = folder.read_record().get("fingerprint", {}) | {"objects": config.result_keys()["objects"]}
-    write_whole(made / folder.record.name, describe_config(config, fingerprint))
-    write_whole(made / folder.summary.name, describe_redone(summary, log.counts, log.timing_s))
-    folder.adopt_objects()
+    with folder.hold():
+        folder.settle()
+        summary = folder.read_summary()
+        config = make_config({"objects": changes}, folder.record)
+        outputs = _made_before(config, summary)
+        stitched = _open_stitched(folder, summary, outputs)
+        log = StageLog(listener)
+        made = folder.begin_objects()
+        make_objects(stitched, config.objects, outputs, made, log)
+        fingerprint = folder.read_record().get("fingerprint", {}) | {"objects": config.result_keys()["objects"]}
+        write_whole(made / folder.record.name, describe_config(config, fingerprint))
+        write_whole(made / folder.summary.name, describe_redone(summary, log.counts, log.timing_s))
+        folder.adopt_objects()
     listener(Finished(output=str(output), elapsed_s=time.monotonic() - began))
     return output
 
@@ -83,7 +81,7 @@ def _open_stitched(folder: RunFolder, summary: dict[str, Any], outputs: tuple[Ou
         lacks = " and ".join(f"{name}.tif" for name in missing) or "any objects"
         raise RunFolderError(
             f"The objects in {folder.path} cannot be made again: it lacks {lacks}. "
-            f"Run geoseg segment with {', '.join(missing) or 'landcover, buildings or roads'} among its --outputs."
+            f"Run geoseg segment again, with --overwrite and {', '.join(missing) or 'landcover, buildings or roads'} among its --outputs."
         )
     evidence = rasters["evidence"] if rasters["evidence"].exists() else None
     return Stitched(

@@ -1,8 +1,12 @@
 """The run folder: whose it is, what stands in it, where work goes on."""
 
+import fcntl
+import json
+import os
 import shutil
 import tomllib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +90,35 @@ class RunFolder:
                 part.unlink()
         except OSError as exc:
             raise write_error(self.path, exc) from exc
-        if not self.record.exists():
-            write_whole(self.record, describe_config(config, fingerprint))
+        content = describe_config(config, fingerprint)
+        if not self.record.exists() or self.record.read_bytes() != content:
+            write_whole(self.record, content)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other commands out of the folder.
+
+        Raises:
+            RunFolderError: If another one is at work in it.
+            WriteError: If the folder cannot be made.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            # refused with its reason by what comes next
+            yield
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            folder = os.open(self.path, os.O_RDONLY)
+        except OSError as exc:
+            raise write_error(self.path, exc) from exc
+        try:
+            _lock(folder, self.path)
+            yield
+        finally:
+            os.close(folder)
+            with suppress(OSError):
+                # nothing came of it
+                self.path.rmdir()
 
     def begin_objects(self) -> Path:
         """Return an empty folder for everything that is made from the stitched rasters.
@@ -135,6 +166,23 @@ class RunFolder:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
             raise RunFolderError(f"{self.record} could not be read: {exc}. Choose another -o, or start over with --overwrite.") from exc
 
+    def read_summary(self) -> dict[str, Any]:
+        """Return what ``summary.json`` holds.
+
+        Raises:
+            RunFolderError: If there is none, or it cannot be read.
+        """
+        if not self.summary.exists():
+            raise RunFolderError(f"The run in {self.path} is not finished: there is no {_SUMMARY}. geoseg segment goes on with it.")
+        try:
+            summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
+            missing = {"classes", "counts", "timing_s"} - summary.keys()
+        except (ValueError, AttributeError, OSError) as exc:
+            raise RunFolderError(f"{self.summary} could not be read: {exc}. Make the run again with --overwrite.") from exc
+        if missing:
+            raise RunFolderError(f"{self.summary} lacks {', '.join(sorted(missing))}. Make the run again with --overwrite.")
+        return summary
+
     def finish(self) -> None:
         """Remove what was only needed while the run went on."""
         shutil.rmtree(self.work, ignore_errors=True)
@@ -178,7 +226,10 @@ class RunFolder:
             return
         earlier = self.read_record().get("fingerprint", {})
         differences = _differences(earlier, fingerprint)
-        if differences and self.summary.exists() and all(text.startswith("objects.") for text in differences):
+        if differences and all(text.startswith("objects.") for text in differences):
+            if not self.summary.exists():
+                # objects come last: what they are made from does not depend on them
+                return
             raise RunFolderError(
                 f"The objects in {self.path} were made otherwise: {'; '.join(differences)}. geoseg objects {self.path} makes them anew."
             )
@@ -187,6 +238,17 @@ class RunFolder:
                 f"{self.path} holds another run: {'; '.join(differences)}. "
                 "Choose another -o, or start over with --overwrite, which removes the earlier run."
             )
+
+
+def _lock(folder: int, path: Path) -> None:
+    """Lock an open folder until it is closed, also by the end of the process."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise RunFolderError(f"Another geoseg command is at work in {path}. Wait for it, or choose another folder.") from exc
+    except OSError:
+        # some network file systems know no locks
+        return
 
 
 def describe_config(config: RunConfig, fingerprint: dict[str, Any]) -> bytes:

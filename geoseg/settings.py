@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from geoseg.objects.instances import InstanceOptions
 from geoseg.objects.regularize import RegularizeMethod, RegularizeOptions
@@ -19,8 +19,11 @@ _GROWTH_PX = (2, 32)
 """Bounds of growth, whatever the pixels: it is also the margin that is read around a block."""
 
 
+_REGULARIZE = ("method", "tolerance_m", "corner_price", "diagonal_penalty", "min_radius_m", "max_radius_m", "min_iou")
+
+
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class BuildingSettings(_Settings):
@@ -56,6 +59,12 @@ class BuildingSettings(_Settings):
     min_iou: float = Field(default=0.7, ge=0, le=1)
     """Intersection over union with what was seen, below which an outline stays simplified."""
 
+    @model_validator(mode="after")
+    def _fits(self) -> "BuildingSettings":
+        # what would fail after the network has done its work is refused before
+        self.regularize_options()
+        return self
+
     def instance_options(self, pixel_m: tuple[float, float], *, knows_boundary: bool, block_px: int) -> InstanceOptions:
         """Return what labels instances.
 
@@ -83,9 +92,6 @@ class BuildingSettings(_Settings):
     def regularize_options(self) -> RegularizeOptions:
         """Return what straightens outlines."""
         return RegularizeOptions(**{name: getattr(self, name) for name in _REGULARIZE})
-
-
-_REGULARIZE = ("method", "tolerance_m", "corner_price", "diagonal_penalty", "min_radius_m", "max_radius_m", "min_iou")
 
 
 class LandcoverSettings(_Settings):

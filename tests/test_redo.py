@@ -16,8 +16,10 @@ from geoseg.events import Finished, StageDone
 from geoseg.model.predictor import NeighborhoodPredictor, double_spec
 from geoseg.pipeline import segment_raster
 from geoseg.redo import redo_objects
+from geoseg.runfolder import RunFolder
 from tests.doubles import (
     Listening,
+    Logged,
     always,
     bytes_of,
     call_geoseg,
@@ -137,6 +139,37 @@ def test_without_evidence_among_its_outputs_a_run_makes_the_same_objects_but_can
     assert not (run / "evidence.tif").exists()
     assert (read_all(run / "panoptic.tif") == read_all(finished / "panoptic.tif")).all()
     with pytest.raises(RunFolderError, match=r"lacks confidence\.tif and evidence\.tif"):
+        redo_objects(run, {})
+
+
+def test_the_panoptic_map_alone_leaves_nothing_else_behind(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    run = segment_raster(configure(*inputs, tmp_path / "out", outputs=("panoptic",)), load=always(NEAR))
+    assert contents(run) == {"features.gpkg", "panoptic.tif", "run.toml", "summary.json", "item.json"}
+
+
+def test_one_folder_is_for_one_command_at_a_time(run: Path, finished: Path, inputs: tuple[Path, Path]) -> None:
+    with RunFolder(run).hold():
+        with pytest.raises(RunFolderError, match=r"Another geoseg command is at work in .*out"):
+            redo_objects(run, LARGE)
+        with pytest.raises(RunFolderError, match="Another geoseg command"):
+            segment_raster(configure(*inputs, run), load=always(NEAR))
+    assert bytes_of(run) == bytes_of(finished)
+    redo_objects(run, {})
+
+
+def test_a_run_that_is_not_finished_goes_on_with_other_settings(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    fails = Logged(NEAR, tmp_path / "log", fails_from=3)
+    with pytest.raises(RunError):
+        segment_raster(configure(*inputs, tmp_path / "out", chunk_size=64), load=always(fails))
+    run = segment_raster(configure(*inputs, tmp_path / "out", chunk_size=64, objects=LARGE), load=always(NEAR))
+    assert read_layer(run, "panoptic").query("is_thing").area_m2.min() >= 40
+    assert make_config({}, run / "run.toml").objects.buildings.min_area_m2 == 40
+
+
+@pytest.mark.parametrize(("content", "message"), [("{", "could not be read"), ("[]", "could not be read"), ("{}", "lacks classes, counts")])
+def test_a_damaged_summary_is_named(run: Path, content: str, message: str) -> None:
+    (run / "summary.json").write_text(content)
+    with pytest.raises(RunFolderError, match=rf"summary\.json.*{message}"):
         redo_objects(run, {})
 
 

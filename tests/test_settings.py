@@ -33,7 +33,19 @@ def test_a_model_without_boundaries_is_asked_for_less() -> None:
     assert (asked.seed_threshold, asked.min_score) == (0.6, 0.1)
 
 
-@pytest.mark.parametrize("values", [{"seed_threshold": 1.5}, {"tolerance_m": 0}, {"method": "round"}, {"growth_m": -1}, {"min_radius": 1}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"seed_threshold": 1.5},
+        {"tolerance_m": 0},
+        {"method": "round"},
+        {"growth_m": -1},
+        {"min_radius": 1},
+        {"min_area_m2": float("inf")},
+        {"fill_holes_m2": float("nan")},
+        {"min_radius_m": 200},
+    ],
+)
 def test_what_does_not_fit_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         BuildingSettings.model_validate(values)

@@ -59,6 +59,8 @@ def segment(
     run = make_config(given, config)
     if overwrite:
         plan_run(run)
-        RunFolder(Path(run.output)).clear()
+        folder = RunFolder(Path(run.output))
+        with folder.hold():
+            folder.clear()
     with show_progress(progress) as listener:
         segment_raster(run, listener)
