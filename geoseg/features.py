@@ -11,8 +11,9 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.io.ground import measure_areas, measure_lines, measure_polygons, pixel_step_m
 from geoseg.objects.instances import InstanceTable
+from geoseg.objects.outlines.cut import cut_off, largest_polygon
 from geoseg.objects.panoptic import Segments
-from geoseg.objects.regularize import Regularized, RegularizeOptions, regularize
+from geoseg.objects.regularize import Regularized, RegularizeOptions, RegularizeStatus, regularize
 from geoseg.objects.roads import RoadNetwork
 from geoseg.objects.vectorize import Patches
 from geoseg.pixels.classes import ClassKind, ClassScheme
@@ -30,15 +31,15 @@ def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) ->
 def building_features(
     patches: Patches, table: InstanceTable, nodata: Patches, scheme: ClassScheme, geobox: GeoBox, options: RegularizeOptions
 ) -> gpd.GeoDataFrame:
-    """Return the polygons of buildings, regularized, with what is known of them.
+    """Return the polygons of buildings, regularized, without what reaches into nodata or out of the raster, with what is known of them.
 
     Columns: ``instance_id, class, score, area_m2, perimeter_m, touches_edge, touches_nodata, status``.
     """
     order = np.argsort(patches.values, kind="stable")
     ids = patches.values[order]
     done = _regularize_on_ground(patches.polygons[order], geobox, options)
-    outlines = _leave_out(done.outlines, nodata.polygons)
-    polygons = to_ground(outlines, geobox)
+    outlines = cut_off(done.outlines, nodata.polygons, (int(geobox.shape[0]), int(geobox.shape[1])))
+    polygons, status = _mend(to_ground(outlines, geobox), done.status)
     area, perimeter = measure_polygons(polygons, geobox.crs)
     named = scheme.of_kind(ClassKind.BUILDING)
     columns = {
@@ -49,7 +50,7 @@ def building_features(
         "perimeter_m": perimeter.round(2),
         "touches_edge": table.touches_edge[ids - 1],
         "touches_nodata": table.touches_nodata[ids - 1],
-        "status": done.status.astype(str),
+        "status": status.astype(str),
     }
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
 
@@ -110,16 +111,14 @@ def to_ground(geometries: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.obj
     return np.asarray(shapely.transform(np.asarray(geometries, dtype=object), place))
 
 
-def _leave_out(outlines: NDArray[np.object_], nodata: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Cut nodata off the outlines that reach into it (law 4); of what falls apart the largest piece stays."""
-    kept = outlines.copy()
-    touching, hole = shapely.STRtree(nodata).query(outlines, predicate="intersects")
-    for index in np.unique(touching):
-        rest = shapely.difference(outlines[index], shapely.union_all(nodata[hole[touching == index]]))
-        pieces = [piece for piece in shapely.get_parts(rest) if piece.geom_type == "Polygon"]
-        if pieces:
-            kept[index] = max(pieces, key=lambda piece: piece.area)
-    return kept
+def _mend(polygons: NDArray[np.object_], status: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Repair polygons that the rounding of coordinates made cross themselves, and say so in their status."""
+    mended, said = polygons.copy(), status.copy()
+    for row in np.flatnonzero(~shapely.is_valid(polygons)):
+        sound = largest_polygon(shapely.make_valid(polygons[row], method="structure", keep_collapsed=False))
+        if sound is not None:
+            mended[row], said[row] = sound, RegularizeStatus.SIMPLIFIED
+    return mended, said
 
 
 def _regularize_on_ground(polygons: NDArray[np.object_], geobox: GeoBox, options: RegularizeOptions) -> Regularized:

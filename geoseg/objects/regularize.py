@@ -16,6 +16,9 @@ from geoseg.objects.outlines.frames import Kinds, allow_any, allow_directions, f
 from geoseg.objects.outlines.guard import Drawn, find_faults
 from geoseg.objects.outlines.walls import Walls, find_walls
 
+MIN_TOLERANCE_M = 0.01
+"""Outlines are sampled in steps of a quarter of the tolerance, so time and memory grow as it shrinks."""
+
 _STEPS_PER_TOLERANCE = 4
 # how far lines may lie from the outline, and how far apart two that meet at a node may lie to become one, in tolerances: the first
 # draft gives the plainest outlines; for groups of buildings in which it fails, the second follows closer and makes no steps
@@ -48,8 +51,8 @@ class RegularizeStatus(StrEnum):
     CIRCLE = "circle"
     """It is a circle now, of equal area."""
     SIMPLIFIED = "simplified"
-    """The result would have left the tolerance, been invalid or reached into a neighbor: it fell back to the outline that came in,
-    save for walls that it shares with a regularized neighbor."""
+    """The result would have left the tolerance, been invalid or almost so, or reached into a neighbor: it fell back to the outline
+    that came in, save for walls that it shares with a regularized neighbor. Also an outline that was repaired in the raster's CRS."""
     UNCHANGED = "unchanged"
     """Nothing was asked for, or what came in is no valid polygon."""
 
@@ -65,7 +68,7 @@ class RegularizeOptions:
     method: RegularizeMethod = RegularizeMethod.RIGHT_ANGLES
     """What outlines become."""
     tolerance_m: float = 1.5
-    """How far the outline may move anywhere, metres; an outline that would move farther falls back."""
+    """How far the outline may move anywhere, metres, 0.01 at least; an outline that would move farther falls back."""
     corner_price: float = 0.3
     """How much a wall must gain: squared distance to the outline along its length, in units of tolerance_m cubed. More gives
     plainer outlines, less follows small wings."""
@@ -79,8 +82,8 @@ class RegularizeOptions:
     """Intersection over union with the outline that came in, below which it falls back."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance_m < np.inf:
-            raise ConfigError(f"The regularization tolerance must be more than 0 m; got {self.tolerance_m}.")
+        if not MIN_TOLERANCE_M <= self.tolerance_m < np.inf:
+            raise ConfigError(f"The regularization tolerance tolerance_m must be {MIN_TOLERANCE_M} m or more; got {self.tolerance_m}.")
         for name, value in (("corner_price", self.corner_price), ("diagonal_penalty", self.diagonal_penalty)):
             if not 0 <= value < np.inf:
                 raise ConfigError(f"{name} must be 0 or more; got {value}.")

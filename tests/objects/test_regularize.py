@@ -330,7 +330,8 @@ def test_no_outlines_are_no_outlines(method: RegularizeMethod) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tolerance_m": 0.0}, "more than 0 m; got 0.0"),
+        ({"tolerance_m": 0.0}, "tolerance_m must be 0.01 m or more; got 0.0"),
+        ({"tolerance_m": 1e-4}, "tolerance_m must be 0.01 m or more; got 0.0001"),
         ({"tolerance_m": float("nan")}, "got nan"),
         ({"corner_price": -1.0}, "corner_price must be 0 or more; got -1.0"),
         ({"diagonal_penalty": -0.5}, "diagonal_penalty must be 0 or more; got -0.5"),

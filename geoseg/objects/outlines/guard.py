@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from geoseg.objects.borders.arcs import kernel
 
+MIN_CLEARANCE_M = 0.005
+"""Least distance of corners from one another and from walls that do not end there: what is closer may cross when coordinates are
+rounded in another CRS."""
+
 _AREA_SLACK_M2 = 1e-6
 _STEPS = 8
 
@@ -26,7 +30,7 @@ class Drawn(NamedTuple):
 
 
 def find_faults(outlines: NDArray[np.object_], drawn: Drawn, tolerance_m: float, min_iou: float) -> NDArray[np.bool_]:
-    """Find new outlines that are invalid, moved too far, agree too little, or reach into another one more than before.
+    """Find new outlines that are invalid or almost so, moved too far, agree too little, or reach into another one more than before.
 
     Args:
         outlines: (n,) polygons that came in.
@@ -40,7 +44,7 @@ def find_faults(outlines: NDArray[np.object_], drawn: Drawn, tolerance_m: float,
     """
     faults = np.zeros(len(outlines), np.bool_)
     asked = np.flatnonzero(drawn.new & ~drawn.still)
-    faults[asked] = ~(drawn.whole[asked] & shapely.is_valid(drawn.polygons[asked]))
+    faults[asked] = ~(drawn.whole[asked] & _is_clear(drawn.polygons[asked]))
     checked = asked[~faults[asked]]
     old, new = outlines[checked], drawn.polygons[checked]
     common = _common_area(old, new)
@@ -61,6 +65,14 @@ def largest_moves(old: NDArray[np.object_], new: NDArray[np.object_], step_m: fl
         _, coordinates, (rings, shells) = shapely.to_ragged_array(polygons)
         parts.append((np.asarray(coordinates[:, :2], np.float64), np.asarray(rings, np.int64), np.asarray(shells, np.int64)))
     return _moves(parts[0], parts[1], step_m)
+
+
+def _is_clear(polygons: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Return (n,) which polygons are valid, and stay so however their points are rounded."""
+    clear = np.asarray(shapely.is_valid(polygons), np.bool_)
+    valid = np.flatnonzero(clear)
+    clear[valid] = shapely.minimum_clearance(polygons[valid]) >= MIN_CLEARANCE_M
+    return clear
 
 
 def _reaching(old: NDArray[np.object_], drawn: Drawn) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.affinity import translate
 
-from geoseg.objects.outlines.guard import Drawn, find_faults, largest_moves
+from geoseg.objects.outlines.guard import MIN_CLEARANCE_M, Drawn, find_faults, largest_moves
 
 HOUSE = shapely.box(0, 0, 10, 8)
 
@@ -47,6 +47,15 @@ def test_what_agrees_too_little_is_named() -> None:
 
 def test_bow_ties_and_vanished_rings_are_named() -> None:
     assert faults([HOUSE, HOUSE], [shapely.Polygon([(0, 0), (10, 8), (10, 0), (0, 8)]), shapely.Polygon()]) == [True, True]
+
+
+@pytest.mark.parametrize(("gap_m", "fault"), [(0.0, True), (0.9 * MIN_CLEARANCE_M, True), (1.1 * MIN_CLEARANCE_M, False)])
+@pytest.mark.parametrize("part", ["notch", "court"])
+def test_corners_that_all_but_touch_another_wall_are_named(part: str, gap_m: float, fault: bool) -> None:
+    tip = (5, gap_m)
+    notched = shapely.Polygon([(0, 0), (10, 0), (10, 8), (6, 8), tip, (4, 8), (0, 8)])
+    hollow = shapely.Polygon(HOUSE.exterior, [[tip, (6, 2), (4, 2)]])
+    assert faults([HOUSE], [notched if part == "notch" else hollow]) == [fault]
 
 
 def test_only_the_one_that_reaches_into_the_other_is_named() -> None:
