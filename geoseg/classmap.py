@@ -1,5 +1,6 @@
 """Polygons of any class raster, streamed into a vector file."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,12 +98,13 @@ def parse_names(texts: list[str]) -> dict[int, str]:
     """
     names: dict[int, str] = {}
     for text in texts:
-        name, _, value = text.rpartition("=")
-        if not name or not value.strip().lstrip("-").isdigit():
+        match = re.fullmatch(r"(.+)=\s*(-?[0-9]+)\s*", text)
+        if match is None:
             raise ConfigError(f"Classes are named as NAME=VALUE, for example water=1; got {text!r}.")
-        if int(value) in names:
-            raise ConfigError(f"Value {int(value)} is named twice: {names[int(value)]!r} and {name!r}.")
-        names[int(value)] = name
+        name, value = match[1], int(match[2])
+        if value in names:
+            raise ConfigError(f"Value {value} is named twice: {names[value]!r} and {name!r}.")
+        names[value] = name
     return names
 
 
@@ -135,6 +137,8 @@ class _Task:
 def _check_output(output: Path, overwrite: bool) -> None:
     if output.suffix.lower() not in STREAMED_DRIVERS:
         raise UsageError(f"{output} ends in {output.suffix or 'nothing'}; expected {', '.join(STREAMED_DRIVERS)}.")
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder. Name a file.")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists. Name another file, or replace it with --overwrite.")
     if not output.parent.is_dir():

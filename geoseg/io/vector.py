@@ -19,6 +19,7 @@ VECTOR_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 STREAMED_DRIVERS = {**VECTOR_DRIVERS, ".shp": "ESRI Shapefile"}
 """Formats that are written batch by batch, by ending."""
 _SHAPEFILE_NAME = 10
+_SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj")
 """Characters that a column name may have there."""
 _GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
 
@@ -113,7 +114,8 @@ def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable
             write_dataframe(
                 placed,
                 made,
-                layer=layer,
+                # a Shapefile is a layer of its own, and is found again only under the name of its file
+                layer=made.stem if driver == "ESRI Shapefile" else layer,
                 driver=driver,
                 append=made.exists(),
                 geometry_type=geometry_type,
@@ -130,14 +132,20 @@ def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable
     except BaseException:
         _remove(made)
         raise
+    parts = _parts(made)
+    # what an older Shapefile had and this one has not would be taken for a part of it
+    for old in set(_parts(path)) - {path, *(path.with_suffix(part.suffix) for part in parts)}:
+        old.unlink(missing_ok=True)
     # the file that has the name that was asked for comes last
-    for part in sorted(_parts(made), key=lambda p: p == made):
+    for part in sorted(parts, key=lambda p: p == made):
         move_whole(part, path.with_suffix(part.suffix) if part != made else path)
 
 
 def _parts(made: Path) -> list[Path]:
     """Return the files of a format that has several (a Shapefile), or the only one."""
-    return list(made.parent.glob(made.stem.replace("[", "[[]") + ".*")) if made.suffix.lower() == ".shp" else [made]
+    if made.suffix.lower() != ".shp":
+        return [made]
+    return [part for suffix in _SHAPEFILE_PARTS if (part := made.with_suffix(suffix)).exists()]
 
 
 def _remove(made: Path) -> None:
