@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 _MOST_VERTICES = 256
 _SMALLEST = 16
+_MOST_STRIPS = 8
 
 
 def cut_off(outlines: NDArray[np.object_], forbidden: NDArray[np.object_], shape: tuple[int, int]) -> NDArray[np.object_]:
@@ -37,9 +38,9 @@ def largest_polygon(geometry: shapely.Geometry) -> shapely.Polygon | None:
 
 
 def subdivide(polygons: NDArray[np.object_], bounds: NDArray[np.float64]) -> NDArray[np.object_]:
-    """Halve polygons until each has few vertices, and leave out what lies far from all of some boxes.
+    """Cut polygons into strips until each has few vertices, and leave out what lies far from all of some boxes.
 
-    Halves meet in lines of whole coordinates, so pieces of pixels have exact vertices.
+    Strips meet in lines of whole coordinates, so pieces of pixels have exact vertices.
 
     Args:
         polygons: Valid polygons in pixel coordinates.
@@ -55,21 +56,27 @@ def subdivide(polygons: NDArray[np.object_], bounds: NDArray[np.float64]) -> NDA
         left, top, right, bottom = shapely.bounds(polygons).T
         large = (shapely.get_num_coordinates(polygons) > _MOST_VERTICES) & (np.maximum(right - left, bottom - top) > _SMALLEST)
         done.append(polygons[~large])
-        polygons = _halve(polygons[large])
+        of, strips = _strips(polygons[large])
+        wanted = np.unique(near.query(strips)[0])
+        # where a polygon only touches a cut, there are points and lines as well
+        parts = shapely.get_parts(shapely.intersection(polygons[large][of[wanted]], strips[wanted]))
+        polygons = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
     return np.concatenate(done)
 
 
-def _halve(polygons: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Cut each polygon across its longer side; return the polygons of all halves."""
-    left, top, right, bottom = shapely.bounds(polygons).T
+def _strips(polygons: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Return boxes across the longer side of each polygon, the more vertices the more boxes, and (k,) the polygons of these."""
+    # several strips at once save passes over polygons of millions of vertices
+    count = np.clip(shapely.get_num_coordinates(polygons) // _MOST_VERTICES + 1, 2, _MOST_STRIPS)
+    of = np.repeat(np.arange(len(polygons)), count)
+    step = np.arange(len(of)) - np.repeat(np.cumsum(count) - count, count)
+    left, top, right, bottom = shapely.bounds(polygons)[of].T
     wide = right - left > bottom - top
-    x = np.where(wide, np.floor((left + right) / 2), right)
-    y = np.where(wide, bottom, np.floor((top + bottom) / 2))
-    first = shapely.intersection(polygons, shapely.box(left, top, x, y))
-    second = shapely.intersection(polygons, shapely.box(np.where(wide, x, left), np.where(wide, top, y), right, bottom))
-    # where a polygon only touches the cut, a half has points and lines there as well
-    parts = shapely.get_parts(np.concatenate([first, second]))
-    return np.asarray(parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON])
+    low, high = np.where(wide, left, top), np.where(wide, right, bottom)
+    start = np.floor(low + (high - low) * step / count[of])
+    end = np.where(step + 1 < count[of], np.floor(low + (high - low) * (step + 1) / count[of]), high)
+    boxes = shapely.box(np.where(wide, start, left), np.where(wide, top, start), np.where(wide, end, right), np.where(wide, bottom, end))
+    return of, np.asarray(boxes)
 
 
 def _surroundings(shape: tuple[int, int]) -> NDArray[np.object_]:
