@@ -15,7 +15,7 @@ from pyproj.exceptions import ProjError
 from rasterio.windows import Window
 
 from geoseg.errors import ConfigError, RasterError, UsageError
-from geoseg.features import to_ground
+from geoseg.features import mend, to_ground
 from geoseg.io.ground import measure_areas, pixel_step_m, row_areas_m2
 from geoseg.io.legend import describe_band
 from geoseg.io.raster import RasterSource, open_raster
@@ -158,7 +158,7 @@ def _measure_grid(geobox: GeoBox) -> tuple[Callable[[float], tuple[float, float]
 
 
 def _make_table(patches: Patches, names: dict[int, str], geobox: GeoBox, dtype: np.dtype[Any]) -> gpd.GeoDataFrame:
-    polygons = to_ground(patches.polygons, geobox)
+    polygons, _ = mend(to_ground(patches.polygons, geobox))
     columns: dict[str, Any] = {
         "class_value": patches.values.astype(dtype),
         "class": np.array([names.get(int(value), f"class {value}") for value in patches.values], dtype=object),

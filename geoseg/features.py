@@ -22,7 +22,7 @@ from geoseg.pixels.classes import ClassKind, ClassScheme
 def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) -> gpd.GeoDataFrame:
     """Return class polygons with ``class_value, class, area_m2``."""
     names = {c.value: c.name for c in scheme}
-    polygons = to_ground(patches.polygons, geobox)
+    polygons, _ = mend(to_ground(patches.polygons, geobox))
     area = measure_areas(polygons, geobox.crs)
     columns = {"class_value": patches.values.astype(np.int32), "class": [names[int(v)] for v in patches.values], "area_m2": area.round(2)}
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
@@ -39,7 +39,9 @@ def building_features(
     ids = patches.values[order]
     done = _regularize_on_ground(patches.polygons[order], geobox, options)
     outlines = cut_off(done.outlines, nodata.polygons, (int(geobox.shape[0]), int(geobox.shape[1])))
-    polygons, status = _mend(to_ground(outlines, geobox), done.status)
+    polygons, mended = mend(to_ground(outlines, geobox))
+    status = done.status.copy()
+    status[mended] = RegularizeStatus.SIMPLIFIED
     area, perimeter = measure_polygons(polygons, geobox.crs)
     named = scheme.of_kind(ClassKind.BUILDING)
     columns = {
@@ -111,14 +113,21 @@ def to_ground(geometries: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.obj
     return np.asarray(shapely.transform(np.asarray(geometries, dtype=object), place))
 
 
-def _mend(polygons: NDArray[np.object_], status: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-    """Repair polygons that the rounding of coordinates made cross themselves, and say so in their status."""
-    mended, said = polygons.copy(), status.copy()
-    for row in np.flatnonzero(~shapely.is_valid(polygons)):
-        sound = largest_polygon(shapely.make_valid(polygons[row], method="structure", keep_collapsed=False))
+def mend(polygons: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Repair polygons that the rounding of coordinates on the ground made cross themselves, by less than a square millimetre.
+
+    Returns:
+        (n,) valid polygons, and the rows that were repaired.
+    """
+    mended = polygons.copy()
+    rows = np.flatnonzero(~shapely.is_valid(polygons))
+    for row in rows:
+        sound = shapely.make_valid(polygons[row], method="structure", keep_collapsed=False)
+        if polygons[row].geom_type == "Polygon":
+            sound = largest_polygon(sound)
         if sound is not None:
-            mended[row], said[row] = sound, RegularizeStatus.SIMPLIFIED
-    return mended, said
+            mended[row] = sound
+    return mended, rows
 
 
 def _regularize_on_ground(polygons: NDArray[np.object_], geobox: GeoBox, options: RegularizeOptions) -> Regularized:

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from geoseg.objects.instances import InstanceOptions
-from geoseg.objects.regularize import RegularizeMethod, RegularizeOptions
+from geoseg.objects.regularize import MIN_TOLERANCE_M, RegularizeMethod, RegularizeOptions
 from geoseg.objects.roads import RoadOptions
 from geoseg.objects.vectorize import VectorizeOptions
 from geoseg.pixels.classes import NODATA_CLASS
@@ -46,7 +46,7 @@ class BuildingSettings(_Settings):
     """How far an outline may move when its stairs are taken out; None takes one and a half pixels."""
     method: RegularizeMethod = RegularizeMethod.RIGHT_ANGLES
     """What outlines become."""
-    tolerance_m: float = Field(default=1.5, gt=0)
+    tolerance_m: float = Field(default=1.5, ge=MIN_TOLERANCE_M)
     """How far an outline may move when it is regularized; one that would move farther stays simplified."""
     corner_price: float = Field(default=0.3, ge=0)
     """More gives plainer outlines, less follows small wings."""

@@ -284,3 +284,17 @@ def test_a_tolerance_that_is_no_length_is_refused(tolerance) -> None:
 def test_options_that_mean_nothing_are_refused(option, value) -> None:
     with pytest.raises(ConfigError, match=str(value)):
         VectorizeOptions(**{option: value})
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_map_with_holes_of_nodata_is_a_valid_coverage_on_the_ground_too(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    side = int(rng.integers(40, 110))
+    raster = np.argmax([gaussian_filter(rng.standard_normal((side, side)), 1.5) for _ in range(3)], axis=0).astype(np.uint8)
+    raster[gaussian_filter(rng.standard_normal((side, side)), 1.5) > 0.25] = 255
+    for simplify_m, rounds in ((0, 0), (1.5, 0), (3, 2)):
+        options = VectorizeOptions(simplify_m=simplify_m, smooth_rounds=rounds, background=255, cover_background=False)
+        polygons = vectorize(lambda w: raster[w.toslices()], raster.shape, (1.0, 1.0), options, lattice_px=32).polygons
+        assert shapely.coverage_is_valid(polygons)
+        placed = shapely.transform(polygons, lambda points: points * (0.29858214, -0.29858214) + (9520000.123, 3202000.456))
+        assert shapely.is_valid(placed).all()
