@@ -39,7 +39,7 @@ def test_a_key_like_no_other_is_only_named(tmp_path: Path) -> None:
 
 
 def test_each_class_needs_a_weight(tmp_path: Path) -> None:
-    assert "4 weights; the model has 5 classes" in fault_of(tmp_path, "classes = [0.7, 0.8, 1.2,", "classes = [0.7, 0.8,")
+    assert "4 weights; the model has 5 classes" in fault_of(tmp_path, "classes = [0.8, 0.8, 1.2,", "classes = [0.8, 0.8,")
 
 
 def test_a_head_without_a_loss_is_refused(tmp_path: Path) -> None:
