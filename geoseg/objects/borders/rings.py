@@ -127,9 +127,14 @@ def _append(arcs: Arcs, halves: Halves, ways: tuple[int, int], points: NDArray[n
 
 @kernel
 def _goes_straight(arcs: Arcs, halves: Halves, before: int, half: int) -> bool:
-    """Tell whether a way goes on straight into the next one, with the same two components at its sides."""
+    """Tell whether a way goes on straight into the next one, with the same two components at its sides.
+
+    Only a border that a line of the lattice cuts counts, whose pixel edges lie opposite each other. Where patches meet diagonally
+    rings turn, and those around the others need the vertex even if simplifying has made this way straight.
+    """
     one, other = halves.arc[before], halves.arc[half]
-    if arcs.is_loop[other] or arcs.sides[one, 1 - halves.back[before]] != arcs.sides[other, 1 - halves.back[half]]:
+    opposite = (arcs.keys[one, 1 - halves.back[before]] ^ halves.key[half]) == 2
+    if arcs.is_loop[other] or not opposite or arcs.sides[one, 1 - halves.back[before]] != arcs.sides[other, 1 - halves.back[half]]:
         return False
     p = arcs.starts[one] + 1 if halves.back[before] else arcs.starts[one + 1] - 2
     v, q = (arcs.starts[other + 1] - 1, arcs.starts[other + 1] - 2) if halves.back[half] else (arcs.starts[other], arcs.starts[other] + 1)
