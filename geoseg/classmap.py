@@ -60,8 +60,8 @@ def vectorize_class_map(path: str, output: Path, options: ClassMapOptions) -> in
 
     Raises:
         MissingFileError: If there is no such raster.
-        RasterError: If it holds fractions, lies on no map of the earth, or has no such band.
-        UsageError: If the output exists, or its ending is unknown.
+        RasterError: If it holds fractions or the smallest number of int64, lies on no map of the earth, or has no such band.
+        UsageError: If the output exists or is a folder, or its ending is unknown.
         WriteError: If the disk does not take it.
     """
     _check_output(output, options.overwrite)
@@ -98,14 +98,21 @@ def parse_names(texts: list[str]) -> dict[int, str]:
     """
     names: dict[int, str] = {}
     for text in texts:
-        match = re.fullmatch(r"(.+)=\s*(-?[0-9]+)\s*", text)
-        if match is None:
+        name, _, number = text.rpartition("=")
+        value = _whole_number(number)
+        if not name or value is None:
             raise ConfigError(f"Classes are named as NAME=VALUE, for example water=1; got {text!r}.")
-        name, value = match[1], int(match[2])
         if value in names:
             raise ConfigError(f"Value {value} is named twice: {names[value]!r} and {name!r}.")
         names[value] = name
     return names
+
+
+def _whole_number(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +137,11 @@ class _Task:
         values: NDArray[Any] = pixels[0].astype(self.dtype)
         for value in self.nodata:
             valid &= values != value
+        if self.source.dtype == "int64" and (values[valid] == self.background).any():
+            raise RasterError(
+                f"{self.source.path} holds the class {self.background}, the smallest number of 64 bits, which stands for nodata here. "
+                f"Give it up with --nodata={self.background}, or change it to another number, for example with gdal_calc.py."
+            )
         values[~valid] = self.background
         return values
 
@@ -138,7 +150,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
     if output.suffix.lower() not in STREAMED_DRIVERS:
         raise UsageError(f"{output} ends in {output.suffix or 'nothing'}; expected {', '.join(STREAMED_DRIVERS)}.")
     if output.is_dir():
-        raise UsageError(f"{output} is a folder. Name a file.")
+        raise UsageError(f"{output} is a folder; expected the name of a file. Name another one.")
     if output.exists() and not overwrite:
         raise UsageError(f"{output} exists. Name another file, or replace it with --overwrite.")
     if not output.parent.is_dir():

@@ -1,5 +1,6 @@
 """``geoseg vectorize``: any class raster to any vector format, whole or not at all, and clear errors."""
 
+import re
 from pathlib import Path
 
 import geopandas as gpd
@@ -58,6 +59,18 @@ def test_every_type_of_whole_numbers_keeps_its_values(tmp_path, write_tif, dtype
     ends = np.array([[[info.min + 1, info.max], [5, 5]]]).astype(dtype)
     vectorize_class_map(str(write_tif(ends)), tmp_path / "a.gpkg", ClassMapOptions(drawing=EXACT))
     assert sorted(read_back(tmp_path / "a.gpkg")["class_value"].tolist()) == sorted([info.min + 1, int(info.max), 5])
+
+
+def test_the_smallest_number_of_64_bits_is_nodata_or_refused_but_never_lost(tmp_path, write_tif) -> None:
+    least = int(np.iinfo(np.int64).min)
+    path = str(write_tif(np.array([[[least, 3, 3]]], np.int64)))
+    with pytest.raises(RasterError, match=r"image\.tif holds the class -9223372036854775808.*--nodata=-9223372036854775808"):
+        vectorize_class_map(path, tmp_path / "a.gpkg", ClassMapOptions(drawing=EXACT))
+    assert [p.name for p in tmp_path.iterdir()] == ["image.tif"]
+    assert vectorize_class_map(path, tmp_path / "a.gpkg", ClassMapOptions(drawing=EXACT, nodata=least)) == 1
+    sidecar = f'<PAMDataset><PAMRasterBand band="1"><NoDataValue>{least}</NoDataValue></PAMRasterBand></PAMDataset>'
+    (tmp_path / "image.tif.aux.xml").write_text(sidecar)
+    assert vectorize_class_map(path, tmp_path / "b.gpkg", ClassMapOptions(drawing=EXACT)) == 1
 
 
 def test_nodata_of_the_raster_and_a_given_one_get_no_polygons(tmp_path, write_tif) -> None:
@@ -138,6 +151,13 @@ def test_an_existing_file_is_replaced_only_if_asked(tmp_path, write_tif, values)
     assert len(gpd.read_file(output)) > 0
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_is_not_replaced_and_refused_before_the_raster_is_read(tmp_path, overwrite) -> None:
+    (tmp_path / "a.gpkg").mkdir()
+    with pytest.raises(UsageError, match=r"a\.gpkg is a folder"):
+        vectorize_class_map("missing.tif", tmp_path / "a.gpkg", ClassMapOptions(overwrite=overwrite))
+
+
 def test_a_write_that_fails_leaves_nothing(tmp_path, write_tif, values, monkeypatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "no space left")
@@ -204,5 +224,6 @@ def test_names_need_a_value() -> None:
     from geoseg.classmap import parse_names
 
     assert parse_names(["a=b=3", "sea=-1"]) == {3: "a=b", -1: "sea"}
-    with pytest.raises(ConfigError, match="'=3'"):
-        parse_names(["=3"])
+    for text in ("=3", "x=", "x=--1", "x=²", "x=1.5"):
+        with pytest.raises(ConfigError, match=re.escape(f"NAME=VALUE, for example water=1; got {text!r}")):
+            parse_names([text])

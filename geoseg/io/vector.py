@@ -12,15 +12,18 @@ from pyogrio import write_dataframe
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
 from geoseg.errors import MissingFileError, UsageError, WriteError
-from geoseg.io.files import move_whole
+from geoseg.io.files import move_whole, write_error
 
 VECTOR_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 """Formats of one file that vector data is written in, by ending."""
-STREAMED_DRIVERS = {**VECTOR_DRIVERS, ".shp": "ESRI Shapefile"}
+_SHAPEFILE = "ESRI Shapefile"
+STREAMED_DRIVERS = {**VECTOR_DRIVERS, ".shp": _SHAPEFILE}
 """Formats that are written batch by batch, by ending."""
 _SHAPEFILE_NAME = 10
 _SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj")
 """Characters that a column name may have there."""
+_SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ".fbn", ".fbx", ".ain", ".aih", ".idm", ".ind")
+"""Endings of the files beside a Shapefile that hold or index its data; styles and descriptions are not among them."""
 _GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
 
 
@@ -87,7 +90,7 @@ def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable
 
     Args:
         path: Final name; its ending chooses the format, one of STREAMED_DRIVERS.
-        layer: Name of the layer where the format has layers.
+        layer: Name of the layer where the format has layers; that of a Shapefile is always the file's.
         geometry_type: Of the layer, ``Polygon`` or ``MultiPolygon``.
 
     Yields:
@@ -100,13 +103,18 @@ def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable
     driver = STREAMED_DRIVERS.get(path.suffix.lower())
     if driver is None:
         raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; expected {', '.join(STREAMED_DRIVERS)}.")
-    made = path.with_name(f".{path.stem}.part{path.suffix}")
+    made = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
     _remove(made)
+    count = 0
 
     def add(table: gpd.GeoDataFrame) -> None:
+        nonlocal count
+        if count == 0:
+            # GeoJSON without features has no columns, so that none could be added
+            _remove(made)
         # GeoJSON is in degrees by its standard
         placed = table.to_crs("EPSG:4326") if driver == "GeoJSON" and table.crs is not None else table
-        if driver == "ESRI Shapefile":
+        if driver == _SHAPEFILE:
             placed = placed.rename(columns={name: name[:_SHAPEFILE_NAME] for name in placed.columns if name != placed.geometry.name})
         with warnings.catch_warnings():
             # that a raster has no CRS was seen before
@@ -114,15 +122,16 @@ def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable
             write_dataframe(
                 placed,
                 made,
-                # a Shapefile is a layer of its own, and is found again only under the name of its file
-                layer=made.stem if driver == "ESRI Shapefile" else layer,
+                # a Shapefile of another name than its layer is taken for a folder, and the next batch becomes a file of its own
+                layer=made.stem if driver == _SHAPEFILE else layer,
                 driver=driver,
-                append=made.exists(),
+                append=count > 0,
                 geometry_type=geometry_type,
                 promote_to_multi=geometry_type.startswith("Multi"),
                 # a tenth of a millimetre: pixels of drones are a few millimetres wide
                 layer_options={"COORDINATE_PRECISION": "9"} if driver == "GeoJSON" else {},
             )
+        count += len(table)
 
     try:
         yield add
@@ -132,24 +141,30 @@ def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable
     except BaseException:
         _remove(made)
         raise
-    parts = _parts(made)
-    # what an older Shapefile had and this one has not would be taken for a part of it
-    for old in set(_parts(path)) - {path, *(path.with_suffix(part.suffix) for part in parts)}:
-        old.unlink(missing_ok=True)
-    # the file that has the name that was asked for comes last
-    for part in sorted(parts, key=lambda p: p == made):
-        move_whole(part, path.with_suffix(part.suffix) if part != made else path)
+    _move_all(made, path)
 
 
-def _parts(made: Path) -> list[Path]:
-    """Return the files of a format that has several (a Shapefile), or the only one."""
-    if made.suffix.lower() != ".shp":
-        return [made]
-    return [part for suffix in _SHAPEFILE_PARTS if (part := made.with_suffix(suffix)).exists()]
+def _move_all(made: Path, path: Path) -> None:
+    """Give a finished file and those beside it their final names, and remove those of an earlier file that it lacks."""
+    moves = [(part, final) for part, final in zip(_parts_beside(made), _parts_beside(path), strict=True) if part.exists()]
+    if moves:
+        try:
+            # without it nobody takes a mixture of old and new parts for a file
+            for old in (path, *_parts_beside(path)):
+                old.unlink(missing_ok=True)
+        except OSError as exc:
+            raise write_error(path, exc) from exc
+    for part, final in (*moves, (made, path)):
+        move_whole(part, final)
+
+
+def _parts_beside(path: Path) -> list[Path]:
+    """Return the names that the other files of a Shapefile may have; there are none of other formats."""
+    return [path.with_suffix(ending) for ending in _SHAPEFILE_PARTS] if path.suffix.lower() == ".shp" else []
 
 
 def _remove(made: Path) -> None:
-    for part in _parts(made):
+    for part in (made, *_parts_beside(made)):
         part.unlink(missing_ok=True)
 
 

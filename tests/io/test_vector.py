@@ -10,7 +10,7 @@ import shapely
 from geopandas.testing import assert_geodataframe_equal
 
 from geoseg.errors import MissingFileError, UsageError, WriteError
-from geoseg.io.vector import STREAMED_DRIVERS, open_layers, open_vector, read_layer, read_vector
+from geoseg.io.vector import open_layers, open_vector, read_layer, read_vector
 
 UTM = "EPSG:32645"
 
@@ -69,6 +69,52 @@ def test_batches_of_a_layer_follow_one_another_and_a_table_needs_no_geometry(tmp
         add("buildings", layers["buildings"][1:])
     assert_geodataframe_equal(read_layer(tmp_path / "features.gpkg", "buildings"), layers["buildings"], check_dtype=False)
     assert gpd.read_file(tmp_path / "features.gpkg", layer="panoptic")["class"].tolist() == ["land", "house"]
+
+
+def boxes(start: int, stop: int, crs: str | None = UTM) -> gpd.GeoDataFrame:
+    numbers = np.arange(start, stop)
+    return gpd.GeoDataFrame({"number": numbers}, geometry=list(shapely.box(numbers, 0, numbers + 1, 1)), crs=crs)
+
+
+def write_batches(path: Path, *batches: gpd.GeoDataFrame) -> None:
+    with open_vector(path, "areas", "Polygon") as add:
+        for batch in batches:
+            add(batch)
+
+
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize("ending", [".gpkg", ".fgb", ".geojson", ".shp", ".SHP"])
+def test_every_format_takes_several_batches_and_no_name_but_its_own(tmp_path: Path, ending: str, first: int) -> None:
+    (tmp_path / "areas.shp").write_bytes(b"of somebody else")
+    (tmp_path / ".map.part.txt").write_bytes(b"of somebody else")
+    write_batches(tmp_path / f"map{ending}", boxes(0, first), boxes(first, 4), boxes(4, 7))
+    table = gpd.read_file(tmp_path / f"map{ending}").to_crs(UTM).sort_values("number")
+    assert table["number"].tolist() == list(range(7))
+    np.testing.assert_allclose(table.bounds["minx"], np.arange(7), atol=1e-3)
+    others = {p.name for p in tmp_path.iterdir() if p.stem != "map"}
+    assert others == {"areas.shp", ".map.part.txt"}
+    assert (tmp_path / "areas.shp").read_bytes() == b"of somebody else"
+
+
+def test_a_shapefile_takes_nothing_over_from_the_one_that_it_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "map.shp"
+    write_batches(path, boxes(0, 5))
+    for ending in (".qix", ".sbn", ".qml"):
+        path.with_suffix(ending).write_bytes(b"old")
+    write_batches(path, boxes(0, 2, crs=None))
+    assert {p.suffix for p in tmp_path.iterdir()} == {".shp", ".shx", ".dbf", ".cpg", ".qml"}
+    table = gpd.read_file(path)
+    assert table.crs is None
+    assert len(table) == 2
+
+
+def test_a_shapefile_that_fails_leaves_the_old_one_whole(tmp_path: Path) -> None:
+    path = tmp_path / "map.shp"
+    write_batches(path, boxes(0, 5))
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(WriteError, match=r"map\.shp could not be written.*'other'"):
+        write_batches(path, boxes(0, 2), boxes(2, 4).rename(columns={"number": "other"}))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_a_layer_that_is_not_there_is_named(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -107,6 +108,44 @@ def test_simplified_and_smoothed_polygons_are_a_coverage(
         assert shapely.area(patches.polygons).sum() == values.size
     if not cover_background:
         assert shapely.difference(shapely.union_all(patches.polygons), shapely.union_all(exact.polygons)).area < 1e-9
+
+
+def map_with_holes(seed: int) -> np.ndarray:
+    """Return a map of 40 to 120 px of speckles or patches, with such nodata (255) among them."""
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(40, 121, 2)
+    noise = rng.standard_normal((rng.integers(2, 5), height, width))
+    values = gaussian_filter(noise, (0, *[rng.choice([0.3, 1.0, 3.0])] * 2)).argmax(axis=0).astype(np.uint8)
+    holes = gaussian_filter(rng.standard_normal((height, width)), rng.choice([0.3, 1.0, 2.0]))
+    values[holes > np.quantile(holes, rng.choice([0.6, 0.86, 0.95]))] = 255
+    return values
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    seed=st.integers(0, 10_000),
+    simplify_m=st.sampled_from([0.0, 1.5, 3.0]),
+    smooth_rounds=st.sampled_from([0, 2]),
+    cover_background=st.booleans(),
+    lattice_px=st.integers(8, 39),
+    connectivity=st.sampled_from([4, 8]),
+)
+def test_maps_with_nodata_are_a_coverage_in_pixels_and_rounded_on_the_ground(
+    seed, simplify_m, smooth_rounds, cover_background, lattice_px, connectivity
+) -> None:
+    how = {"smooth_rounds": smooth_rounds, "cover_background": cover_background, "connectivity": connectivity}
+    patches = draw(map_with_holes(seed), lattice_px=lattice_px, simplify_m=simplify_m, background=255, **how)
+    assert is_coverage(patches)
+    # a vertex on the edge of another border would now lie on one side of it or the other
+    placed = shapely.transform(patches.polygons, lambda xy: xy * (0.298582141740302, -0.298582141740302) + (9519793.3, 3203476.1))
+    assert is_coverage(replace(patches, polygons=placed))
+
+
+def test_patches_that_meet_diagonally_share_that_vertex_though_one_border_goes_straight_there() -> None:
+    values = np.array([[0, 1, 1], [1, 1, 0], [1, 0, 1]], np.uint8)
+    patches = draw(values, simplify_m=1.5, background=0)
+    assert [(2.0, 2.0) in p.exterior.coords for p in patches.polygons] == [True, True]
+    assert is_coverage(patches)
 
 
 @settings(deadline=None, max_examples=60)
