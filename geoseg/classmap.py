@@ -1,6 +1,5 @@
 """Polygons of any class raster, streamed into a vector file."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path

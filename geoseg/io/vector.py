@@ -20,7 +20,6 @@ _SHAPEFILE = "ESRI Shapefile"
 STREAMED_DRIVERS = {**VECTOR_DRIVERS, ".shp": _SHAPEFILE}
 """Formats that are written batch by batch, by ending."""
 _SHAPEFILE_NAME = 10
-_SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg", ".qix", ".sbn", ".sbx", ".qpj")
 """Characters that a column name may have there."""
 _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ".fbn", ".fbx", ".ain", ".aih", ".idm", ".ind")
 """Endings of the files beside a Shapefile that hold or index its data; styles and descriptions are not among them."""

@@ -167,24 +167,3 @@ def test_a_vector_file_without_a_crs_is_refused(tmp_path: Path) -> None:
 def test_features_without_a_shape_are_no_obstacle(tmp_path: Path) -> None:
     gpd.GeoDataFrame(geometry=[None, shapely.box(0, 0, 1, 1)], crs=UTM).to_file(tmp_path / "aoi.gpkg")
     assert read_vector(tmp_path / "aoi.gpkg", UTM).area.sum() == pytest.approx(1)
-
-
-@pytest.mark.parametrize("suffix", sorted(STREAMED_DRIVERS))
-def test_a_file_that_is_written_in_batches_holds_them_all(tmp_path: Path, suffix: str, layers: dict[str, gpd.GeoDataFrame]) -> None:
-    table = layers["buildings"].to_crs("EPSG:4326")
-    path = tmp_path / f"big{suffix}"
-    with open_vector(path, "patches", "Polygon") as add:
-        for row in range(len(table)):
-            add(table[row : row + 1])
-    # FlatGeobuf sorts by place
-    assert sorted(gpd.read_file(path)["score"]) == sorted(table["score"])
-    assert not [p.name for p in tmp_path.iterdir() if ".part" in p.name]
-
-
-def test_a_new_shapefile_keeps_nothing_of_an_old_one(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
-    (tmp_path / "big.dbf.txt").write_text("of somebody else")
-    for crs in (UTM, None):
-        with open_vector(tmp_path / "big.shp", "patches", "Polygon") as add:
-            add(layers["buildings"].set_crs(crs, allow_override=True))
-    assert gpd.read_file(tmp_path / "big.shp").crs is None
-    assert (tmp_path / "big.dbf.txt").exists()
