@@ -9,16 +9,35 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+from platformdirs import user_cache_dir
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from geoseg.errors import ConfigError, MissingFileError
+from geoseg.model.execution import Backend, Precision
 from geoseg.settings import ObjectSettings
 from geoseg.tiling import Stitch
 
 Output = Literal["classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads"]
 ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads")
 
-_RESULT_KEYS = ("raster", "model", "bands", "assume_crs", "warp", "aoi", "tile_size", "halo", "stitch", "batch_size", "outputs", "objects")
+CHOSEN = ("tile_size", "chunk_size", "batch_size", "device", "backend", "precision")
+"""Keys that geoseg chooses for the model, the machine and the length of the job where they are not given."""
+_RESULT_KEYS = (
+    "raster",
+    "model",
+    "bands",
+    "assume_crs",
+    "warp",
+    "aoi",
+    "tile_size",
+    "halo",
+    "stitch",
+    "batch_size",
+    "backend",
+    "precision",
+    "outputs",
+    "objects",
+)
 """Keys that change the result; a run only goes on under the same ones."""
 
 
@@ -42,23 +61,31 @@ class RunConfig(BaseModel):
     aoi: Path | None = None
     """Vector file; only pixels inside its polygons are segmented."""
     tile_size: int | None = Field(default=None, gt=0)
-    """Side of a tile; None takes the model's."""
+    """Side of a tile, at most; None takes what was measured on this machine, else the model's."""
     halo: int | Literal["exact"] | None = None
     """Margin of a tile; ``exact`` and None take what was measured for the model."""
     stitch: Stitch | None = None
     """``crop`` throws halos away, ``blend`` weights overlapping tiles; None blends models with global context, crops the others."""
-    chunk_size: int = Field(default=1024, gt=0)
-    """Side of a chunk; rounded to whole tiles."""
-    batch_size: int = Field(default=1, gt=0)
-    """Tiles in one forward pass."""
+    chunk_size: int | None = Field(default=None, gt=0)
+    """Side of a chunk; rounded to whole tiles. None takes 2048, on a GPU 4096, or less where memory is short."""
+    batch_size: int | None = Field(default=None, gt=0)
+    """Tiles in one forward pass; None takes what was measured on this machine, else 1, on a GPU 8."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """``auto``, ``cpu`` or ``cuda``."""
+    backend: Backend | Literal["auto"] = "auto"
+    """Library that runs the network; ``auto`` takes the fastest for the length of the job."""
+    precision: Precision | None = None
+    """What the network computes with, on a GPU; None takes float32, or what was measured to be faster with the same labels."""
+    threads: int = Field(default=0, ge=0)
+    """Processor threads for the network, of each worker; 0 shares the cores among the workers."""
     workers: int = Field(default=0, ge=0)
     """Worker processes on this machine; 0 works in this process."""
     scheduler: str | None = None
     """Address of a running Dask scheduler."""
     memory: str | None = None
-    """Memory that the run may take, for example ``4GB``; None takes what the machine has free."""
+    """Memory that the run may take, for example ``4GB``; None takes what the machine, or its container, has free."""
+    cache: Path | None = None
+    """Folder for what is measured and exported once; None takes ``geoseg`` in the user's cache folder."""
     outputs: tuple[Output, ...] = ALL_OUTPUTS
     """What is made."""
     objects: ObjectSettings = ObjectSettings()
@@ -75,6 +102,11 @@ class RunConfig(BaseModel):
     def memory_bytes(self) -> int | None:
         """The memory limit in bytes."""
         return None if self.memory is None else parse_bytes(self.memory)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where what is measured and exported once is kept."""
+        return self.cache or Path(user_cache_dir("geoseg", appauthor=False))
 
     def result_keys(self) -> dict[str, Any]:
         """Return the part that decides the result."""

@@ -25,6 +25,18 @@ class RunPlanned:
     """Chunks that an earlier run left finished."""
     memory_bytes: int
     """Projected peak memory."""
+    execution: str
+    """How the network is run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """It was measured, now or earlier, how the network runs best on this machine."""
+
+    chosen: str
+    """Backend, batch and tile."""
+    measured: tuple[str, ...]
+    """What each way took."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +81,7 @@ class Finished:
     """Seconds in all."""
 
 
-Event = RunPlanned | ChunkDone | StageDone | Warned | Finished
+Event = Tuned | RunPlanned | ChunkDone | StageDone | Warned | Finished
 Listener = Callable[[Event], None]
 """Takes each event as it comes."""
 

@@ -1,91 +1,141 @@
 """Tiles of a raster through a predictor, and back into one piece."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
+from geoseg.batching import LAYERS, PROBABILITIES, Immediate, TileInput, TileRunner
 from geoseg.io.raster import RasterSource
 from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Predictor
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import LayerPlan, decode_probabilities
-from geoseg.pixels.stitch import blend_tiles, cut_tiles, stitch_cores
+from geoseg.pixels.stitch import blend_tile, stitch_core
 from geoseg.tiling import Chunk, Tile, TilePlan, TilingOptions, place, plan_tiles
 
 _CHUNK_TILES = 4
 
-LoadPredictor = Callable[[int], Predictor]
-"""Makes a predictor that computes with a number of threads; travels between processes."""
+Pixels = tuple[NDArray[Any], NDArray[np.bool_]]
+"""(C, H, W) in the raster's dtype, and (H, W) valid."""
+LoadPredictor = Callable[[], Predictor]
+"""Makes a predictor; travels between processes."""
 
 
 def read_padded(source: RasterSource, footprint: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Read a window that may reach past the lower and right edge; there nothing is valid.
+
+    What lies outside the area of interest is not read.
 
     Returns:
         (C, H, W) and (H, W) of the footprint's shape.
     """
     height, width = source.shape
     inside = footprint.intersection(Window(0, 0, width, height))
+    if not touches_aoi(source, inside):
+        shape = footprint.height, footprint.width
+        return np.zeros((len(source.bands), *shape), source.dtype), np.zeros(shape, bool)
     pixels, valid = source.read(inside)
     missing = ((0, footprint.height - inside.height), (0, footprint.width - inside.width))
+    if missing == ((0, 0), (0, 0)):
+        return pixels, valid
     return np.pad(pixels, ((0, 0), *missing)), np.pad(valid, missing)
 
 
-def infer_chunk(predictor: Predictor, read: tuple[NDArray[Any], NDArray[np.bool_]], chunk: Chunk, batch_size: int) -> NDArray[np.uint8]:
+def touches_aoi(source: RasterSource, window: Window) -> bool:
+    """Tell whether any of a window may lie in the area of interest."""
+    if source.aoi is None:
+        return True
+    outline = source.geobox[window.toslices()].boundingbox.bbox
+    return bool(source.aoi.intersects(shapely.box(*outline)))
+
+
+def infer_chunk(runner: TileRunner, read: Callable[[], Pixels], chunk: Chunk) -> NDArray[np.uint8]:
     """Infer the tiles of a chunk that hold data, and stitch them.
 
     Args:
-        predictor: The model.
-        read: Pixels (C, H, W) and valid (H, W) of the chunk's footprint.
+        runner: Infers tiles.
+        read: Returns pixels (C, H, W) and valid (H, W) of the chunk's footprint.
         chunk: Its tiles.
-        batch_size: Tiles in one forward pass; short batches are padded, so that the same kernels run (law 2).
 
     Returns:
         (L, h, w) layers of the chunk's window.
     """
-    if chunk.stitch == "blend":
-        return _blend_chunk(predictor, read, chunk, batch_size)
-    return _crop_chunk(predictor, read, chunk, batch_size)
+    stitch = _blend_chunk if chunk.stitch == "blend" else _crop_chunk
+    with ExitStack() as feeding:
+        feeding.enter_context(runner.feed())
+        pixels, valid = read()
+        needed = [tile for tile in chunk.tiles if _counts(valid, tile, chunk)]
+        if not needed:
+            return _empty_layers(runner.spec.layers, chunk.window)
+        with closing(_infer_tiles(runner, _cut(pixels, valid, chunk, needed), feeding.close)) as inferred:
+            return stitch(runner.spec, inferred, valid, chunk)
 
 
-def _crop_chunk(predictor: Predictor, read: tuple[NDArray[Any], NDArray[np.bool_]], chunk: Chunk, batch_size: int) -> NDArray[np.uint8]:
-    pixels, valid = read
-    stitched = _empty_layers(predictor.spec.layers, chunk.window)
-    needed = [tile for tile in chunk.tiles if _holds_data(valid, chunk, tile.core)]
-    for tiles, padded in _batches(needed, batch_size):
-        layers = predictor.predict(cut_tiles(pixels, chunk.footprint, padded), cut_tiles(valid, chunk.footprint, padded))
-        stitch_cores(stitched, layers[: len(tiles)], tiles, chunk.window)
+def _counts(valid: NDArray[np.bool_], tile: Tile, chunk: Chunk) -> bool:
+    """Tell whether anything is valid where a tile decides the result."""
+    decided = tile.reach.intersection(chunk.window) if chunk.stitch == "blend" else tile.core
+    return bool(valid[place(decided, chunk.footprint)].any())
+
+
+def _cut(pixels: NDArray[Any], valid: NDArray[np.bool_], chunk: Chunk, tiles: list[Tile]) -> Iterator[tuple[Tile, TileInput]]:
+    """Yield tiles and what the network sees of them: views of the chunk."""
+    for tile in tiles:
+        rows, cols = place(tile.window, chunk.footprint)
+        whole = (slice(0, tile.window.height), slice(0, tile.window.width))
+        keep, wanted = (whole, PROBABILITIES) if chunk.stitch == "blend" else (tile.crop, LAYERS)
+        yield tile, TileInput(pixels=pixels[:, rows, cols], valid=valid[rows, cols], keep=keep, wanted=wanted)
+
+
+def _infer_tiles(
+    runner: TileRunner, tiles: Iterator[tuple[Tile, TileInput]], fed: Callable[[], None]
+) -> Generator[tuple[Tile, NDArray[Any]], None, None]:
+    """Yield tiles with what the network says of them, in their order; a few are under way at a time.
+
+    Args:
+        runner: Infers them.
+        tiles: What it takes.
+        fed: Called when the last one is under way.
+    """
+    under_way: deque[tuple[Tile, Future[NDArray[Any]]]] = deque()
+    for tile, given in tiles:
+        under_way.append((tile, runner.submit(given)))
+        if len(under_way) > runner.ahead:
+            oldest, result = under_way.popleft()
+            yield oldest, result.result()
+    fed()
+    for tile, result in under_way:
+        yield tile, result.result()
+
+
+def _crop_chunk(
+    spec: ModelSpec, inferred: Iterator[tuple[Tile, NDArray[Any]]], valid: NDArray[np.bool_], chunk: Chunk
+) -> NDArray[np.uint8]:
+    stitched = _empty_layers(spec.layers, chunk.window)
+    for tile, layers in inferred:
+        stitch_core(stitched, layers, tile, chunk.window)
     return stitched
 
 
-def _blend_chunk(predictor: Predictor, read: tuple[NDArray[Any], NDArray[np.bool_]], chunk: Chunk, batch_size: int) -> NDArray[np.uint8]:
-    pixels, valid = read
+def _blend_chunk(
+    spec: ModelSpec, inferred: Iterator[tuple[Tile, NDArray[Any]]], valid: NDArray[np.bool_], chunk: Chunk
+) -> NDArray[np.uint8]:
     shape = chunk.window.height, chunk.window.width
-    summed, weight = np.zeros((predictor.spec.channels, *shape), np.float32), np.zeros(shape, np.float32)
-    # a tile that is left out would only have counted where nothing is valid
-    needed = [tile for tile in chunk.tiles if _holds_data(valid, chunk, tile.reach.intersection(chunk.window))]
-    for tiles, padded in _batches(needed, batch_size):
-        probabilities = predictor.predict_probabilities(
-            cut_tiles(pixels, chunk.footprint, padded), cut_tiles(valid, chunk.footprint, padded)
-        )
-        blend_tiles(summed, weight, probabilities[: len(tiles)], tiles, chunk.window)
+    summed, weight = np.zeros((spec.channels, *shape), np.float32), np.zeros(shape, np.float32)
+    for tile, probabilities in inferred:
+        blend_tile(summed, weight, probabilities, tile, chunk.window)
     np.divide(summed, weight, out=summed, where=weight > 0)
     inside = valid[place(chunk.window, chunk.footprint)]
-    layers = decode_probabilities(summed[None], inside[None], predictor.spec.layers)
+    layers = decode_probabilities(summed[None], inside[None], spec.layers)
     return np.asarray(layers[0])
-
-
-def _batches(tiles: list[Tile], size: int) -> Iterator[tuple[list[Tile], list[Tile]]]:
-    """Yield the tiles of each batch, and the same padded to full size."""
-    for start in range(0, len(tiles), size):
-        batch = tiles[start : start + size]
-        yield batch, [*batch, *[batch[-1]] * (size - len(batch))]
 
 
 def infer_raster(predictor: Predictor, source: RasterSource, tiles: TilePlan) -> NDArray[np.uint8]:
@@ -94,11 +144,11 @@ def infer_raster(predictor: Predictor, source: RasterSource, tiles: TilePlan) ->
     Returns:
         (L, H, W) layers.
     """
+    runner = Immediate(predictor)
     stitched = _empty_layers(predictor.spec.layers, Window(0, 0, tiles.width, tiles.height))
     for chunk in tiles.chunks():
-        w = chunk.window
-        rows, cols = slice(w.row_off, w.row_off + w.height), slice(w.col_off, w.col_off + w.width)
-        stitched[:, rows, cols] = infer_chunk(predictor, read_padded(source, chunk.footprint), chunk, 1)
+        rows, cols = chunk.window.toslices()
+        stitched[:, rows, cols] = infer_chunk(runner, partial(read_padded, source, chunk.footprint), chunk)
     return stitched
 
 
@@ -120,17 +170,13 @@ def _empty_layers(plan: LayerPlan, window: Window) -> NDArray[np.uint8]:
     return np.broadcast_to(fills[:, None, None], (len(fills), window.height, window.width)).copy()
 
 
-def _holds_data(valid: NDArray[np.bool_], chunk: Chunk, window: Window) -> bool:
-    return bool(valid[place(window, chunk.footprint)].any())
-
-
 def network_loader(package: ModelPackage, execution: Execution) -> LoadPredictor:
     """Return what loads the network of a package; no library of networks is loaded until it is called."""
     return partial(_load_network, package, execution)
 
 
-def _load_network(package: ModelPackage, execution: Execution, threads: int) -> Predictor:
+def _load_network(package: ModelPackage, execution: Execution) -> Predictor:
     # torch and onnxruntime are only imported where a model runs
     from geoseg.model.load import load_predictor
 
-    return load_predictor(package, replace(execution, threads=execution.threads or threads))
+    return load_predictor(package, execution)

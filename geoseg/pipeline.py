@@ -1,28 +1,24 @@
 """The straight line: a raster goes in, rasters and features come out."""
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.config import RunConfig
 from geoseg.errors import UsageError
-from geoseg.events import ChunkDone, Finished, Listener, RunPlanned, Warned, ignore_events
-from geoseg.inference import LoadPredictor, infer_chunk, network_loader, read_padded
+from geoseg.events import ChunkDone, Finished, Listener, Warned, ignore_events
+from geoseg.inference import LoadPredictor, network_loader
 from geoseg.io.chunks import ChunkStore, check_complete
 from geoseg.io.files import write_whole
 from geoseg.io.ground import row_areas_m2
-from geoseg.io.raster import RasterSource
-from geoseg.model.device import pick_device
-from geoseg.model.execution import Execution
-from geoseg.planning import RunPlan, check_disk, plan_run
+from geoseg.performance import Performance
+from geoseg.planning import RunPlan, check_disk, describe_plan, plan_run
 from geoseg.products import StageLog, make_objects
 from geoseg.report import count_classes, describe_item, describe_run
 from geoseg.runfolder import RunFolder
 from geoseg.runtime import ClusterOptions, map_chunks
 from geoseg.stitched import stitch_run
-from geoseg.tiling import TilePlan
+from geoseg.tuning.tune import tune
+from geoseg.work import SegmentJob
 
 
 def segment_raster(config: RunConfig, listener: Listener = ignore_events, load: LoadPredictor | None = None) -> Path:
@@ -41,8 +37,8 @@ def segment_raster(config: RunConfig, listener: Listener = ignore_events, load: 
         RunError: If the run could not be finished; what is done stays, and the same call goes on.
     """
     began = time.monotonic()
-    plan = plan_run(config)
     folder = RunFolder(config.output)
+    plan = plan_run(folder.recall(config))
     with folder.hold():
         folder.settle()
         if folder.is_finished(plan.fingerprint()):
@@ -50,27 +46,30 @@ def segment_raster(config: RunConfig, listener: Listener = ignore_events, load: 
             listener(Finished(output=str(config.output), elapsed_s=0.0))
             return config.output
         check_disk(plan, config.output)
+        if load is None and not folder.is_begun():
+            plan = tune(plan, config, listener)
         folder.begin(plan.config, plan.fingerprint())
-        load = load or network_loader(plan.package, Execution(device=pick_device(config.device)))
+        load = load or network_loader(plan.package, plan.execution)
         try:
-            segment_chunks(plan, folder.chunks(plan), load, listener)
+            performance = segment_chunks(plan, folder.chunks(plan), load, listener)
         except UsageError:
             folder.abandon()
             raise
         log = StageLog(listener)
         log.timing_s["chunks"] = round(time.monotonic() - began, 3)
-        finish_run(plan, folder, log, began)
+        finish_run(plan, folder, log, performance, began)
     listener(Finished(output=str(config.output), elapsed_s=time.monotonic() - began))
     return config.output
 
 
-def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, began_s: float) -> None:
+def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, performance: Performance, began_s: float) -> None:
     """Turn finished chunks into the products of a run, and remove the work in progress.
 
     Args:
         plan: The run; all its chunks are done.
         folder: Where they lie and the products go.
         log: Takes times and counts.
+        performance: What the network did.
         began_s: Monotonic time at which the run began.
 
     Raises:
@@ -86,11 +85,11 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, began_s: float) 
     log.counts |= {"tiles": plan.tiles.tile_count, "chunks": plan.tiles.chunk_count}
     products = {path.name for place in (folder.path, made) for path in place.iterdir()}
     write_whole(made / folder.item.name, describe_item(plan, folder.path, products))
-    write_whole(made / folder.summary.name, describe_run(plan, classes, log.counts, log.timing_s))
+    write_whole(made / folder.summary.name, describe_run(plan, classes, log.counts, log.timing_s, performance.table(plan)))
     folder.adopt_objects()
 
 
-def segment_chunks(plan: RunPlan, store: ChunkStore, load: LoadPredictor, listener: Listener) -> None:
+def segment_chunks(plan: RunPlan, store: ChunkStore, load: LoadPredictor, listener: Listener) -> Performance:
     """Infer every chunk that is not done yet.
 
     Raises:
@@ -98,68 +97,21 @@ def segment_chunks(plan: RunPlan, store: ChunkStore, load: LoadPredictor, listen
     """
     began = time.monotonic()
     tiles, config = plan.tiles, plan.config
-    missing = [chunk for chunk in tiles.chunks() if not store.is_done(chunk)]
+    missing = [(chunk.row, chunk.col) for chunk in tiles.chunks() if not store.is_done(chunk)]
     done = tiles.chunk_count - len(missing)
-    listener(
-        RunPlanned(
-            source=plan.source.path,
-            model=f"{plan.package.spec.name} {plan.package.spec.version}",
-            height_px=tiles.height,
-            width_px=tiles.width,
-            tiles=tiles.tile_count,
-            chunks=tiles.chunk_count,
-            chunks_done=done,
-            memory_bytes=plan.memory_bytes,
-        )
-    )
+    listener(describe_plan(plan, done))
     for warning in plan.warnings:
         listener(Warned(message=warning))
+    performance = Performance()
     if missing:
-        job = SegmentJob(source=plan.source, tiles=tiles, store=store, batch_size=config.batch_size, load=load)
-        options = ClusterOptions(workers=min(config.workers, len(missing)), scheduler=config.scheduler)
-        for (row, col), _ in map_chunks(job, [(c.row, c.col) for c in missing], options):
+        job = SegmentJob(source=plan.source, tiles=tiles, store=store, batch_size=plan.batch_size, lanes=plan.lanes, load=load)
+        options = ClusterOptions(workers=min(config.workers, len(missing)), scheduler=config.scheduler, chunks_at_once=plan.chunks_at_once)
+        for (row, col), result in map_chunks(job, missing, options):
             done += 1
+            performance.add(result)
+            for note in result.notes:
+                listener(Warned(message=note))
             name = tiles.chunk(row, col).name
             listener(ChunkDone(chunk=name, done=done, chunks=tiles.chunk_count, elapsed_s=time.monotonic() - began))
     check_complete(store, tiles.chunks())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentJob:
-    """Read, infer, stitch and write chunks; what a worker needs to do so."""
-
-    source: RasterSource
-    """The raster."""
-    tiles: TilePlan
-    """Its tiles."""
-    store: ChunkStore
-    """Where finished chunks go."""
-    batch_size: int
-    """Tiles in one forward pass; short batches are padded, so that the same kernels run (law 2)."""
-    load: LoadPredictor
-    """Makes the predictor."""
-
-    def prepare(self, threads: int) -> Callable[[tuple[int, int]], int]:
-        """Load the predictor and return the function that does one chunk."""
-        return _ChunkWorker(self, threads)
-
-
-class _ChunkWorker:
-    """Does chunks in several threads: while one of them waits for the network, others read and write.
-
-    The network runs in a thread of its own, always the same, so that its thread pool and its memory exist once.
-    """
-
-    def __init__(self, job: SegmentJob, threads: int) -> None:
-        self._job = job
-        self._network = ThreadPoolExecutor(max_workers=1, thread_name_prefix="network")
-        self._predictor = self._network.submit(job.load, threads).result()
-
-    def __call__(self, key: tuple[int, int]) -> int:
-        """Do the chunk at a row and column; return its number of valid pixels."""
-        job = self._job
-        chunk = job.tiles.chunk(*key)
-        pixels, valid = read_padded(job.source, chunk.footprint)
-        stitched = self._network.submit(infer_chunk, self._predictor, (pixels, valid), chunk, job.batch_size).result()
-        job.store.write(chunk, stitched)
-        return int(valid.sum())
+    return performance

@@ -1,26 +1,32 @@
 """Everything that is settled before work begins: grid, tiles, memory, disk; nothing is written."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.config import Output, RunConfig
-from geoseg.errors import MemoryLimitError, ModelError, RasterError, UsageError, WriteError
+from geoseg.errors import ConfigError, MemoryLimitError, ModelError, RasterError, UsageError, WriteError
+from geoseg.events import RunPlanned
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, open_raster
 from geoseg.io.vector import read_vector
+from geoseg.machine import count_cores, free_memory_bytes
+from geoseg.model.device import pick_device
+from geoseg.model.execution import Backend, Execution
+from geoseg.model.graph import has_graph
 from geoseg.model.package import ModelPackage, find_package, hash_file
 from geoseg.model.spec import ModelSpec
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 
-_LIBRARIES_BYTES = 1_350_000_000
-"""Python, torch, GDAL and Dask once loaded, and what the heap loses to gaps; measured, see docs/performance.md."""
+_LIBRARIES_BYTES: dict[Backend, int] = {"torch": 1_350_000_000, "compile": 1_500_000_000, "onnx": 450_000_000}
+"""Python, GDAL, Dask and what runs the network once loaded, and what the heap loses to gaps; measured, see docs/performance.md."""
+_FORWARD: dict[Backend, float] = {"torch": 1.0, "compile": 1.0, "onnx": 2.0}
+"""Memory of a forward pass against the model's ``memory_bytes_per_px``, which is measured with torch."""
 _LAYER_BYTES_PER_PX = 14
 """Pixels, valid, stitched layers and the encoded file of one chunk."""
 _BLEND_BYTES_PER_PX = 4 + 8 + 4 + 4
@@ -37,6 +43,10 @@ _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "roads": 0.1,
 }
 """What is made of them, scratch included; measured on a drone orthophoto of a town."""
+_SMALLEST_TILE_PX = 256
+"""Below it halos are most of the work."""
+_GPU_LANES = 2
+"""Threads that call the network on a GPU: while one waits for a copy, the other computes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,28 +54,52 @@ class RunPlan:
     """A checked run. Small, and the same for the same configuration and files."""
 
     config: RunConfig
-    """What was asked."""
+    """What was asked, and what was chosen where nothing was."""
     source: RasterSource
     """The raster on the run's grid."""
     package: ModelPackage
     """The model."""
     tiles: TilePlan
     """Its tiles and chunks."""
+    execution: Execution
+    """How the network is run."""
+    batch_size: int
+    """Tiles in one forward pass."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network runs on a GPU."""
+        return self.execution.device.startswith("cuda")
+
+    @property
+    def lanes(self) -> int:
+        """Threads that call the network in each worker."""
+        return _GPU_LANES if self.on_gpu else 1
+
+    @property
+    def chunks_at_once(self) -> int:
+        """Chunks under way in each worker: enough to fill batches, and for reading and writing beside them."""
+        if not self.on_gpu:
+            return 2
+        to_fill = -(-2 * self.batch_size * self.lanes // self.tiles.tiles_per_chunk**2)
+        return 1 + max(to_fill, min(8, count_cores() // max(1, self.config.workers)))
 
     @property
     def memory_bytes(self) -> int:
         """Projected peak memory of all processes of the run on this machine (law 8)."""
         rows, cols = self.tiles.tile_shape
-        processes = max(1, self.config.workers)
-        spec, batch_px = self.package.spec, rows * cols * self.config.batch_size
-        forward = batch_px * spec.memory_bytes_per_px
+        spec, batch_px = self.package.spec, rows * cols * self.batch_size
+        # on a GPU only what goes there and comes back takes memory of the machine
+        per_px = 4 * self.source.bytes_per_px if self.on_gpu else spec.memory_bytes_per_px * _FORWARD[self.execution.backend]
         blend = self.tiles.stitch == "blend"
         # blended chunks read the neighbors that reach in
         side = (self.tiles.tiles_per_chunk + (2 if blend else 0)) * max(rows, cols)
         chunk_px = min(side**2, self.tiles.height * self.tiles.width + rows * cols)
-        # probabilities of the chunk, of a batch, and of a tile times its weights
-        blending = 4 * spec.channels * (chunk_px + batch_px + rows * cols) + _BLEND_BYTES_PER_PX * chunk_px if blend else 0
-        return processes * (_LIBRARIES_BYTES + forward + blending + 2 * chunk_px * (_LAYER_BYTES_PER_PX + self.source.bytes_per_px))
+        # probabilities of the chunk, of the batches under way, and of a tile times its weights
+        blending = 4 * spec.channels * (chunk_px + 3 * batch_px + rows * cols) + _BLEND_BYTES_PER_PX * chunk_px if blend else 0
+        chunk_bytes = chunk_px * (_LAYER_BYTES_PER_PX + self.source.bytes_per_px) + blending
+        each = _LIBRARIES_BYTES[self.execution.backend] + self.lanes * batch_px * per_px + self.chunks_at_once * chunk_bytes
+        return round(max(1, self.config.workers) * each)
 
     @property
     def disk_bytes(self) -> int:
@@ -84,46 +118,130 @@ class RunPlan:
             "Expect poor results, or choose another model.",
         )
 
+    def describe_execution(self) -> str:
+        """Say in a few words how the network is run."""
+        rows, cols = self.tiles.tile_shape
+        where = self.execution.device if self.on_gpu else f"{self.execution.threads or 'all'} threads"
+        number = f"batches of {self.batch_size} tiles" if self.batch_size > 1 else "tiles"
+        return f"{self.execution.backend} on {where}, {self.execution.precision}, {number} of {cols} x {rows} px"
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what must be the same for a run to go on: options, model and raster."""
         height, width = self.source.geobox.shape
         path = Path(self.source.path)
         return {
             **self.config.result_keys(),
+            "device": self.execution.device.split(":", maxsplit=1)[0],
             "raster": str(path.absolute()) if path.exists() else self.source.path,
             "raster_bytes": path.stat().st_size if path.exists() else None,
             "raster_changed": path.stat().st_mtime_ns if path.exists() else None,
             "aoi_sha256": hash_file(self.config.aoi) if self.config.aoi is not None else None,
             "grid": [height, width, *tuple(self.source.geobox.transform)[:6]],
             "model_sha256": self.package.sha256,
-            "stitch": self.tiles.stitch,
-            "tile_size_px": self.tiles.tile_size_px,
-            "halo_px": self.tiles.halo_px,
             "tiles_per_chunk": self.tiles.tiles_per_chunk,
         }
 
 
 def plan_run(config: RunConfig) -> RunPlan:
-    """Check a configuration against its files and settle the run.
+    """Check a configuration against its files and settle the run: what is not given is chosen, and nothing is measured.
 
     Raises:
         UsageError: If raster, model, area of interest or options do not fit each other.
         MissingFileError: If a file is not there.
-        MemoryLimitError: If the projected memory exceeds the limit.
+        MemoryLimitError: If the projected memory exceeds the limit, however small what was left open is chosen.
     """
     package = find_package(config.model)
-    source = open_source(config, package.spec)
-    spec = package.spec
-    options = TilingOptions(
-        tile_size_px=config.tile_size or spec.tile_size_px,
-        halo_px=choose_halo(config, spec),
-        stride_px=spec.network.stride_px,
-        chunk_size_px=config.chunk_size,
-        stitch=config.stitch or spec.stitch,
+    return replan(config, package, open_source(config, package.spec))
+
+
+def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> RunPlan:
+    """Settle a run again for a source that is open already; see :func:`plan_run`."""
+    execution = choose_execution(config, package)
+    limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
+    smallest: RunPlan | None = None
+    for smaller in _ever_smaller(config, package.spec, execution):
+        smallest = _settle(smaller, package, source, execution)
+        if smallest.memory_bytes <= limit:
+            return smallest
+    assert smallest is not None
+    raise MemoryLimitError(
+        f"The run would take about {smallest.memory_bytes / 1e9:.1f} GB of memory; {limit / 1e9:.1f} GB may be used. "
+        "Choose a smaller --chunk-size, --tile-size, --batch-size or fewer --workers, or raise --memory."
     )
-    plan = RunPlan(config=config, source=source, package=package, tiles=plan_tiles(source.shape, options))
-    _check_memory(plan)
-    return plan
+
+
+def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
+    """Choose how a network is run, as far as that is not given.
+
+    onnxruntime is the fastest on most processors and starts without torch, so it is taken where the package's graph is there.
+
+    Raises:
+        ConfigError: If what is given does not go together.
+    """
+    # the workers of a running scheduler know best how many cores they have
+    cores = config.threads or (0 if config.scheduler else max(1, count_cores() // max(1, config.workers)))
+    if package.spec.network.library == "sklearn":
+        if config.backend not in ("auto", "onnx"):
+            raise ConfigError(f"Model '{package.spec.name}' is no network: it runs with --backend onnx only, not with {config.backend}.")
+        return Execution(backend="onnx", threads=cores)
+    # and what devices
+    device = config.device if config.scheduler and config.device != "auto" else pick_device(config.device)
+    on_gpu = device.startswith("cuda")
+    backend: Backend = "onnx" if not on_gpu and has_graph(package, config.cache_folder) else "torch"
+    if config.backend != "auto":
+        backend = config.backend
+    precision = config.precision or "float32"
+    if precision != "float32" and (not on_gpu or backend == "onnx"):
+        raise ConfigError(f"--precision {precision} needs a GPU and --backend torch or compile; {backend} on {device} takes float32.")
+    return Execution(backend=backend, device=device, precision=precision, threads=cores)
+
+
+def _ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution) -> Iterator[RunConfig]:
+    """Yield the configuration with what is not given filled in: as it runs best, then smaller, for machines with less memory."""
+    on_gpu = execution.device.startswith("cuda")
+    tile, chunk, batch = config.tile_size or spec.tile_size_px, config.chunk_size or (4096 if on_gpu else 2048), config.batch_size
+    batch = batch or (8 if on_gpu else 1)
+    halo = choose_halo(config, spec)
+    while True:
+        yield config.model_copy(
+            update={"tile_size": tile, "chunk_size": chunk, "batch_size": batch, "halo": halo, "stitch": config.stitch or spec.stitch}
+        )
+        if config.chunk_size is None and chunk > tile:
+            chunk = max(tile // 2, chunk // 2)
+        elif config.batch_size is None and batch > 1:
+            batch //= 2
+        elif config.tile_size is None and tile * 2 // 3 >= max(_SMALLEST_TILE_PX, 4 * halo):
+            tile = tile * 2 // 3
+        else:
+            return
+
+
+def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, execution: Execution) -> RunPlan:
+    """Plan with a configuration in which nothing is left open."""
+    assert config.tile_size is not None
+    assert config.chunk_size is not None
+    assert config.batch_size is not None
+    assert isinstance(config.halo, int)
+    options = TilingOptions(
+        tile_size_px=config.tile_size,
+        halo_px=config.halo,
+        stride_px=package.spec.network.stride_px,
+        chunk_size_px=config.chunk_size,
+        stitch=config.stitch or package.spec.stitch,
+        # a GPU wants tiles of one shape: its kernels are chosen, or compiled, for each shape anew
+        fit=not execution.device.startswith("cuda") and execution.backend != "compile",
+    )
+    tiles = plan_tiles(source.shape, options)
+    settled: dict[str, Any] = {"tile_size": tiles.tile_size_px, "halo": tiles.halo_px, "backend": execution.backend}
+    settled |= {"device": execution.device, "precision": execution.precision}
+    return RunPlan(
+        config=config.model_copy(update=settled),
+        source=source,
+        package=package,
+        tiles=tiles,
+        execution=execution,
+        batch_size=config.batch_size,
+    )
 
 
 def choose_halo(config: RunConfig, spec: ModelSpec) -> int:
@@ -183,15 +301,6 @@ def _bounds(numbers: Iterable[float]) -> str:
     return "(" + ", ".join(f"{n:.6g}" for n in numbers) + ")"
 
 
-def _check_memory(plan: RunPlan) -> None:
-    limit = psutil.virtual_memory().available if plan.config.memory_bytes is None else plan.config.memory_bytes
-    if plan.memory_bytes > limit:
-        raise MemoryLimitError(
-            f"The run would take about {plan.memory_bytes / 1e9:.1f} GB of memory; {limit / 1e9:.1f} GB may be used. "
-            "Choose a smaller --chunk-size, --tile-size, --batch-size or fewer --workers, or raise --memory."
-        )
-
-
 def check_disk(plan: RunPlan, folder: Path) -> None:
     """Refuse a run whose results cannot fit on the disk.
 
@@ -204,3 +313,19 @@ def check_disk(plan: RunPlan, folder: Path) -> None:
         raise WriteError(
             f"The run needs about {plan.disk_bytes / 1e6:.0f} MB in {folder}; {free / 1e6:.0f} MB are free. Make room or choose another -o."
         )
+
+
+def describe_plan(plan: RunPlan, chunks_done: int) -> RunPlanned:
+    """Tell what is going to be done."""
+    tiles = plan.tiles
+    return RunPlanned(
+        source=plan.source.path,
+        model=f"{plan.package.spec.name} {plan.package.spec.version}",
+        height_px=tiles.height,
+        width_px=tiles.width,
+        tiles=tiles.tile_count,
+        chunks=tiles.chunk_count,
+        chunks_done=chunks_done,
+        memory_bytes=plan.memory_bytes,
+        execution=plan.describe_execution(),
+    )

@@ -2,7 +2,6 @@
 
 import datetime
 import os
-import platform
 import statistics
 import threading
 import time
@@ -15,6 +14,7 @@ import psutil
 
 from geoseg.inference import infer_raster, tiles_of
 from geoseg.io.raster import RasterSource
+from geoseg.machine import name_processor
 from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
 from geoseg.model.package import find_package
@@ -133,16 +133,7 @@ def describe_machine(device: str) -> Machine:
 
     if device.startswith("cuda"):
         return Machine(name=torch.cuda.get_device_name(device), threads=0)
-    return Machine(name=f"{_processor()}, {os.cpu_count()} cores", threads=torch.get_num_threads())
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return Machine(name=f"{name_processor()}, {os.cpu_count()} cores", threads=torch.get_num_threads())
 
 
 def measure_throughput(

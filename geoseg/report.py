@@ -69,7 +69,9 @@ def _kind_by_name(name: str) -> ClassKind:
     return _OBJECT_NAMES.get(name.lower(), ClassKind.SURFACE)
 
 
-def describe_run(plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str, int], timing_s: dict[str, float]) -> bytes:
+def describe_run(
+    plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str, int], timing_s: dict[str, float], performance: dict[str, Any]
+) -> bytes:
     """Write ``summary.json``."""
     spec, geobox = plan.package.spec, plan.source.geobox
     summary = {
@@ -78,6 +80,7 @@ def describe_run(plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str,
         "classes": classes,
         "counts": counts,
         "timing_s": timing_s,
+        "performance": performance,
         "model": {"name": spec.name, "version": spec.version, "sha256": plan.package.sha256, "license": spec.license},
         "source": {
             "path": plan.source.path,

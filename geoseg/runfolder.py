@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from geoseg import __version__
-from geoseg.config import RunConfig, to_toml
+from geoseg.config import CHOSEN, RunConfig, to_toml
 from geoseg.errors import RunFolderError, WriteError
 from geoseg.io.chunks import ChunkStore
 from geoseg.io.files import move_whole, write_error, write_whole
@@ -74,6 +76,27 @@ class RunFolder:
         """
         self._check_owner(fingerprint)
         return self.summary.exists()
+
+    def is_begun(self) -> bool:
+        """Tell whether a run was begun here, finished or not."""
+        return self.record.exists()
+
+    def recall(self, config: RunConfig) -> RunConfig:
+        """Fill in what a configuration leaves open with what was chosen when the run here was begun.
+
+        Raises:
+            RunFolderError: If its ``run.toml`` cannot be read.
+        """
+        if not self.is_begun():
+            return config
+        chosen = self.read_record().get("run", {})
+        default = {name: field.default for name, field in RunConfig.model_fields.items()}
+        still_open = {name: chosen[name] for name in CHOSEN if getattr(config, name) == default[name] and name in chosen}
+        try:
+            return RunConfig.model_validate({**config.model_dump(), **still_open})
+        except ValidationError as exc:
+            fault = exc.errors()[0]["msg"]
+            raise RunFolderError(f"{self.record} holds no run that can go on: {fault}. Start over with --overwrite.") from exc
 
     def begin(self, config: RunConfig, fingerprint: dict[str, Any]) -> None:
         """Make the folder this run's own.

@@ -26,12 +26,8 @@ _CONNECT_TIMEOUT_S = 20
 class Job(Protocol[Result]):
     """Work on chunks that every worker prepares for once. Travels between processes."""
 
-    def prepare(self, threads: int) -> Callable[[Any], Result]:
-        """Load what is needed and return the function that does one chunk.
-
-        Args:
-            threads: Processor threads that the worker may use for computing.
-        """
+    def prepare(self) -> Callable[[Any], Result]:
+        """Load what is needed and return what does one chunk; if that has a ``close``, it is called in the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +42,8 @@ class ClusterOptions:
     """Worker processes on this machine; 0 works in this process."""
     scheduler: str | None = None
     """Address of a running Dask scheduler, for example ``tcp://10.0.0.1:8786``."""
+    chunks_at_once: int = 2
+    """Chunks under way in each worker; a running scheduler's workers have threads of their own."""
 
     def __post_init__(self) -> None:
         if self.workers < 0:
@@ -55,18 +53,22 @@ class ClusterOptions:
 class _JobPlugin(WorkerPlugin):
     """Keeps a prepared job on a worker; also on workers that join or restart later."""
 
-    def __init__(self, job: Job[Any], threads: int) -> None:
+    def __init__(self, job: Job[Any]) -> None:
         self._job = job
-        self._threads = threads
 
     def setup(self, worker: Any) -> None:
         self._lock = threading.Lock()
         self._run: Callable[[Any], Any] | None = None
 
+    def teardown(self, worker: Any) -> None:
+        close = getattr(self._run, "close", None)
+        if close is not None:
+            close()
+
     def run(self, key: Any) -> Any:
         with self._lock:
             if self._run is None:
-                self._run = self._job.prepare(self._threads)
+                self._run = self._job.prepare()
         return self._run(key)
 
 
@@ -94,9 +96,9 @@ def map_chunks(job: Job[Result], keys: Iterable[Key], options: ClusterOptions) -
         UsageError: If the scheduler cannot be reached.
         ChunkError: If a key failed three times.
     """
-    with _client(options) as (client, threads):
+    with _client(options) as client:
         name = f"geoseg-{os.getpid()}-{id(job):x}"
-        client.register_plugin(_JobPlugin(job, threads), name=name)
+        client.register_plugin(_JobPlugin(job), name=name)
         try:
             yield from _drain(client, name, iter(keys), options)
         finally:
@@ -138,8 +140,7 @@ def _result(future: Any, key: Any) -> Any:
 
 
 @contextmanager
-def _client(options: ClusterOptions) -> Iterator[tuple[Client, int]]:
-    cores = os.cpu_count() or 1
+def _client(options: ClusterOptions) -> Iterator[Client]:
     quiet = {
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
@@ -149,15 +150,13 @@ def _client(options: ClusterOptions) -> Iterator[tuple[Client, int]]:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         if options.scheduler is not None:
             with _connect(options.scheduler) as client:
-                yield client, 0
+                yield client
             return
-        processes = options.workers > 0
-        count = max(1, options.workers)
         with (
             LocalCluster(
-                n_workers=count,
-                processes=processes,
-                threads_per_worker=2,
+                n_workers=max(1, options.workers),
+                processes=options.workers > 0,
+                threads_per_worker=options.chunks_at_once,
                 memory_limit=0,
                 dashboard_address="127.0.0.1:0",
                 worker_dashboard_address="127.0.0.1:0",
@@ -165,7 +164,7 @@ def _client(options: ClusterOptions) -> Iterator[tuple[Client, int]]:
             ) as cluster,
             Client(cluster) as client,
         ):
-            yield client, max(1, cores // count)
+            yield client
 
 
 def _connect(address: str) -> Client:

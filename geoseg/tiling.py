@@ -71,24 +71,32 @@ class _Axis:
     tile: int
     halo: int
     stride: int
+    fit: bool
 
     @property
     def padded(self) -> int:
         return -(-self.length // self.stride) * self.stride
 
     @property
+    def count(self) -> int:
+        return self._count(self.size)
+
+    def _count(self, size: int) -> int:
+        if self.padded <= size:
+            return 1
+        return -(-(self.padded - size) // (size - 2 * self.halo)) + 1
+
+    @property
     def size(self) -> int:
-        return min(self.tile, self.padded)
+        if self.padded <= self.tile or not self.fit:
+            return min(self.tile, self.padded)
+        # no more tiles than before, each as small as they can be
+        core = -(-(self.padded - 2 * self.halo) // self._count(self.tile))
+        return -(-core // self.stride) * self.stride + 2 * self.halo
 
     @property
     def step(self) -> int:
         return self.size - 2 * self.halo
-
-    @property
-    def count(self) -> int:
-        if self.padded <= self.size:
-            return 1
-        return -(-(self.padded - self.size) // self.step) + 1
 
     def start(self, index: int) -> int:
         return min(index * self.step, self.padded - self.size)
@@ -134,7 +142,7 @@ class TilePlan:
     width: int
     """Columns of the raster."""
     tile_size_px: int
-    """Side of a tile, a multiple of the stride. Tiles are smaller where the padded raster is."""
+    """Largest side of a tile, a multiple of the stride. Tiles are smaller where the padded raster is, or where they fit so."""
     halo_px: int
     """Margin that is thrown away, a multiple of the stride."""
     stride_px: int
@@ -143,6 +151,8 @@ class TilePlan:
     """k: a chunk holds at most k x k tiles, and those that reach into it where it is blended."""
     stitch: Stitch = "crop"
     """How the tiles become one piece."""
+    fit: bool = False
+    """Make tiles only as large as their number needs, so that the last one overlaps its neighbor no more than others do."""
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -163,11 +173,11 @@ class TilePlan:
 
     @property
     def _rows(self) -> _Axis:
-        return _Axis(length=self.height, tile=self.tile_size_px, halo=self.halo_px, stride=self.stride_px)
+        return _Axis(length=self.height, tile=self.tile_size_px, halo=self.halo_px, stride=self.stride_px, fit=self.fit)
 
     @property
     def _cols(self) -> _Axis:
-        return _Axis(length=self.width, tile=self.tile_size_px, halo=self.halo_px, stride=self.stride_px)
+        return _Axis(length=self.width, tile=self.tile_size_px, halo=self.halo_px, stride=self.stride_px, fit=self.fit)
 
     @property
     def tile_shape(self) -> tuple[int, int]:
@@ -251,6 +261,8 @@ class TilingOptions:
     """Side of a chunk, rounded to whole tiles, at least one."""
     stitch: Stitch = "crop"
     """How tiles become one piece."""
+    fit: bool = False
+    """Shrink tiles to what their number needs; rasters of other sizes then have tiles of other sizes."""
 
 
 def plan_tiles(shape: tuple[int, int], options: TilingOptions) -> TilePlan:
@@ -276,6 +288,7 @@ def plan_tiles(shape: tuple[int, int], options: TilingOptions) -> TilePlan:
         stride_px=stride,
         tiles_per_chunk=max(1, options.chunk_size_px // core),
         stitch=options.stitch,
+        fit=options.fit,
     )
 
 
@@ -295,3 +308,8 @@ def place(inner: Window, outer: Window) -> tuple[slice, slice]:
     """Return the rows and columns of a window inside another one."""
     top, left = inner.row_off - outer.row_off, inner.col_off - outer.col_off
     return slice(top, top + inner.height), slice(left, left + inner.width)
+
+
+def place_slice(inner: slice, outer: slice) -> slice:
+    """Return where a slice lies inside another one."""
+    return slice(inner.start - outer.start, inner.stop - outer.start)

@@ -87,9 +87,9 @@ def configure(raster: Path, model: Path, output: Path, **options: Any) -> RunCon
     return make_config({"raster": str(raster), "model": str(model), "output": output, "memory": "8GB", **options})
 
 
-def always(predictor: Predictor) -> Callable[[int], Predictor]:
+def always(predictor: Predictor) -> Callable[[], Predictor]:
     """A loader; a lambda travels by value, so that worker processes need not import the tests."""
-    return lambda _threads: predictor
+    return lambda: predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,7 @@ class ArraySource:
 
     pixels: NDArray[Any]
     valid: NDArray[np.bool_]
+    aoi: None = None
 
     @property
     def shape(self) -> tuple[int, int]:

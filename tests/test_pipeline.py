@@ -208,7 +208,7 @@ from geoseg.model.package import find_package
 raster, model, output = sys.argv[1:]
 spec = find_package(model).spec
 config = make_config({"raster": raster, "model": model, "output": Path(output), "chunk_size": 1024})
-segment_raster(config, load=lambda threads: ConstantPredictor(spec=spec))
+segment_raster(config, load=lambda: ConstantPredictor(spec=spec))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -132,8 +132,8 @@ def test_products_that_an_earlier_call_left_out_are_not_passed_off_as_done(confi
     ("values", "named"),
     [
         ({"batch_size": 2}, "batch_size was 1, is now 2"),
-        ({"halo": 8}, "halo was None, is now 8"),
-        ({"tile_size": 96}, "tile_size_px was 64, is now 96"),
+        ({"halo": 0}, "halo was 16, is now 0"),
+        ({"tile_size": 96}, "tile_size was 64, is now 96"),
         ({"chunk_size": 96}, "tiles_per_chunk was 2, is now 3"),
         ({"bands": (3, 2, 1)}, r"bands was \[\], is now \[3, 2, 1\]"),
     ],

@@ -22,7 +22,7 @@ class Doing:
 
     function: Callable[[Any], Any]
 
-    def prepare(self, threads: int) -> Callable[[Any], Any]:
+    def prepare(self) -> Callable[[Any], Any]:
         return self.function
 
 
@@ -34,7 +34,7 @@ class FailingFirst:
     times: int
     error: type[Exception] = RuntimeError
 
-    def prepare(self, threads: int) -> Callable[[int], int]:
+    def prepare(self) -> Callable[[int], int]:
         return self.do
 
     def do(self, key: int) -> int:
@@ -75,7 +75,7 @@ def test_few_keys_are_under_way_however_many_there_are() -> None:
 
 def test_a_job_is_prepared_once_however_many_keys_there_are(tmp_path: Path) -> None:
     class Preparing:
-        def prepare(self, threads: int) -> Callable[[int], int]:
+        def prepare(self) -> Callable[[int], int]:
             (tmp_path / os.urandom(8).hex()).touch()
             return abs
 

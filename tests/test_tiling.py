@@ -1,5 +1,6 @@
 """Tiles: cores and chunks partition the raster, halos surround every inner core."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ def plans(draw: st.DrawFn) -> TilePlan:
         halo_px=halo,
         stride_px=stride,
         tiles_per_chunk=draw(st.integers(1, 5)),
+        fit=draw(st.booleans()),
     )
 
 
@@ -118,6 +120,25 @@ def test_sizes_are_rounded_up_to_the_stride_and_chunks_to_whole_tiles() -> None:
     assert (plan.tile_size_px, plan.halo_px) == (512, 64)
     assert plan.tiles_per_chunk == 1000 // (512 - 2 * 64)
     assert plan_tiles((5000, 5000), TilingOptions(tile_size_px=512, halo_px=64, stride_px=32, chunk_size_px=1)).tiles_per_chunk == 1
+
+
+@settings(deadline=None, max_examples=80)
+@given(plan=plans())
+@example(plan=plan_of(300, 2000))
+def test_fitted_tiles_are_no_more_and_no_larger(plan: TilePlan) -> None:
+    loose, fitted = replace(plan, fit=False), replace(plan, fit=True)
+    assert fitted.tile_count <= loose.tile_count
+    assert max(fitted.tile_shape) <= plan.tile_size_px
+    assert fitted.halo_work <= loose.halo_work
+
+
+def test_fitting_takes_what_the_last_tiles_overlap_too_much() -> None:
+    loose = plan_tiles((4352, 5632), TilingOptions(tile_size_px=768, halo_px=48, stride_px=16))
+    fitted = replace(loose, fit=True)
+    assert (loose.tile_count, fitted.tile_count) == (63, 63)
+    assert fitted.tile_shape == (704, 720)
+    assert loose.halo_work > 1.5
+    assert fitted.halo_work < 1.31
 
 
 def test_a_raster_smaller_than_a_tile_is_one_tile_of_its_padded_size() -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from geoseg.events import ChunkDone, Event, Finished, Listener, RunPlanned, StageDone, Warned, ignore_events, to_json_line
+from geoseg.events import ChunkDone, Event, Finished, Listener, RunPlanned, StageDone, Tuned, Warned, ignore_events, to_json_line
 
 Style = Literal["auto", "rich", "json", "none"]
 
@@ -50,7 +50,7 @@ class _Bar:
                 self._progress.reset(self._task, total=event.chunks, completed=event.chunks_done, description="chunks")
             case ChunkDone():
                 self._progress.update(self._task, completed=event.done)
-            case StageDone() | Warned() | Finished():
+            case StageDone() | Tuned() | Warned() | Finished():
                 self._progress.console.print(describe(event))
 
 
@@ -65,10 +65,12 @@ def describe(event: Event) -> str:
             done = f", {event.chunks_done} done before" if event.chunks_done else ""
             return (
                 f"{event.source}: {event.width_px} x {event.height_px} px, model {event.model}, {event.tiles} tiles in "
-                f"{event.chunks} chunks{done}, about {event.memory_bytes / 1e9:.1f} GB of memory"
+                f"{event.chunks} chunks{done}, about {event.memory_bytes / 1e9:.1f} GB of memory; {event.execution}"
             )
         case ChunkDone():
             return f"chunk {event.done}/{event.chunks} after {event.elapsed_s:.0f} s"
+        case Tuned():
+            return f"Measured on this machine: {'; '.join(event.measured)}. Chosen: {event.chosen}"
         case StageDone():
             return f"{event.stage}: {event.elapsed_s:.1f} s"
         case Warned():

@@ -89,7 +89,7 @@ class Judge:
         spec = self.package.spec
         source = replace(source, bands=source.bands[: len(spec.bands)])
         load = self.load or network_loader(self.package, Execution(device=pick_device(self.device)))
-        layers = infer_raster(load(0), source, tiles_of(spec, source.shape, spec.halo.default_px))
+        layers = infer_raster(load(), source, tiles_of(spec, source.shape, spec.halo.default_px))
         names = list(spec.layers.names)
         return found_in_memory(source, spec.scheme, layers[names.index("class")], layers[names.index("confidence")])
 

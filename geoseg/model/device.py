@@ -36,6 +36,13 @@ def count_gpus() -> int:
     return count.value if ready else 0
 
 
+def name_gpu(device: str) -> str:
+    """Return the name of a CUDA device as torch gives it."""
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
 def _torch_sees_cuda() -> bool:
     # half a gigabyte that a run without GPU does not need
     import torch

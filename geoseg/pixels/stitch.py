@@ -1,71 +1,44 @@
 """Put tiles together into a chunk: their cores side by side, or blended where they overlap."""
 
-from collections.abc import Iterable
-from typing import TypeVar
-
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.tiling import Tile, place
 
-Pixel = TypeVar("Pixel", bound=np.generic)
 
-
-def cut_tiles(pixels: NDArray[Pixel], footprint: Window, tiles: Iterable[Tile]) -> NDArray[Pixel]:
-    """Cut tiles out of a chunk's footprint.
-
-    Args:
-        pixels: (..., H, W), the footprint.
-        footprint: Where it lies in the padded raster.
-        tiles: Tiles of one shape, inside the footprint.
-
-    Returns:
-        (N, ..., h, w), a copy.
-    """
-    cut = []
-    for tile in tiles:
-        top, left = tile.window.row_off - footprint.row_off, tile.window.col_off - footprint.col_off
-        cut.append(pixels[..., top : top + tile.window.height, left : left + tile.window.width])
-    return np.stack(cut)
-
-
-def stitch_cores(stitched: NDArray[np.uint8], layers: NDArray[np.uint8], tiles: Iterable[Tile], chunk: Window) -> None:
-    """Write the cores of inferred tiles into a chunk, in place; halos are thrown away.
+def stitch_core(stitched: NDArray[np.uint8], layers: NDArray[np.uint8], tile: Tile, chunk: Window) -> None:
+    """Write the core of an inferred tile into a chunk, in place; its halo was thrown away.
 
     Args:
         stitched: (L, H, W) layers of the chunk.
-        layers: (N, L, h, w) layers of the tiles.
-        tiles: The N tiles.
+        layers: (L, h, w) layers of the tile's core.
+        tile: The tile.
         chunk: Where the chunk lies in the raster.
     """
-    for tile, tile_layers in zip(tiles, layers, strict=True):
-        rows, cols = tile.place_in(chunk)
-        crop_rows, crop_cols = tile.crop
-        stitched[:, rows, cols] = tile_layers[:, crop_rows, crop_cols]
+    stitched[:, *tile.place_in(chunk)] = layers
 
 
-def blend_tiles(
-    summed: NDArray[np.float32], weight: NDArray[np.float32], probabilities: NDArray[np.float32], tiles: Iterable[Tile], chunk: Window
+def blend_tile(
+    summed: NDArray[np.float32], weight: NDArray[np.float32], probabilities: NDArray[np.float32], tile: Tile, chunk: Window
 ) -> None:
-    """Add weighted tiles to a chunk, in place; ``summed / weight`` is their mean.
+    """Add a weighted tile to a chunk, in place; ``summed / weight`` is the mean of all that were added.
 
     The result of a pixel depends on the order of the tiles alone, not on the chunk: the same additions in float32 take place.
 
     Args:
         summed: (C, H, W) probabilities times weights.
         weight: (H, W) sum of the weights.
-        probabilities: (N, C, h, w) of the tiles.
-        tiles: The N tiles, row-major.
+        probabilities: (C, h, w) of the tile.
+        tile: The tile; add them row-major.
         chunk: Where the chunk lies in the raster.
     """
-    for tile, tile_probabilities in zip(tiles, probabilities, strict=True):
-        part = tile.reach.intersection(chunk)
-        rows, cols = place(part, tile.window)
-        weights = blend_weights(tile)[rows, cols]
-        into = place(part, chunk)
-        summed[:, *into] += tile_probabilities[:, rows, cols] * weights
-        weight[into] += weights
+    part = tile.reach.intersection(chunk)
+    rows, cols = place(part, tile.window)
+    weights = blend_weights(tile)[rows, cols]
+    into = place(part, chunk)
+    summed[:, *into] += probabilities[:, rows, cols] * weights
+    weight[into] += weights
 
 
 def blend_weights(tile: Tile) -> NDArray[np.float32]:

@@ -72,7 +72,7 @@ def infer_road(pixels: NDArray[np.uint8], model: str) -> NDArray[np.uint8]:
             file.write(pixels)
         source = open_raster(path, needs_georeference=False)
         layers = infer_raster(
-            network_loader(package, Execution())(1), source, tiles_of(package.spec, source.shape, package.spec.halo.default_px)
+            network_loader(package, Execution(threads=1))(), source, tiles_of(package.spec, source.shape, package.spec.halo.default_px)
         )
     return layers[list(package.spec.layers.names).index("road")]
 

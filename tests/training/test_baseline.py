@@ -121,7 +121,7 @@ def test_a_run_with_a_baseline_finds_buildings_and_needs_no_torch(package: Model
     code = (
         "import sys; from geoseg.model.package import find_package; from geoseg.inference import network_loader;"
         "from geoseg.model.execution import Execution;"
-        f"network_loader(find_package({str(package.folder)!r}), Execution())(1); assert not {{'torch', 'sklearn'}} & set(sys.modules)"
+        f"network_loader(find_package({str(package.folder)!r}), Execution())(); assert not {{'torch', 'sklearn'}} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -1,0 +1,74 @@
+"""What this machine, or the container around the process, gives a run: cores and memory."""
+
+import math
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+
+
+def count_cores(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> int:
+    """Return the processors that this process may use: of its affinity, and of its container's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [quota for folder in _groups(root, own) if (quota := _read_quota(folder)) is not None]
+    return max(1, min([allowed, *(math.ceil(quota) for quota in quotas)]))
+
+
+def free_memory_bytes(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> int:
+    """Return the memory that is free on the machine, or that the container's limit leaves if that is less."""
+    free = [int(psutil.virtual_memory().available)]
+    for folder in _groups(root, own):
+        for limit_name, used_name in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+            limit, used = _read_number(folder / limit_name), _read_number(folder / used_name)
+            if limit is not None and used is not None:
+                free.append(max(0, int(limit - used)))
+    return min(free)
+
+
+def name_processor() -> str:
+    """Return the processor's name as its maker gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _groups(root: Path, own: Path) -> Iterator[Path]:
+    """Yield the folders of the control groups that this process is in, and of those around them."""
+    try:
+        lines = own.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        # version 2 has one tree; in version 1 each controller has its own
+        for tree in [root] if not controllers else [root / name for name in (controllers, *controllers.split(","))]:
+            group = tree / path.lstrip("/")
+            yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(tree) and folder.is_dir())
+
+
+def _read_quota(folder: Path) -> float | None:
+    """Return the number of processors that a group may use at a time; None if there is no limit."""
+    try:
+        both = (folder / "cpu.max").read_text(encoding="ascii").split()
+    except OSError:
+        both = [str(_read_number(folder / name) or "max") for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
+    try:
+        quota, period = (float(text) for text in both)
+    except ValueError:
+        return None
+    return quota / period if quota > 0 and period > 0 else None
+
+
+def _read_number(path: Path) -> float | None:
+    try:
+        return float(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,46 @@
+"""What was measured on this machine, kept from run to run."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg.io.files import write_whole
+from geoseg.model.execution import Execution
+from geoseg.tuning.trial import Candidate, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class TuningBook:
+    """A JSON file of trials by model and machine. A damaged one is as good as none."""
+
+    path: Path
+    """The file."""
+
+    def read(self, key: str) -> list[Trial]:
+        """Return what was measured under a key; nothing where nothing was."""
+        with suppress(KeyError, TypeError, ValueError):
+            return [_to_trial(fields) for fields in self._read_all()[key]]
+        return []
+
+    def write(self, key: str, trials: Sequence[Trial]) -> None:
+        """Keep trials under a key. Where the cache cannot be written the next run measures again."""
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            content = self._read_all() | {key: [asdict(trial) for trial in trials]}
+            write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode())
+
+    def _read_all(self) -> dict[str, Any]:
+        with suppress(OSError, ValueError):
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            if isinstance(content, dict):
+                return content
+        return {}
+
+
+def _to_trial(fields: dict[str, Any]) -> Trial:
+    candidate = fields["candidate"]
+    found = Candidate(**{**candidate, "execution": Execution(**candidate["execution"])})
+    return Trial(**{**fields, "candidate": found})
