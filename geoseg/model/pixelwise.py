@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from geoseg.errors import ModelError
 from geoseg.model.package import ModelPackage
 from geoseg.model.pixelfeatures import feature_radius, pixel_features
-from geoseg.model.predictor import Keep, activate, decode_kept
+from geoseg.model.predictor import Keep, activate
 from geoseg.model.spec import ModelSpec
+from geoseg.pixels.decode import decode
 
 _SMALLEST = 1e-6
 
@@ -81,7 +82,7 @@ class PixelwisePredictor:
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`geoseg.model.predictor.Predictor`."""
-        return decode_kept(self._score(pixels, valid), valid, self.spec.layers, keep)
+        return decode(self._score(pixels, valid), valid, self.spec.layers, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Infer a batch; see :class:`geoseg.model.predictor.Predictor`."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from geoseg.pixels.classes import NODATA_CLASS
-from geoseg.pixels.decode import Evidence, LayerPlan, decode, decode_probabilities, quantize, sigmoid, softmax
+from geoseg.pixels.decode import Evidence, LayerPlan, decode, decode_probabilities, sigmoid, softmax
 
 PLAN = LayerPlan(
     semantic=(0, 3),
@@ -68,9 +68,24 @@ def test_probabilities_of_huge_logits_are_those_of_scipy(logits: NDArray[np.floa
     np.testing.assert_allclose(sigmoid(logits), special.expit(logits), atol=1e-6)
 
 
-def test_quantization_rounds_half_up_and_reaches_both_ends() -> None:
-    assert quantize(np.array([0, 0.004, 0.005, 0.5, 0.994, 1], np.float32), 100).tolist() == [0, 0, 1, 50, 99, 100]
-    assert quantize(np.array([0, 1], np.float32), 255).tolist() == [0, 255]
+def test_probabilities_are_rounded_half_up_and_reach_both_ends() -> None:
+    shares = np.array([0, 0.004, 0.005, 0.5, 0.994, 1], np.float32)
+    among = np.stack([shares, np.zeros_like(shares), np.zeros_like(shares), shares])[None, :, None]
+    layers = decode_probabilities(among, np.ones((1, 1, 6), np.bool_), PLAN)
+    assert layers[0, 1, 0].tolist() == [0, 0, 1, 50, 99, 100]
+    assert layers[0, 3, 0].tolist() == [0, 1, 1, 128, 253, 255]
+
+
+def test_of_equal_scores_the_first_channel_wins() -> None:
+    layers = decode(np.zeros((1, 4, 2, 2), np.float32), np.ones((1, 2, 2), np.bool_), PLAN)
+    assert (layers[0, 0] == PLAN.values[0]).all()
+    assert (layers[0, 1] == 33).all()
+
+
+def test_scores_that_are_no_numbers_give_no_confidence_and_no_evidence() -> None:
+    layers = decode(np.full((1, 4, 2, 40), np.nan, np.float32), np.ones((1, 2, 40), np.bool_), PLAN)
+    assert np.isin(layers[0, 0], PLAN.values).all()
+    assert not layers[0, 1:].any()
 
 
 def test_a_plan_names_its_layers_and_has_no_others() -> None:
