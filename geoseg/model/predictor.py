@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.model.spec import Halo, Head, ModelSpec, NetworkSpec
-from geoseg.pixels.decode import decode, sigmoid, softmax
+from geoseg.pixels.decode import decode
 from geoseg.pixels.normalize import normalize
 
 _SURE = 8.0
@@ -54,21 +54,20 @@ class Predictor(Protocol):
         """
 
 
-def activate(logits: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+def activate(logits: NDArray[np.float32], spec: ModelSpec, *, threads: int = 1) -> NDArray[np.float32]:
     """Turn the logits of every head into probabilities.
 
     Args:
         logits: (N, C, H, W).
         spec: Heads and their activation.
+        threads: Processor threads; without influence on the result.
 
     Returns:
-        (N, C, H, W).
+        (N, C, H, W); 0 in channels of no head.
     """
-    probabilities = np.zeros_like(logits)
-    for head in spec.heads.values():
-        function = softmax if head.activation == "softmax" else sigmoid
-        probabilities[:, head.start : head.stop] = function(logits[:, head.start : head.stop])
-    return probabilities
+    from geoseg.pixels.fused import activate_scores
+
+    return activate_scores(logits, [(h.start, h.stop, h.activation == "softmax") for h in spec.heads.values()], threads=threads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,15 +95,3 @@ def decode_probabilities(
     from geoseg.pixels.fused import decode_scores
 
     return decode_scores(probabilities, valid, plan, threads=threads, activated=True)
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return probabilities along axis 1, stable for large logits."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
-def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return probabilities, stable for large logits."""
-    small = np.exp(-np.abs(logits))
-    return np.asarray(np.where(logits >= 0, 1 / (1 + small), small / (1 + small)), np.float32)

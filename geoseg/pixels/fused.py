@@ -1,6 +1,6 @@
 """Batches scaled and decoded in one pass over memory each, compiled; :mod:`geoseg.pixels.decode` says what the layers are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -96,6 +96,23 @@ def decode_scores(
     return layers
 
 
+def activate_scores(logits: NDArray[np.float32], heads: Sequence[tuple[int, int, bool]], *, threads: int = 1) -> NDArray[np.float32]:
+    """Turn logits into probabilities.
+
+    Args:
+        logits: (N, C, H, W).
+        heads: First channel, one past the last, and whether they are a softmax; sigmoids otherwise.
+        threads: Processor threads; without influence on the result.
+
+    Returns:
+        (N, C, H, W) in [0, 1]; 0 in channels of no head.
+    """
+    given, table = np.ascontiguousarray(logits, np.float32), np.asarray(heads, np.int64).reshape(-1, 3)
+    made = np.zeros(logits.shape, np.float32)
+    _in_bands(lambda start, stop: _activate_rows(given, table, made, (start, stop)), len(logits) * logits.shape[2], threads)
+    return made
+
+
 def _bounds(scores: NDArray[np.float32], keep: tuple[slice, slice] | None) -> tuple[int, int, int, int]:
     rows, cols = keep or (slice(None), slice(None))
     top, bottom, _ = rows.indices(scores.shape[2])
@@ -153,6 +170,52 @@ def _exp(x: Any) -> Any:
     series = ((((_P0 * rest + _P1) * rest + _P2) * rest + _P3) * rest + _P4) * rest + _P5
     power = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23))
     return (series * rest * rest + rest + _ONE) * power.view(np.float32)
+
+
+@_compile
+def _sigmoid(x: Any) -> Any:
+    small = _exp(-abs(x))
+    return (_ONE if x >= _ZERO else small) / (_ONE + small)
+
+
+@_compile
+def _activate_rows(logits: NDArray[np.float32], heads: NDArray[np.int64], made: NDArray[np.float32], span: tuple[int, int]) -> None:
+    height, width = logits.shape[2:]
+    best, total = np.empty(width, np.float32), np.empty(width, np.float32)
+    for row in range(span[0], span[1]):
+        n, y = row // height, row % height
+        for h in range(len(heads)):
+            first, last, among = heads[h]
+            if among:
+                _share_row(logits[n], (first, last, y), made[n], best, total)
+                continue
+            for k in range(first, last):
+                source, target = logits[n, k, y], made[n, k, y]
+                for x in range(width):
+                    target[x] = _sigmoid(source[x])
+
+
+@_compile
+def _share_row(
+    tile: NDArray[np.float32], at: tuple[int, int, int], made: NDArray[np.float32], best: NDArray[np.float32], total: NDArray[np.float32]
+) -> None:
+    """Write the softmax of one row of a head."""
+    first, last, y = at
+    best[:] = tile[first, y]
+    total[:] = _ZERO
+    for k in range(first + 1, last):
+        source = tile[k, y]
+        for x in range(len(best)):
+            best[x] = source[x] if source[x] > best[x] else best[x]
+    for k in range(first, last):
+        source, target = tile[k, y], made[k, y]
+        for x in range(len(best)):
+            target[x] = _exp(source[x] - best[x])
+            total[x] += target[x]
+    for k in range(first, last):
+        target = made[k, y]
+        for x in range(len(best)):
+            target[x] /= total[x]
 
 
 @_compile
@@ -231,8 +294,7 @@ def _write_evidence(source: NDArray[np.float32], kind: int, there: NDArray[np.bo
             layer[x] = stored if there[x] else np.uint8(0)
     elif kind == _SIGMOID:
         for x in range(len(source)):
-            small = _exp(-abs(source[x]))
-            stored = _store((_ONE if source[x] >= _ZERO else small) / (_ONE + small), _EVIDENCE)
+            stored = _store(_sigmoid(source[x]), _EVIDENCE)
             layer[x] = stored if there[x] else np.uint8(0)
     else:
         for x in range(len(source)):

@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from scipy import special
 
 from geoseg.pixels.classes import NODATA_CLASS
-from geoseg.pixels.decode import Evidence, LayerPlan, decode, decode_probabilities, sigmoid, softmax
+from geoseg.pixels.decode import Evidence, LayerPlan, decode, decode_probabilities
+from geoseg.pixels.fused import activate_scores
 
 PLAN = LayerPlan(
     semantic=(0, 3),
     values=(7, 0, 254),
     evidence=(Evidence(name="building", channel=2, among=(0, 3)), Evidence(name="building_interior", channel=3, among=None)),
 )
+HEADS = [(0, 3, True), (3, 4, False)]
 SHAPE = (2, 4, 3, 5)
 scores = hnp.arrays(np.float32, SHAPE, elements=st.floats(-60, 60, width=32))
 huge = hnp.arrays(np.float32, (1, 3, 2, 2), elements=st.floats(-(2.0**100), 2.0**100, width=32))
@@ -52,7 +54,7 @@ def test_nodata_in_is_nodata_out_and_confidence_is_never_below_chance(logits: ND
 @settings(deadline=None, max_examples=40)
 @given(logits=scores, valid=hnp.arrays(np.bool_, (2, 3, 5)))
 def test_probabilities_decode_to_what_their_logits_do(logits: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
-    probabilities = np.concatenate([softmax(logits[:, :3]), sigmoid(logits[:, 3:])], axis=1)
+    probabilities = activate_scores(logits, HEADS)
     made, expected = decode_probabilities(probabilities, valid, PLAN), decode(logits, valid, PLAN)
     np.testing.assert_array_equal(made[:, 1:], expected[:, 1:])
     # logits that differ may be one probability
@@ -64,8 +66,8 @@ def test_probabilities_decode_to_what_their_logits_do(logits: NDArray[np.float32
 @settings(deadline=None, max_examples=40)
 @given(logits=huge)
 def test_probabilities_of_huge_logits_are_those_of_scipy(logits: NDArray[np.float32]) -> None:
-    np.testing.assert_allclose(softmax(logits), special.softmax(logits, axis=1), atol=1e-6)
-    np.testing.assert_allclose(sigmoid(logits), special.expit(logits), atol=1e-6)
+    np.testing.assert_allclose(activate_scores(logits, [(0, 3, True)]), special.softmax(logits, axis=1), atol=1e-6)
+    np.testing.assert_allclose(activate_scores(logits, [(0, 3, False)]), special.expit(logits), atol=1e-6)
 
 
 def test_probabilities_are_rounded_half_up_and_reach_both_ends() -> None:

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import special
 
 from geoseg.pixels.classes import NODATA_CLASS
-from geoseg.pixels.decode import Evidence, LayerPlan, sigmoid, softmax
-from geoseg.pixels.fused import decode_scores, scale_batch
+from geoseg.pixels.decode import Evidence, LayerPlan
+from geoseg.pixels.fused import activate_scores, decode_scores, scale_batch
 from geoseg.pixels.normalize import BandScaling, normalize
 
 PLAN = LayerPlan(
@@ -21,8 +22,8 @@ SCALING = BandScaling(mean=(100.5, 90.0, 3.25), std=(50.0, 3.0, 0.7))
 
 def decode_by_numpy(logits: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """The oracle: whole arrays, one operation after the other."""
-    probability = softmax(logits[:, 1:4])
-    shares = [probability.max(axis=1) * 100, probability[:, 1] * 255, sigmoid(logits[:, 0]) * 255]
+    probability = special.softmax(logits[:, 1:4], axis=1)
+    shares = [probability.max(axis=1) * 100, probability[:, 1] * 255, special.expit(logits[:, 0]) * 255]
     layers = np.stack([np.array(PLAN.values)[logits[:, 1:4].argmax(axis=1)], *(np.floor(s + np.float32(0.5)) for s in shares)], axis=1)
     fills = np.array([NODATA_CLASS, NODATA_CLASS, 0, 0])[:, None, None]
     return np.where(valid[:, None], layers, fills).astype(np.uint8)
@@ -80,3 +81,12 @@ def test_arrays_with_gaps_are_taken_as_they_are() -> None:
     valid = np.ones((2, 8, 30), np.bool_)
     made = scale_batch(pixels[:, :, ::2, 3:], valid[:, ::2, 3:], SCALING)
     np.testing.assert_array_equal(made, scale_batch(pixels, valid, SCALING)[:, :, ::2, 3:])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_probabilities_equal_those_of_scipy_and_channels_of_no_head_are_zero(threads: int) -> None:
+    logits = np.random.default_rng(5).normal(0, 6, (2, 5, 7, 19)).astype(np.float32)
+    made = activate_scores(logits, [(0, 1, False), (2, 5, True)], threads=threads)
+    np.testing.assert_allclose(made[:, 0], special.expit(logits[:, 0]), atol=1e-6)
+    np.testing.assert_allclose(made[:, 2:], special.softmax(logits[:, 2:], axis=1), atol=1e-6)
+    assert not made[:, 1].any()
