@@ -184,16 +184,17 @@ def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
         if config.backend not in ("auto", "onnx"):
             raise ConfigError(f"Model '{package.spec.name}' is no network: it runs with --backend onnx only, not with {config.backend}.")
         return Execution(backend="onnx", threads=cores)
+    graphs = config.cache_folder / "graphs"
     # and what devices
     device = config.device if config.scheduler and config.device != "auto" else pick_device(config.device)
     on_gpu = device.startswith("cuda")
-    backend: Backend = "onnx" if not on_gpu and has_graph(package, config.cache_folder) else "torch"
+    backend: Backend = "onnx" if not on_gpu and has_graph(package, graphs) else "torch"
     if config.backend != "auto":
         backend = config.backend
     precision = config.precision or "float32"
     if precision != "float32" and (not on_gpu or backend == "onnx"):
         raise ConfigError(f"--precision {precision} needs a GPU and --backend torch or compile; {backend} on {device} takes float32.")
-    return Execution(backend=backend, device=device, precision=precision, threads=cores)
+    return Execution(backend=backend, device=device, precision=precision, threads=cores, cache=graphs)
 
 
 def _ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution) -> Iterator[RunConfig]:

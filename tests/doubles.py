@@ -20,9 +20,9 @@ from geoseg.cli import main as command_line
 from geoseg.config import RunConfig, make_config
 from geoseg.events import Event
 from geoseg.model.package import WEIGHTS_NAME, write_card
-from geoseg.model.predictor import Keep, Predictor, activate, decode_kept, double_spec
+from geoseg.model.predictor import Keep, Predictor, activate, double_spec
 from geoseg.model.spec import Halo, ModelSpec, NetworkSpec
-from geoseg.pixels.decode import LayerPlan
+from geoseg.pixels.decode import LayerPlan, decode
 
 TRANSFORM = Affine(0.5, 0, 337_200, 0, -0.5, 3_058_800)
 CRS = "EPSG:32645"
@@ -130,7 +130,7 @@ class Relative:
     spec: ModelSpec
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
-        return decode_kept(self._score(pixels, valid), valid, self.spec.layers, keep)
+        return decode(self._score(pixels, valid), valid, self.spec.layers, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         return activate(self._score(pixels, valid), self.spec)

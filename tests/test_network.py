@@ -10,8 +10,11 @@ from safetensors import safe_open
 from geoseg.errors import ModelError
 from geoseg.inference import infer_raster
 from geoseg.model.device import pick_device
+from geoseg.model.eager import TorchPredictor
 from geoseg.model.execution import Execution
-from geoseg.model.network import TorchPredictor, build_network, decode_on_device, load_predictor, load_weights, save_weights
+from geoseg.model.gpu import decode_on_device
+from geoseg.model.load import load_predictor
+from geoseg.model.network import build_network, load_weights, save_weights
 from geoseg.model.package import WEIGHTS_NAME, find_package
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import decode, decode_probabilities

@@ -1,4 +1,4 @@
-"""``geoseg models``: list, show, measure, export and import model packages."""
+"""``geoseg models``: list, show, measure, export and import model packages, and write their graphs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +158,18 @@ def export_model(
 
     difference = (export_onnx if form == "onnx" else export_torch)(package, output)
     typer.echo(f"{output}: logits differ from torch by at most {difference:.1e}. It takes scaled pixels: (value - mean) / std.")
+
+
+@models.command("graph")
+def write_graph(
+    folder: Annotated[Path, typer.Argument(help="Folder of a model package; its card is written anew.", show_default=False)],
+) -> None:
+    """Write the ONNX graph of a package beside its weights: onnxruntime then runs it without torch."""
+    from geoseg.model.export import add_graph
+    from geoseg.model.package import find_package
+
+    package, difference = add_graph(find_package(folder))
+    typer.echo(f"{package.graph}: logits differ from torch by at most {difference:.1e}.")
 
 
 @models.command("import")

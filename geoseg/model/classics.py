@@ -1,4 +1,4 @@
-"""The first fully convolutional networks, on the stages of VGG-16 with batch norm and a width of choice."""
+"""Networks of geoseg's own: the first fully convolutional ones, on VGG-16's stages with batch norm, and one that sees single pixels."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -102,7 +102,30 @@ class DeconvNet(nn.Module):
         return logits
 
 
-CLASSICS: dict[str, type[FCN8s] | type[SegNet] | type[DeconvNet]] = {"fcn8s": FCN8s, "segnet": SegNet, "deconvnet": DeconvNet}
+class Pixel(nn.Module):
+    """One 1 x 1 convolution: each pixel by its own bands. What a run costs with it, it costs beside the network.
+
+    Args:
+        bands: Channels of the input.
+        channels: Channels of the output.
+    """
+
+    def __init__(self, bands: int, channels: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(bands, channels, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return logits (N, channels, H, W) of pixels (N, bands, H, W)."""
+        logits: Tensor = self.score(pixels)
+        return logits
+
+
+CLASSICS: dict[str, type[FCN8s] | type[SegNet] | type[DeconvNet] | type[Pixel]] = {
+    "fcn8s": FCN8s,
+    "segnet": SegNet,
+    "deconvnet": DeconvNet,
+    "pixel": Pixel,
+}
 """Networks by the name that stands in a spec."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from geoseg.errors import MissingFileError, ModelError, WriteError
-from geoseg.model.package import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, ModelPackage, find_package, write_card
+from geoseg.model.package import CARD_NAME, GRAPH_NAME, ONNX_NAME, WEIGHTS_NAME, ModelPackage, find_package, write_card
 from geoseg.model.spec import ModelSpec
 
 _WEIGHTS = (WEIGHTS_NAME, ONNX_NAME)
@@ -28,7 +28,8 @@ def export_package(package: ModelPackage, target: Path) -> Path:
             copy = Path(work) / target.name
             if target.suffix == ".zip":
                 with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as archive:
-                    for name in (CARD_NAME, package.weights.name):
+                    graph = () if package.graph is None else (GRAPH_NAME,)
+                    for name in (CARD_NAME, package.weights.name, *graph):
                         archive.write(package.folder / name, name)
                 _unpack(copy, Path(work) / "check")
                 find_package(Path(work) / "check")
@@ -42,7 +43,7 @@ def export_package(package: ModelPackage, target: Path) -> Path:
 
 
 def import_package(source: Path, target: Path, name: str | None = None) -> ModelPackage:
-    """Take in a package from a folder or a ``.zip``: its card and its weights, and nothing else.
+    """Take in a package from a folder or a ``.zip``: its card, its weights and its graph, and nothing else.
 
     Args:
         source: Folder or archive.
@@ -50,7 +51,7 @@ def import_package(source: Path, target: Path, name: str | None = None) -> Model
         name: New name of the model; None keeps its own.
 
     Returns:
-        The package at the target, its checksum verified.
+        The package at the target, its checksums verified.
 
     Raises:
         MissingFileError: If the source is no package.
@@ -82,7 +83,7 @@ def renamed(spec: ModelSpec, name: str) -> ModelSpec:
 
 
 def copy_members(source: Path, target: Path) -> None:
-    """Copy card and weights; links are refused, as they may lead anywhere.
+    """Copy card, weights and, where there is one, the graph; links are refused, as they may lead anywhere.
 
     Raises:
         MissingFileError: If one of them is missing.
@@ -90,7 +91,8 @@ def copy_members(source: Path, target: Path) -> None:
     """
     weights = next((name for name in _WEIGHTS if (source / name).exists()), WEIGHTS_NAME)
     target.mkdir()
-    for name in (CARD_NAME, weights):
+    graph = (GRAPH_NAME,) if (source / GRAPH_NAME).exists() else ()
+    for name in (CARD_NAME, weights, *graph):
         path = source / name
         if path.is_symlink():
             raise ModelError(f"{path} is a link; a package holds its files itself. Copy the file that it leads to.")
@@ -101,7 +103,7 @@ def copy_members(source: Path, target: Path) -> None:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Unpack card and weights from a zip that may hold them in one folder."""
+    """Unpack card, weights and graph from a zip that may hold them in one folder."""
     if not archive.is_file():
         raise MissingFileError(f"There is no {archive}; a package folder or a .zip of one was expected.")
     try:
@@ -124,7 +126,7 @@ def _find_members(opened: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.Z
             raise ModelError(f"{archive} holds '{info.filename}', which leads out of its folder. It was not made by geoseg; do not use it.")
         if stat.S_ISLNK(info.external_attr >> 16):
             raise ModelError(f"{archive} holds the link '{info.filename}'; a package holds its files itself. Do not use it.")
-        if path.name in (CARD_NAME, *_WEIGHTS) and len(path.parts) <= 2:
+        if path.name in (CARD_NAME, GRAPH_NAME, *_WEIGHTS) and len(path.parts) <= 2:
             if path.name in found:
                 raise ModelError(f"{archive} holds {path.name} twice; one package was expected. Unpack it and name the folder.")
             found[path.name] = info

@@ -1,6 +1,7 @@
 """How a network is run: by which library, where, how precisely, with how many threads."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Backend = Literal["torch", "compile", "onnx"]
@@ -21,3 +22,5 @@ class Execution:
     """Numbers that it computes with; the processor always takes float32."""
     threads: int = 0
     """Processor threads for computing in this process; 0 leaves the library's choice."""
+    cache: Path | None = None
+    """Folder where exported graphs are kept; None takes the user's cache."""

@@ -1,19 +1,26 @@
-"""Networks in forms that others run: ONNX and ``torch.export``. Both take scaled pixels and return logits."""
+"""Networks in forms that others run: ONNX and ``torch.export``. All take scaled pixels and return logits."""
 
+import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from geoseg.errors import ModelError, UsageError, WriteError
+from geoseg.model.execution import Execution
+from geoseg.model.graph import IMAGE, LOGITS
 from geoseg.model.network import build_network, load_weights
-from geoseg.model.package import ModelPackage
+from geoseg.model.package import GRAPH_NAME, ModelPackage, find_package, write_card
+from geoseg.model.session import open_session
 
 TOLERANCE = 1e-3
 """Largest difference between the logits of the exported network and torch's."""
 _OPSET = 17
+_BATCH = {0: "batch"}
+_FREE = {0: "batch", 2: "height", 3: "width"}
 
 
 def export_onnx(package: ModelPackage, target: Path) -> float:
@@ -25,44 +32,78 @@ def export_onnx(package: ModelPackage, target: Path) -> float:
         The largest difference of the logits.
 
     Raises:
-        UsageError: If onnx or onnxruntime is not installed.
+        UsageError: If onnx is not installed.
         ModelError: If the network cannot be expressed, or the result differs from torch by more than 1e-3.
         WriteError: If the target exists.
     """
-    try:
-        import onnx
-        import onnxruntime
-    except ModuleNotFoundError as exc:
-        raise UsageError(f"ONNX export needs {exc.name}: pip install 'geoseg[onnx]'.") from exc
-    module, tile = _load(package, target)
+    onnx = _import_onnx()
+    side = package.spec.tile_size_px
+    module = _load(package, target)
     part = target.with_name(f"{target.name}.part")
     try:
-        with warnings.catch_warnings():
-            # the exporter that needs no further package warns that there is a newer one
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module,
-                (tile,),
-                str(part),
-                dynamo=False,
-                opset_version=_OPSET,
-                input_names=["image"],
-                output_names=["logits"],
-                dynamic_axes={"image": {0: "batch"}, "logits": {0: "batch"}},
-            )
-        written = onnx.load(part)
-        onnx.helper.set_model_props(written, {"geoseg_spec": package.spec.model_dump_json()})
-        onnx.save(written, part)
-        session = onnxruntime.InferenceSession(str(part), providers=["CPUExecutionProvider"])
-        (logits,) = session.run(["logits"], {"image": tile.numpy()})
-        difference = _compare(module, tile, logits, package)
-    except (RuntimeError, ValueError, onnx.checker.ValidationError) as exc:
+        model = trace_onnx(module, _tile(package, side, side), _BATCH)
+        onnx.helper.set_model_props(model, {"geoseg_spec": package.spec.model_dump_json()})
+        onnx.save(model, part)
+        difference = _compare_onnx(package, module, part.read_bytes(), [(side, side)])
+        part.rename(target)
+    finally:
         part.unlink(missing_ok=True)
-        if isinstance(exc, ModelError):
-            raise
-        raise ModelError(f"Model '{package.spec.name}' cannot be expressed in ONNX: {exc}") from exc
-    part.rename(target)
     return difference
+
+
+def export_graph(package: ModelPackage, target: Path) -> float:
+    """Write the network as an ONNX graph for tiles of any size, whose weights stay in the package's safetensors file.
+
+    Returns:
+        The largest difference of the logits, over two shapes of tile.
+
+    Raises:
+        UsageError: If onnx is not installed.
+        ModelError: If the network cannot be expressed, or the result differs from torch by more than 1e-3.
+        WriteError: If the target exists.
+    """
+    onnx = _import_onnx()
+    from geoseg.model.slim import slim_graph
+
+    module, stride = _load(package, target), package.spec.network.stride_px
+    # sides that differ, and an odd number of strides, so that no size is taken for a constant of the network
+    shapes = [(4 * stride, 7 * stride), (5 * stride, 4 * stride)]
+    traced = trace_onnx(module, _tile(package, *shapes[0]), _FREE, folded=False)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        onnx.save(slim_graph(traced, package.weights, shapes[0]), part)
+        difference = _compare_onnx(package, module, part.read_bytes(), shapes)
+        part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return difference
+
+
+def add_graph(package: ModelPackage) -> tuple[ModelPackage, float]:
+    """Write the graph of a package beside its weights, in place of an older one, and into its card.
+
+    Returns:
+        The package with its graph, and the largest difference of the logits.
+
+    Raises:
+        UsageError: If onnx is not installed.
+        ModelError: If the network cannot be expressed, or the result differs from torch by more than 1e-3.
+    """
+    if package.spec.network.library == "sklearn":
+        raise ModelError(f"Model '{package.spec.name}' is a per-pixel model: its weights are ONNX already.")
+    with tempfile.TemporaryDirectory(dir=package.folder, prefix=".geoseg-") as work:
+        difference = export_graph(package, Path(work) / GRAPH_NAME)
+        (Path(work) / GRAPH_NAME).replace(package.folder / GRAPH_NAME)
+    return write_card(package.folder, package.spec), difference
+
+
+def export_graph_of(folder: str, target: str) -> None:
+    """Write the graph of the package in a folder; what another process is started for.
+
+    Raises:
+        GeosegError: As :func:`export_graph` and :func:`geoseg.model.package.find_package` do.
+    """
+    export_graph(find_package(folder), Path(target))
 
 
 def export_torch(package: ModelPackage, target: Path) -> float:
@@ -75,7 +116,8 @@ def export_torch(package: ModelPackage, target: Path) -> float:
         ModelError: If the network cannot be expressed, or the result differs from torch by more than 1e-3.
         WriteError: If the target exists.
     """
-    module, tile = _load(package, target)
+    side = package.spec.tile_size_px
+    module, tile = _load(package, target), _tile(package, side, side)
     part = target.with_name(f"{target.stem}.part.pt2")
     try:
         program = torch.export.export(module, (tile,), dynamic_shapes=({0: torch.export.Dim("batch")},))
@@ -91,20 +133,84 @@ def export_torch(package: ModelPackage, target: Path) -> float:
     return difference
 
 
-def _load(package: ModelPackage, target: Path) -> tuple[nn.Module, Tensor]:
-    """Return the network and two random tiles."""
+def trace_onnx(module: nn.Module, tile: Tensor, free: dict[int, str], *, folded: bool = True) -> Any:
+    """Express a network in ONNX.
+
+    Args:
+        module: In evaluation mode.
+        tile: Pixels that it is traced with.
+        free: Names of the axes of input and output whose sizes are left open.
+        folded: Whether batch norm goes into the weights of convolutions; otherwise weights keep their names and values.
+
+    Returns:
+        An ``onnx.ModelProto``.
+
+    Raises:
+        UsageError: If onnx is not installed.
+        ModelError: If the network cannot be expressed.
+    """
+    onnx = _import_onnx()
+    mode = torch.onnx.TrainingMode
+    try:
+        with tempfile.TemporaryDirectory(prefix="geoseg-") as work, warnings.catch_warnings():
+            # the exporter that needs no further package warns that there is a newer one
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module,
+                (tile,),
+                f"{work}/traced.onnx",
+                dynamo=False,
+                opset_version=_OPSET,
+                input_names=[IMAGE],
+                output_names=[LOGITS],
+                dynamic_axes={IMAGE: free, LOGITS: free},
+                do_constant_folding=folded,
+                training=mode.EVAL if folded else mode.PRESERVE,
+            )
+            return onnx.load(f"{work}/traced.onnx")
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as exc:
+        raise ModelError(f"The network cannot be expressed in ONNX: {exc}") from exc
+
+
+def _import_onnx() -> Any:
+    try:
+        import onnx
+    except ModuleNotFoundError as exc:
+        raise UsageError("ONNX models are run without the package onnx, but writing one needs it: pip install 'geoseg[onnx]'.") from exc
+    return onnx
+
+
+def _load(package: ModelPackage, target: Path) -> nn.Module:
     if target.exists():
         raise WriteError(f"{target} is there already. Choose a new name with -o, or remove it.")
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     module = build_network(package.spec)
     load_weights(module, package.weights)
-    side = package.spec.tile_size_px
-    return module.eval(), torch.randn(2, len(package.spec.bands), side, side, generator=torch.Generator().manual_seed(0))
+    return module.eval()
+
+
+def _tile(package: ModelPackage, height: int, width: int) -> Tensor:
+    """Return two random tiles."""
+    return torch.randn(2, len(package.spec.bands), height, width, generator=torch.Generator().manual_seed(0))
+
+
+def _compare_onnx(package: ModelPackage, module: nn.Module, model: bytes, shapes: list[tuple[int, int]]) -> float:
+    session = open_session(model, package.spec.name, Execution(), weights_folder=package.folder)
+    differences = []
+    for shape in shapes:
+        tile = _tile(package, *shape)
+        try:
+            (logits,) = session.run([LOGITS], {IMAGE: tile.numpy()})
+        except Exception as exc:  # onnxruntime's errors share no public base
+            raise ModelError(f"Model '{package.spec.name}' cannot be expressed in ONNX for tiles of {shape} px: {exc}") from exc
+        differences.append(_compare(module, tile, logits, package))
+    return max(differences)
 
 
 def _compare(module: nn.Module, tile: Tensor, logits: np.ndarray, package: ModelPackage) -> float:
     with torch.inference_mode():
-        difference = float(np.abs(module(tile).numpy() - logits).max())
+        expected = module(tile).numpy()
+    difference = float(np.abs(expected - logits).max()) if expected.shape == logits.shape else float("inf")
     if not difference <= TOLERANCE:
         raise ModelError(
             f"The export of '{package.spec.name}' differs from torch by {difference:.2g} in its logits; at most {TOLERANCE} is let pass."

@@ -1,9 +1,14 @@
-"""From a package to a predictor, whichever library it needs; torch is loaded for networks only."""
+"""From a package to a predictor, whichever library it needs; torch is loaded for its own backends only."""
+
+from typing import TYPE_CHECKING
 
 from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
-from geoseg.model.pixelwise import load_pixelwise
 from geoseg.model.predictor import Predictor
+from geoseg.model.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def load_predictor(package: ModelPackage, execution: Execution) -> Predictor:
@@ -17,7 +22,37 @@ def load_predictor(package: ModelPackage, execution: Execution) -> Predictor:
         ModelError: If the model cannot be built, its weights do not fit, or the device is not there.
     """
     if package.spec.network.library == "sklearn":
-        return load_pixelwise(package, execution.threads)
-    from geoseg.model.network import load_predictor as load_network
+        from geoseg.model.pixelwise import load_pixelwise
 
-    return load_network(package, execution)
+        return load_pixelwise(package, execution.threads)
+    if execution.backend == "onnx":
+        from geoseg.model.onnx import load_onnx
+
+        return load_onnx(package, execution)
+    from geoseg.model.network import build_network, load_weights
+
+    module = build_network(package.spec)
+    load_weights(module, package.weights)
+    return run_network(package.spec, module, execution)
+
+
+def run_network(spec: ModelSpec, module: "nn.Module", execution: Execution) -> Predictor:
+    """Put a torch network on its device.
+
+    Args:
+        spec: What the model is.
+        module: The network, with weights.
+        execution: Where and how it runs; its backend is ``torch`` or ``compile``.
+    """
+    wrap = None
+    if execution.backend == "compile":
+        from geoseg.model.compiled import compile_network
+
+        wrap = compile_network
+    if execution.device == "cpu":
+        from geoseg.model.eager import TorchPredictor
+
+        return TorchPredictor(spec, module, wrap=wrap, threads=execution.threads)
+    from geoseg.model.gpu import GpuPredictor
+
+    return GpuPredictor(spec, module, device=execution.device, precision=execution.precision, wrap=wrap)

@@ -1,25 +1,16 @@
-"""All of torch at inference: build a network, load its weights, run a batch."""
+"""Build the network that a spec describes, and keep its weights on disk."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import segmentation_models_pytorch as smp
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
-from geoseg.errors import DeviceMemoryError, ModelError
+from geoseg.errors import ModelError
 from geoseg.model.classics import CLASSICS
-from geoseg.model.execution import Execution
-from geoseg.model.package import ModelPackage
-from geoseg.model.predictor import Keep
 from geoseg.model.spec import ModelSpec
-from geoseg.pixels.decode import CONFIDENCE_SCALE, EVIDENCE_SCALE, LayerPlan
 
 
 def build_network(spec: ModelSpec) -> nn.Module:
@@ -42,6 +33,9 @@ def build_network(spec: ModelSpec) -> nn.Module:
 
 
 def _build_smp(spec: ModelSpec) -> nn.Module:
+    # two seconds and 200 MB that geoseg's own networks do without
+    import segmentation_models_pytorch as smp
+
     module = smp.create_model(
         spec.network.architecture,
         encoder_name=spec.network.encoder,
@@ -132,106 +126,3 @@ def load_weights(module: nn.Module, path: Path) -> None:
     except (RuntimeError, OSError, ValueError, SafetensorError) as exc:
         reason = " ".join(str(exc).split())
         raise ModelError(f"The weights in {path} do not fit the network that model.json describes: {reason}") from exc
-
-
-class TorchPredictor:
-    """A network on a device. Normalization, arg-max and quantization run there; uint8 comes back.
-
-    Args:
-        spec: What the model is.
-        module: The network, with weights.
-        device: ``cpu``, ``cuda`` or a device of torch's naming.
-    """
-
-    def __init__(self, spec: ModelSpec, module: nn.Module, device: str = "cpu") -> None:
-        self.spec = spec
-        self._device = torch.device(device)
-        self._module = module.eval().to(self._device).to(memory_format=torch.channels_last)
-        self._mean = torch.tensor(spec.mean, device=self._device)[:, None, None]
-        self._std = torch.tensor(spec.std, device=self._device)[:, None, None]
-        self._values = torch.tensor(spec.layers.values, dtype=torch.uint8, device=self._device)
-
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
-        """Infer a batch; see :class:`geoseg.model.predictor.Predictor`.
-
-        Raises:
-            DeviceMemoryError: If the batch does not fit into the memory of the device.
-        """
-        with self._on_device(pixels, valid) as (logits, there):
-            rows, cols = keep or (slice(None), slice(None))
-            return decode_on_device(logits[:, :, rows, cols], there[:, rows, cols], self.spec.layers, self._values).cpu().numpy()
-
-    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Infer a batch to be blended; see :class:`geoseg.model.predictor.Predictor`.
-
-        Raises:
-            DeviceMemoryError: If the batch does not fit into the memory of the device.
-        """
-        with self._on_device(pixels, valid) as (logits, _):
-            for head in self.spec.heads.values():
-                scores = logits[:, head.start : head.stop]
-                scores.copy_(scores.softmax(dim=1) if head.activation == "softmax" else scores.sigmoid())
-            return logits.contiguous().cpu().numpy()
-
-    @contextmanager
-    def _on_device(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give the logits of a batch, and where it is valid."""
-        try:
-            with torch.inference_mode():
-                there = torch.from_numpy(valid).to(self._device)
-                raw = torch.from_numpy(_as_torch_dtype(pixels)).to(self._device).float()
-                scaled = torch.where(there[:, None], (raw - self._mean) / self._std, 0.0)
-                yield self._module(scaled.contiguous(memory_format=torch.channels_last)).float(), there
-        except torch.OutOfMemoryError as exc:
-            raise DeviceMemoryError(
-                f"The device ran out of memory on a batch of {pixels.shape}: choose a smaller --batch-size or --tile-size."
-            ) from exc
-
-
-def decode_on_device(logits: Tensor, valid: Tensor, plan: LayerPlan, values: Tensor) -> Tensor:
-    """Do on the device what :func:`geoseg.pixels.decode.decode` does in NumPy.
-
-    Args:
-        logits: (N, C, H, W) float32.
-        valid: (N, H, W) bool.
-        plan: Layers and their channels.
-        values: (K,) uint8, class value of each semantic channel.
-
-    Returns:
-        (N, L, H, W) uint8.
-    """
-    start, stop = plan.semantic
-    probability = logits[:, start:stop].softmax(dim=1)
-    layers = [values[logits[:, start:stop].argmax(dim=1)], _quantize(probability.amax(dim=1), CONFIDENCE_SCALE)]
-    for evidence in plan.evidence:
-        p = logits[:, evidence.channel].sigmoid() if evidence.among is None else probability[:, evidence.channel - start]
-        layers.append(_quantize(p, EVIDENCE_SCALE))
-    fills = plan.fill_values().values()
-    return torch.stack([torch.where(valid, layer, fill) for layer, fill in zip(layers, fills, strict=True)], dim=1)
-
-
-def _quantize(probability: Tensor, scale: int) -> Tensor:
-    return (probability * scale + 0.5).floor().to(torch.uint8)
-
-
-def _as_torch_dtype(pixels: NDArray[Any]) -> NDArray[Any]:
-    if pixels.dtype in (np.uint16, np.uint32):
-        return pixels.astype(np.float32)
-    return np.ascontiguousarray(pixels)
-
-
-def load_predictor(package: ModelPackage, execution: Execution) -> TorchPredictor:
-    """Build the network of a package, load its weights and put it on a device.
-
-    Args:
-        package: The model.
-        execution: Where and how it runs.
-
-    Raises:
-        ModelError: If the network cannot be built, the weights do not fit, or the device is not there.
-    """
-    if execution.threads > 0:
-        torch.set_num_threads(execution.threads)
-    module = build_network(package.spec)
-    load_weights(module, package.weights)
-    return TorchPredictor(package.spec, module, execution.device)

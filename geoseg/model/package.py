@@ -19,6 +19,7 @@ from geoseg.model.spec import ModelSpec
 CARD_NAME = "model.json"
 WEIGHTS_NAME = "weights.safetensors"
 ONNX_NAME = "weights.onnx"
+GRAPH_NAME = "network.onnx"
 DEFAULT_MODEL = "aerial"
 _EXTENSIONS = (
     "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
@@ -38,6 +39,13 @@ class ModelPackage:
     """What ``model.json`` says."""
     sha256: str
     """Checksum of the weights, verified."""
+    graph_sha256: str | None = None
+    """Checksum of the network as an ONNX graph, verified; None where the package holds none."""
+
+    @property
+    def graph(self) -> Path | None:
+        """The network as an ONNX graph, whose weights are those of the package."""
+        return None if self.graph_sha256 is None else self.folder / GRAPH_NAME
 
     @property
     def weights(self) -> Path:
@@ -69,53 +77,61 @@ def packages_below(folder: Path) -> list[Path]:
 
 
 def find_package(model: str | Path) -> ModelPackage:
-    """Read a package by the name of a shipped model or by its folder, and verify its checksum.
+    """Read a package by the name of a shipped model or by its folder, and verify its checksums.
 
     Raises:
-        MissingFileError: If the folder or its weights are missing, or no shipped model has that name.
-        ModelError: If ``model.json`` does not fit or the checksum differs.
+        MissingFileError: If the folder, its weights or its graph are missing, or no shipped model has that name.
+        ModelError: If ``model.json`` does not fit or a checksum differs.
     """
     shipped = shipped_models()
     folder = shipped.get(str(model), Path(model))
     if not (folder / CARD_NAME).is_file():
         names = ", ".join(shipped) or "none"
         raise MissingFileError(f"Model '{model}' is neither a shipped model ({names}) nor a folder with {CARD_NAME}. Check -m.")
-    spec, checksum = _read_card(folder / CARD_NAME)
-    weights = folder / weights_name(spec)
-    if not weights.is_file():
-        raise MissingFileError(f"Model package {folder} holds no {weights.name}. Get the whole package again.")
-    actual = hash_file(weights)
+    spec, checksum, graph_checksum = _read_card(folder / CARD_NAME)
+    _verify(folder, weights_name(spec), checksum)
+    if graph_checksum is not None:
+        _verify(folder, GRAPH_NAME, graph_checksum)
+    return ModelPackage(folder=folder, spec=spec, sha256=checksum, graph_sha256=graph_checksum)
+
+
+def _verify(folder: Path, name: str, checksum: str) -> None:
+    if not (folder / name).is_file():
+        raise MissingFileError(f"Model package {folder} holds no {name}. Get the whole package again.")
+    actual = hash_file(folder / name)
     if actual != checksum:
+        what = "graph" if name == GRAPH_NAME else "weights"
         raise ModelError(
-            f"The weights of {folder} have SHA-256 {actual[:12]}..., {CARD_NAME} says {checksum[:12]}...: "
+            f"The {what} of {folder} have SHA-256 {actual[:12]}..., {CARD_NAME} says {checksum[:12]}...: "
             "the package is damaged or was changed. Get it again."
         )
-    return ModelPackage(folder=folder, spec=spec, sha256=actual)
 
 
-def _read_card(path: Path) -> tuple[ModelSpec, str]:
+def _read_card(path: Path) -> tuple[ModelSpec, str, str | None]:
     try:
         item = json.loads(path.read_text(encoding="utf-8"))
         spec = ModelSpec.model_validate(item["properties"]["geoseg:spec"])
-        asset = item["assets"]["weights"]
-        checksum = asset["file:checksum"]
+        assets = item["assets"]
+        weights, graph = assets["weights"], assets.get("graph")
+        checksums = [weights["file:checksum"], *([graph["file:checksum"]] if graph else [])]
         if spec.created is None:
             spec = ModelSpec.model_validate({**spec.model_dump(), "created": item["properties"]["datetime"]})
     except ValidationError as exc:
         faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in exc.errors())
         raise ModelError(f"{path} does not describe a model: {faults}.") from exc
-    except (ValueError, KeyError, TypeError) as exc:
+    except (AttributeError, ValueError, KeyError, TypeError) as exc:
         raise ModelError(
             f"{path} is not a model card of geoseg ({type(exc).__name__}: {exc}). Expected a STAC item with geoseg:spec."
         ) from exc
-    name = weights_name(spec)
-    if asset.get("href") != f"./{name}" or not isinstance(checksum, str) or not checksum.startswith("1220"):
-        raise ModelError(f"{path} must name ./{name} with a SHA-256 multihash (1220...); it names {asset.get('href')!r}.")
-    return spec, checksum.removeprefix("1220")
+    for asset, name, checksum in zip((weights, graph), (weights_name(spec), GRAPH_NAME), checksums, strict=False):
+        if asset.get("href") != f"./{name}" or not isinstance(checksum, str) or not checksum.startswith("1220"):
+            raise ModelError(f"{path} must name ./{name} with a SHA-256 multihash (1220...); it names {asset.get('href')!r}.")
+    plain = [checksum.removeprefix("1220") for checksum in checksums]
+    return spec, plain[0], plain[1] if graph else None
 
 
 def write_card(folder: Path, spec: ModelSpec) -> ModelPackage:
-    """Write ``model.json`` for the weights that lie in a folder; a spec without a creation time gets the present one.
+    """Write ``model.json`` for the weights, and the graph, that lie in a folder; a spec without a creation time gets the present one.
 
     Raises:
         MissingFileError: If the weights are missing.
@@ -125,12 +141,15 @@ def write_card(folder: Path, spec: ModelSpec) -> ModelPackage:
         raise MissingFileError(f"There is no {weights} to describe.")
     if spec.created is None:
         spec = spec.model_copy(update={"created": datetime.now(UTC).replace(microsecond=0)})
-    checksum = hash_file(weights)
+    checksum, graph = hash_file(weights), folder / GRAPH_NAME
     item = to_stac_item(spec, checksum, weights.stat().st_size)
     item["properties"] |= _count_weights(weights)
+    graph_checksum = hash_file(graph) if graph.is_file() else None
+    if graph_checksum is not None:
+        item["assets"]["graph"] = _describe_graph(graph_checksum, graph.stat().st_size)
     text = json.dumps(item, indent=2, ensure_ascii=False)
     (folder / CARD_NAME).write_text(text + "\n", encoding="utf-8")
-    return ModelPackage(folder=folder, spec=spec, sha256=checksum)
+    return ModelPackage(folder=folder, spec=spec, sha256=checksum, graph_sha256=graph_checksum)
 
 
 def hash_file(path: Path) -> str:
@@ -194,6 +213,18 @@ def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any
                 "file:checksum": f"1220{sha256}",
             }
         },
+    }
+
+
+def _describe_graph(sha256: str, size_bytes: int) -> dict[str, Any]:
+    return {
+        "href": f"./{GRAPH_NAME}",
+        "type": "application/octet-stream; application=onnx",
+        "title": f"Network as an ONNX graph, its weights in {WEIGHTS_NAME}",
+        "roles": ["mlm:model"],
+        "mlm:artifact_type": "onnx",
+        "file:size": size_bytes,
+        "file:checksum": f"1220{sha256}",
     }
 
 

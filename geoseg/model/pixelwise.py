@@ -7,10 +7,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from geoseg.errors import ModelError
+from geoseg.model.execution import Execution
+from geoseg.model.memory import batch_memory
 from geoseg.model.package import ModelPackage
 from geoseg.model.pixelfeatures import feature_radius, pixel_features
-from geoseg.model.predictor import Keep, activate, decode_kept
+from geoseg.model.predictor import Keep, activate
+from geoseg.model.session import open_session
 from geoseg.model.spec import ModelSpec
+from geoseg.pixels.decode import decode
 
 _SMALLEST = 1e-6
 
@@ -64,13 +68,13 @@ class PixelwisePredictor:
         threads: Processor threads; 0 leaves the choice to onnxruntime.
 
     Raises:
-        ModelError: If onnxruntime is missing or cannot read the classifier.
+        ModelError: If onnxruntime cannot read the classifier.
     """
 
     def __init__(self, spec: ModelSpec, classifier: bytes, threads: int = 0) -> None:
         self.spec = spec
         self._options = baseline_options(spec)
-        self._session = _open_session(spec, classifier, threads)
+        self._session = open_session(classifier, spec.name, Execution(threads=threads))
         self._input = self._session.get_inputs()[0].name
         self._probabilities = self._session.get_outputs()[1].name
 
@@ -80,12 +84,22 @@ class PixelwisePredictor:
         return feature_radius(self._options.scales_px)
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
-        """Infer a batch; see :class:`geoseg.model.predictor.Predictor`."""
-        return decode_kept(self._score(pixels, valid), valid, self.spec.layers, keep)
+        """Infer a batch; see :class:`geoseg.model.predictor.Predictor`.
+
+        Raises:
+            DeviceMemoryError: If the batch does not fit into memory.
+        """
+        with batch_memory(pixels.shape):
+            return decode(self._score(pixels, valid), valid, self.spec.layers, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Infer a batch; see :class:`geoseg.model.predictor.Predictor`."""
-        return activate(self._score(pixels, valid), self.spec)
+        """Infer a batch; see :class:`geoseg.model.predictor.Predictor`.
+
+        Raises:
+            DeviceMemoryError: If the batch does not fit into memory.
+        """
+        with batch_memory(pixels.shape):
+            return activate(self._score(pixels, valid), self.spec)
 
     def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         logits = np.zeros((len(pixels), self.spec.channels, *pixels.shape[2:]), np.float32)
@@ -95,19 +109,6 @@ class PixelwisePredictor:
                 (probability,) = self._session.run([self._probabilities], {self._input: features[there]})
                 scores[:, there] = np.log(np.maximum(probability, _SMALLEST)).T
         return logits
-
-
-def _open_session(spec: ModelSpec, classifier: bytes, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as exc:
-        raise ModelError(f"Model '{spec.name}' needs onnxruntime: pip install 'geoseg[onnx]'.") from exc
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(classifier, options, providers=["CPUExecutionProvider"])
-    except Exception as exc:  # onnxruntime's errors share no public base
-        raise ModelError(f"The weights of model '{spec.name}' are no ONNX model that onnxruntime can read: {exc}") from exc
 
 
 def load_pixelwise(package: ModelPackage, threads: int = 0) -> PixelwisePredictor:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.model.spec import Halo, Head, ModelSpec, NetworkSpec
-from geoseg.pixels.decode import LayerPlan, decode, sigmoid, softmax
+from geoseg.pixels.decode import decode
 from geoseg.pixels.normalize import normalize
 
 _SURE = 8.0
@@ -54,37 +54,20 @@ class Predictor(Protocol):
         """
 
 
-def decode_kept(logits: NDArray[np.float32], valid: NDArray[np.bool_], plan: LayerPlan, keep: Keep | None) -> NDArray[np.uint8]:
-    """Decode the part of a batch that is kept.
-
-    Args:
-        logits: (N, C, H, W).
-        valid: (N, H, W).
-        plan: Layers and the channels that they come from.
-        keep: Rows and columns; None keeps all.
-
-    Returns:
-        (N, L, h, w) uint8.
-    """
-    rows, cols = keep or (slice(None), slice(None))
-    return decode(logits[:, :, rows, cols], valid[:, rows, cols], plan)
-
-
-def activate(logits: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+def activate(logits: NDArray[np.float32], spec: ModelSpec, *, threads: int = 1) -> NDArray[np.float32]:
     """Turn the logits of every head into probabilities.
 
     Args:
         logits: (N, C, H, W).
         spec: Heads and their activation.
+        threads: Processor threads; without influence on the result.
 
     Returns:
-        (N, C, H, W).
+        (N, C, H, W); 0 in channels of no head.
     """
-    probabilities = np.zeros_like(logits)
-    for head in spec.heads.values():
-        function = softmax if head.activation == "softmax" else sigmoid
-        probabilities[:, head.start : head.stop] = function(logits[:, head.start : head.stop])
-    return probabilities
+    from geoseg.pixels.fused import activate_scores
+
+    return activate_scores(logits, [(h.start, h.stop, h.activation == "softmax") for h in spec.heads.values()], threads=threads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +81,7 @@ class ThresholdPredictor:
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`Predictor`."""
-        return decode_kept(self._score(pixels, valid), valid, self.spec.layers, keep)
+        return decode(self._score(pixels, valid), valid, self.spec.layers, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Infer a batch; see :class:`Predictor`."""
@@ -122,7 +105,7 @@ class ConstantPredictor:
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`Predictor`."""
-        return decode_kept(self._score(pixels, valid), valid, self.spec.layers, keep)
+        return decode(self._score(pixels, valid), valid, self.spec.layers, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Infer a batch; see :class:`Predictor`."""
@@ -148,7 +131,7 @@ class NeighborhoodPredictor:
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`Predictor`."""
-        return decode_kept(self._score(pixels, valid), valid, self.spec.layers, keep)
+        return decode(self._score(pixels, valid), valid, self.spec.layers, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Infer a batch; see :class:`Predictor`."""

@@ -45,7 +45,7 @@ class NetworkSpec(_Strict):
     library: Literal["segmentation_models_pytorch", "geoseg", "sklearn"] = "segmentation_models_pytorch"
     """Package that holds the architecture; ``geoseg`` has the classics, ``sklearn`` the per-pixel baselines."""
     architecture: str
-    """Name in ``segmentation_models_pytorch.create_model``, for example ``unet``; ``fcn8s``, ``segnet`` or ``deconvnet``;
+    """Name in ``segmentation_models_pytorch.create_model``, for example ``unet``; ``fcn8s``, ``segnet``, ``deconvnet`` or ``pixel``;
     ``random_forest`` or ``svm``."""
     encoder: str = ""
     """Encoder name, for example ``resnet18``, or ``tu-`` and a name in timm; empty where the architecture has no choice."""

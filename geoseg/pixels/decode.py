@@ -1,4 +1,4 @@
-"""Logits to what is stored: uint8 layers. The reference in NumPy; devices do the same in their own way."""
+"""Logits to what is stored: uint8 layers. Compiled for the processor; GPUs do the same in their own way."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,70 +55,43 @@ class LayerPlan:
         return {name: NODATA_CLASS if name in ("class", "confidence") else 0 for name in self.names}
 
 
-def decode(logits: NDArray[np.float32], valid: NDArray[np.bool_], plan: LayerPlan) -> NDArray[np.uint8]:
+def decode(
+    logits: NDArray[np.float32], valid: NDArray[np.bool_], plan: LayerPlan, keep: tuple[slice, slice] | None = None, *, threads: int = 1
+) -> NDArray[np.uint8]:
     """Turn logits into stored layers.
 
     Args:
         logits: (N, C, H, W) raw scores.
         valid: (N, H, W), True = data.
         plan: Layers and the channels that they come from.
+        keep: Rows and columns that are decoded; None takes all.
+        threads: Processor threads; without influence on the result.
 
     Returns:
-        (N, L, H, W) uint8: class value, confidence in percent (probability of the best class), evidence in 1/255.
+        (N, L, h, w) uint8: class value, confidence in percent (probability of the best class), evidence in 1/255.
+        Of equal scores the first channel wins; scores that are no numbers give 0 % and no evidence.
         Invalid pixels hold NODATA_CLASS in class and confidence, and 0 in evidence.
     """
-    start, stop = plan.semantic
-    probability = softmax(logits[:, start:stop])
-    scores = [probability.max(axis=1)]
-    for evidence in plan.evidence:
-        if evidence.among is None:
-            scores.append(sigmoid(logits[:, evidence.channel]))
-        else:
-            begin, end = evidence.among
-            scores.append(softmax(logits[:, begin:end])[:, evidence.channel - begin])
-    return _to_layers(logits[:, start:stop].argmax(axis=1), scores, valid, plan)
+    # half a second of numba that only those pay who decode
+    from geoseg.pixels.fused import decode_scores
+
+    return decode_scores(logits, valid, plan, keep, threads=threads)
 
 
-def decode_probabilities(probabilities: NDArray[np.float32], valid: NDArray[np.bool_], plan: LayerPlan) -> NDArray[np.uint8]:
+def decode_probabilities(
+    probabilities: NDArray[np.float32], valid: NDArray[np.bool_], plan: LayerPlan, *, threads: int = 1
+) -> NDArray[np.uint8]:
     """Turn probabilities into stored layers, as :func:`decode` does with logits.
 
     Args:
         probabilities: (N, C, H, W) in [0, 1]: softmax or sigmoid was applied to each head.
         valid: (N, H, W), True = data.
         plan: Layers and the channels that they come from.
+        threads: Processor threads; without influence on the result.
 
     Returns:
         (N, L, H, W) uint8.
     """
-    start, stop = plan.semantic
-    semantic = probabilities[:, start:stop]
-    scores = [semantic.max(axis=1), *(probabilities[:, evidence.channel] for evidence in plan.evidence)]
-    return _to_layers(semantic.argmax(axis=1), scores, valid, plan)
+    from geoseg.pixels.fused import decode_scores
 
-
-def _to_layers(best: NDArray[np.intp], scores: list[NDArray[np.float32]], valid: NDArray[np.bool_], plan: LayerPlan) -> NDArray[np.uint8]:
-    """Store the best class, and the scores: confidence first, then evidence."""
-    layers = np.empty((len(best), len(plan.names), *best.shape[1:]), np.uint8)
-    layers[:, 0] = np.asarray(plan.values, np.uint8)[best]
-    for index, score in enumerate(scores, start=1):
-        layers[:, index] = quantize(score, CONFIDENCE_SCALE if index == 1 else EVIDENCE_SCALE)
-    for index, fill in enumerate(plan.fill_values().values()):
-        layers[:, index][~valid] = fill
-    return layers
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return probabilities along axis 1, stable for large logits."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
-
-
-def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return probabilities, stable for large logits."""
-    small = np.exp(-np.abs(logits))
-    return np.asarray(np.where(logits >= 0, 1 / (1 + small), small / (1 + small)), np.float32)
-
-
-def quantize(probability: NDArray[np.float32], scale: int) -> NDArray[np.uint8]:
-    """Round probabilities in [0, 1] to 0..scale, half up."""
-    return np.asarray(np.floor(probability * np.float32(scale) + np.float32(0.5)), np.uint8)
+    return decode_scores(probabilities, valid, plan, threads=threads, activated=True)

@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from geoseg.errors import UsageError
 from geoseg.io.raster import RasterSource
 from geoseg.labels.targets import load_site
 from geoseg.model.device import pick_device
-from geoseg.model.network import TorchPredictor, build_network, load_weights, save_weights
-from geoseg.model.package import WEIGHTS_NAME, ModelPackage
+from geoseg.model.execution import Execution
+from geoseg.model.export import add_graph
+from geoseg.model.load import run_network
+from geoseg.model.network import build_network, load_weights, save_weights
+from geoseg.model.package import GRAPH_NAME, WEIGHTS_NAME, ModelPackage, hash_file
 from geoseg.model.spec import ModelSpec
 from geoseg.probe import half_tile, measure_field, measure_halo
 from geoseg.training.card import write_measured
@@ -40,14 +44,30 @@ def measure_package(
     spec: ModelSpec, recipe: Recipe, data_dir: Path, folder: Path, say: Callable[[str], None], device: str = "auto"
 ) -> ModelPackage:
     """Measure the weights that lie in a folder and write their card."""
+    write_graph(folder, spec, say)
     network = build_network(spec)
     load_weights(network, folder / WEIGHTS_NAME)
     radius, sees_all = measure_field(spec)
     say(f"receptive field: {'the whole tile' if sees_all else f'{radius} px'}")
     context = {"network": spec.network.model_copy(update={"global_context": sees_all}), "receptive_field_px": radius}
     spec = spec.model_copy(update=context)
-    halo = measure_halo(TorchPredictor(spec, network, pick_device(device)), _large_sources(recipe, data_dir), say)
+    halo = measure_halo(run_network(spec, network, Execution(device=pick_device(device))), _large_sources(recipe, data_dir), say)
     return write_measured(folder, spec.model_copy(update={"halo": halo}), recipe.tests, data_dir, say, device)
+
+
+def write_graph(folder: Path, spec: ModelSpec, say: Callable[[str], None]) -> None:
+    """Write the graph of the weights that lie in a folder, in place of an older one, so that onnxruntime runs them without torch.
+
+    Where it cannot be written (without onnx, or of a network that ONNX does not express) the package is whole without it.
+    """
+    (folder / GRAPH_NAME).unlink(missing_ok=True)
+    package = ModelPackage(folder=folder, spec=spec, sha256=hash_file(folder / WEIGHTS_NAME))
+    try:
+        _, difference = add_graph(package)
+    except UsageError as exc:
+        say(f"graph: none. {exc}")
+        return
+    say(f"graph: its logits differ from torch's by at most {difference:.1e}")
 
 
 def _large_sources(recipe: Recipe, data_dir: Path) -> list[RasterSource]:

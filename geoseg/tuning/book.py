@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.io.files import write_whole
-from geoseg.model.execution import Execution
-from geoseg.tuning.trial import Candidate, Trial
+from geoseg.tuning.trial import Trial, from_plain, to_plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class TuningBook:
         """Keep trials under a key. Where the cache cannot be written the next run measures again."""
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            content = self._read_all() | {key: [asdict(trial) for trial in trials]}
+            content = self._read_all() | {key: [asdict(trial) | {"candidate": to_plain(trial.candidate)} for trial in trials]}
             write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode())
 
     def _read_all(self) -> dict[str, Any]:
@@ -41,6 +40,4 @@ class TuningBook:
 
 
 def _to_trial(fields: dict[str, Any]) -> Trial:
-    candidate = fields["candidate"]
-    found = Candidate(**{**candidate, "execution": Execution(**candidate["execution"])})
-    return Trial(**{**fields, "candidate": found})
+    return Trial(**{**fields, "candidate": from_plain(fields["candidate"])})

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,6 +41,20 @@ class Candidate:
         how = self.execution
         precision = "" if how.precision == "float32" else f" {how.precision}"
         return f"{how.backend}{precision}, {self.batch_size} x {self.tile_size_px} px"
+
+
+def to_plain(candidate: Candidate) -> dict[str, Any]:
+    """Return a candidate as plain values; the folder of graphs is this machine's own and left out."""
+    return asdict(replace(candidate, execution=replace(candidate.execution, cache=None)))
+
+
+def from_plain(fields: dict[str, Any], cache: Path | None = None) -> Candidate:
+    """Return the candidate that :func:`to_plain` wrote.
+
+    Raises:
+        TypeError: If fields are missing or unknown.
+    """
+    return Candidate(**{**fields, "execution": Execution(**{**fields["execution"], "cache": cache})})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +133,13 @@ def _compared(trial: Trial, labels: NDArray[np.uint8], reference: NDArray[np.uin
 def _try_in_process(package: ModelPackage, sample: Sample, group: list[Candidate], folder: Path, compare_px: int) -> list[Trial]:
     np.save(folder / "pixels.npy", sample.pixels)
     np.save(folder / "valid.npy", sample.valid)
-    job = {"model": str(package.folder.absolute()), "compare_px": compare_px, "candidates": [asdict(candidate) for candidate in group]}
+    cache = group[0].execution.cache
+    job = {
+        "model": str(package.folder.absolute()),
+        "cache": None if cache is None else str(cache.absolute()),
+        "compare_px": compare_px,
+        "candidates": [to_plain(candidate) for candidate in group],
+    }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     command = [sys.executable, "-m", "geoseg.tuning.trial", str(folder)]
     # what was timed before the limit counts
@@ -137,7 +157,7 @@ def _main(folder: Path) -> None:
     package = find_package(job["model"])
     loaded: dict[Execution, tuple[Predictor, float]] = {}
     for index, fields in enumerate(job["candidates"]):
-        candidate = Candidate(**{**fields, "execution": Execution(**fields["execution"])})
+        candidate = from_plain(fields, None if job["cache"] is None else Path(job["cache"]))
         try:
             if candidate.execution not in loaded:
                 began = time.perf_counter()

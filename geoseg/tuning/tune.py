@@ -2,6 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from rasterio.windows import Window
@@ -13,7 +14,7 @@ from geoseg.events import Listener, Tuned
 from geoseg.inference import read_padded
 from geoseg.machine import count_cores, name_processor
 from geoseg.model.device import name_gpu
-from geoseg.model.execution import Backend, Execution, Precision
+from geoseg.model.execution import Backend, Precision
 from geoseg.planning import RunPlan, replan
 from geoseg.tuning.book import TuningBook
 from geoseg.tuning.trial import Candidate, Sample, Trial, try_candidates
@@ -66,7 +67,7 @@ def _candidates(plan: RunPlan, asked: RunConfig) -> Iterator[Candidate]:
         for precision in _precisions(asked, on_gpu=on_gpu):
             for tile in tiles:
                 for batch in batches:
-                    how = Execution(backend=backend, device=plan.execution.device, precision=precision, threads=plan.execution.threads)
+                    how = replace(plan.execution, backend=backend, precision=precision)
                     yield Candidate(execution=how, tile_size_px=tile, batch_size=batch)
 
 

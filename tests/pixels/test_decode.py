@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from scipy import special
 
 from geoseg.pixels.classes import NODATA_CLASS
-from geoseg.pixels.decode import Evidence, LayerPlan, decode, decode_probabilities, quantize, sigmoid, softmax
+from geoseg.pixels.decode import Evidence, LayerPlan, decode, decode_probabilities
+from geoseg.pixels.fused import activate_scores
 
 PLAN = LayerPlan(
     semantic=(0, 3),
     values=(7, 0, 254),
     evidence=(Evidence(name="building", channel=2, among=(0, 3)), Evidence(name="building_interior", channel=3, among=None)),
 )
+HEADS = [(0, 3, True), (3, 4, False)]
 SHAPE = (2, 4, 3, 5)
 scores = hnp.arrays(np.float32, SHAPE, elements=st.floats(-60, 60, width=32))
 huge = hnp.arrays(np.float32, (1, 3, 2, 2), elements=st.floats(-(2.0**100), 2.0**100, width=32))
@@ -52,7 +54,7 @@ def test_nodata_in_is_nodata_out_and_confidence_is_never_below_chance(logits: ND
 @settings(deadline=None, max_examples=40)
 @given(logits=scores, valid=hnp.arrays(np.bool_, (2, 3, 5)))
 def test_probabilities_decode_to_what_their_logits_do(logits: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
-    probabilities = np.concatenate([softmax(logits[:, :3]), sigmoid(logits[:, 3:])], axis=1)
+    probabilities = activate_scores(logits, HEADS)
     made, expected = decode_probabilities(probabilities, valid, PLAN), decode(logits, valid, PLAN)
     np.testing.assert_array_equal(made[:, 1:], expected[:, 1:])
     # logits that differ may be one probability
@@ -64,13 +66,28 @@ def test_probabilities_decode_to_what_their_logits_do(logits: NDArray[np.float32
 @settings(deadline=None, max_examples=40)
 @given(logits=huge)
 def test_probabilities_of_huge_logits_are_those_of_scipy(logits: NDArray[np.float32]) -> None:
-    np.testing.assert_allclose(softmax(logits), special.softmax(logits, axis=1), atol=1e-6)
-    np.testing.assert_allclose(sigmoid(logits), special.expit(logits), atol=1e-6)
+    np.testing.assert_allclose(activate_scores(logits, [(0, 3, True)]), special.softmax(logits, axis=1), atol=1e-6)
+    np.testing.assert_allclose(activate_scores(logits, [(0, 3, False)]), special.expit(logits), atol=1e-6)
 
 
-def test_quantization_rounds_half_up_and_reaches_both_ends() -> None:
-    assert quantize(np.array([0, 0.004, 0.005, 0.5, 0.994, 1], np.float32), 100).tolist() == [0, 0, 1, 50, 99, 100]
-    assert quantize(np.array([0, 1], np.float32), 255).tolist() == [0, 255]
+def test_probabilities_are_rounded_half_up_and_reach_both_ends() -> None:
+    shares = np.array([0, 0.004, 0.005, 0.5, 0.994, 1], np.float32)
+    among = np.stack([shares, np.zeros_like(shares), np.zeros_like(shares), shares])[None, :, None]
+    layers = decode_probabilities(among, np.ones((1, 1, 6), np.bool_), PLAN)
+    assert layers[0, 1, 0].tolist() == [0, 0, 1, 50, 99, 100]
+    assert layers[0, 3, 0].tolist() == [0, 1, 1, 128, 253, 255]
+
+
+def test_of_equal_scores_the_first_channel_wins() -> None:
+    layers = decode(np.zeros((1, 4, 2, 2), np.float32), np.ones((1, 2, 2), np.bool_), PLAN)
+    assert (layers[0, 0] == PLAN.values[0]).all()
+    assert (layers[0, 1] == 33).all()
+
+
+def test_scores_that_are_no_numbers_give_no_confidence_and_no_evidence() -> None:
+    layers = decode(np.full((1, 4, 2, 40), np.nan, np.float32), np.ones((1, 2, 40), np.bool_), PLAN)
+    assert np.isin(layers[0, 0], PLAN.values).all()
+    assert not layers[0, 1:].any()
 
 
 def test_a_plan_names_its_layers_and_has_no_others() -> None:

@@ -1,0 +1,99 @@
+"""A network as an ONNX graph in onnxruntime. Torch is never loaded here."""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geoseg.errors import ModelError
+from geoseg.model.execution import Execution
+from geoseg.model.graph import IMAGE, LAYOUT_KEY, LOGITS, find_graph, read_graph
+from geoseg.model.layout import layout_of
+from geoseg.model.memory import batch_memory
+from geoseg.model.package import ModelPackage
+from geoseg.model.predictor import Keep, activate
+from geoseg.model.session import open_session
+from geoseg.model.spec import ModelSpec
+from geoseg.pixels.decode import decode
+from geoseg.pixels.fused import scale_batch
+
+
+class OnnxPredictor:
+    """A network in onnxruntime, in float32. Scaling and decoding run on the processor, in as many threads.
+
+    Args:
+        spec: What the model is.
+        session: An ``onnxruntime.InferenceSession`` that gives logits (N, C, H, W) of scaled pixels (N, B, H, W).
+        threads: Processor threads; 0 takes all.
+
+    Raises:
+        ModelError: If the graph takes other bands, or gives other channels, than the spec says.
+    """
+
+    def __init__(self, spec: ModelSpec, session: Any, *, threads: int = 0) -> None:
+        self.spec = spec
+        self._session = session
+        self._threads = threads or os.cpu_count() or 1
+        _check_graph(spec, session)
+
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
+        """Infer a batch; see :class:`geoseg.model.predictor.Predictor`.
+
+        Raises:
+            DeviceMemoryError: If the batch does not fit into memory.
+        """
+        with batch_memory(pixels.shape):
+            return decode(self._score(pixels, valid), valid, self.spec.layers, keep, threads=self._threads)
+
+    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Infer a batch to be blended; see :class:`geoseg.model.predictor.Predictor`.
+
+        Raises:
+            DeviceMemoryError: If the batch does not fit into memory.
+        """
+        with batch_memory(pixels.shape):
+            return activate(self._score(pixels, valid), self.spec, threads=self._threads)
+
+    def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        scaled = scale_batch(pixels, valid, self.spec.scaling, threads=self._threads)
+        (logits,) = self._session.run([LOGITS], {IMAGE: scaled})
+        return np.asarray(logits, np.float32)
+
+
+def load_onnx(package: ModelPackage, execution: Execution) -> OnnxPredictor:
+    """Load a package into onnxruntime: by the graph that lies beside its weights, else by the one that is exported once and kept.
+
+    Raises:
+        ModelError: If there is no graph and none can be made, onnxruntime cannot read it, it does not fit the spec, or another
+            precision than float32 is asked for on a GPU.
+    """
+    if execution.device != "cpu" and execution.precision != "float32":
+        raise ModelError(
+            f"The onnx backend computes in float32; {execution.precision} was asked for on {execution.device}. "
+            "Choose --backend torch or compile for it."
+        )
+    graph = read_graph(find_graph(package, execution.cache))
+    session = open_session(graph, package.spec.name, execution, weights_folder=package.folder)
+    _check_layout(package, session)
+    return OnnxPredictor(package.spec, session, threads=execution.threads)
+
+
+def _check_layout(package: ModelPackage, session: Any) -> None:
+    expected = layout_of(package.weights)
+    if session.get_modelmeta().custom_metadata_map.get(LAYOUT_KEY) != expected:
+        raise ModelError(
+            f"The graph of model '{package.spec.name}' was made for weights that lie otherwise in their file (expected layout "
+            f"{expected[:12]}...). Make it anew: geoseg models graph {package.folder}."
+        )
+
+
+def _check_graph(spec: ModelSpec, session: Any) -> None:
+    taken, given = session.get_inputs(), session.get_outputs()
+    found = [(p.name, p.type, p.shape[1] if len(p.shape) == 4 else p.shape) for p in (*taken, *given)]
+    expected = [(IMAGE, "tensor(float)", len(spec.bands)), (LOGITS, "tensor(float)", spec.channels)]
+    if found != expected:
+        raise ModelError(
+            f"The graph of model '{spec.name}' goes from and to {found}; {expected} was expected (name, type, channels). "
+            "Make it anew: geoseg models graph FOLDER."
+        )
