@@ -19,7 +19,7 @@ from geoseg.io.chunks import LayerStyle, plain_vrt
 from geoseg.io.cog import write_cog
 from geoseg.io.files import write_whole
 from geoseg.io.ground import pixel_step_m, row_areas_m2
-from geoseg.io.raster import ScratchLabels, open_scratch, open_scratch_bands
+from geoseg.io.scratch import ScratchLabels, open_scratch, open_scratch_bands
 from geoseg.io.vector import AddLayer, open_layers
 from geoseg.objects.instances import InstanceLayers, InstanceTable, label_instances
 from geoseg.objects.panoptic import SegmentTally, merge_panoptic

@@ -4,11 +4,12 @@
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Self
 
 import numpy as np
 import rasterio
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.env import Env
-from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.features import geometry_mask
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -27,10 +28,12 @@ from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import MissingFileError, RasterError, RunError, WriteError
 from geoseg.io.ground import pixel_size_m
+from geoseg.io.valid import is_all_valid, read_valid
+from geoseg.pixels.average import average_blocks, whole_blocks
 from geoseg.tiling import partition
 
 _COARSE_PX = 1024
-_CACHE_MB = 64
+_CACHE_BYTES = 64 * 2**20
 _STRIP_PX = 1024
 """Source rows that are averaged at a time."""
 
@@ -47,7 +50,7 @@ class RasterOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RasterSource:
-    """A raster on the run's pixel grid. Opens the file anew for each read, so it travels between processes."""
+    """A raster on the run's pixel grid. Holds nothing open, so it travels between processes."""
 
     path: str
     """File name or GDAL connection string."""
@@ -74,6 +77,10 @@ class RasterSource:
         """Bytes of all bands of a pixel."""
         return len(self.bands) * np.dtype(self.dtype).itemsize
 
+    def open(self, threads: int = 1) -> "OpenRaster":
+        """Hold the raster open for reading many windows of it; see :class:`OpenRaster`."""
+        return OpenRaster(self, threads)
+
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read the pixels of a window of the run's grid.
 
@@ -86,39 +93,105 @@ class RasterSource:
         Raises:
             RunError: If the file cannot be read there; the message names the window.
         """
+        with self.open() as raster:
+            return raster.read(window)
+
+    def read_from(self, dataset: Any, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a window from the dataset of this raster; see :meth:`read`."""
         pixels = np.empty((len(self.bands), window.height, window.width), self.dtype)
-        valid = np.empty((window.height, window.width), bool)
-        strip_px = window.height if self.decimation == 1 else max(1, _STRIP_PX // self.decimation)
-        try:
-            with open_dataset(self.path, self.options) as dataset:
-                for top in range(0, window.height, strip_px):
-                    rows = slice(top, min(top + strip_px, window.height))
-                    strip = Window(window.col_off, window.row_off + top, window.width, rows.stop - top)
-                    pixels[:, rows], valid[rows] = self._read_strip(dataset, strip)
-        except (RasterioError, CPLE_BaseError, OSError) as exc:
-            raise RunError(f"{self.path} could not be read at {_describe(window)}: {exc}. Check the file with gdalinfo.") from exc
+        valid = np.ones((window.height, window.width), bool)
+        full = self._window_in(dataset, window)
+        if self.decimation == 1:
+            self._read_pixels(dataset, full, pixels, valid)
+        else:
+            self._read_averages(dataset, full, pixels, valid)
         if self.aoi is not None:
             valid &= self._inside_aoi(window)
         return pixels, valid
 
-    def _read_strip(self, dataset: Any, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Read some rows of a window, so that averaging holds few source pixels at a time."""
+    def _window_in(self, dataset: Any, window: Window) -> Window:
+        """Return the pixels of the file below a window of the grid."""
         k = self.decimation
-        full = _clip(Window(window.col_off * k, window.row_off * k, window.width * k, window.height * k), dataset)
-        pixels = dataset.read(self.bands, window=full, out_dtype=self.dtype)
-        valid = _read_valid(dataset, window=full)
+        full = Window(window.col_off * k, window.row_off * k, window.width * k, window.height * k)
+        return full.intersection(Window(0, 0, dataset.width, dataset.height))
+
+    def _read_pixels(self, dataset: Any, window: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+        """Read pixels of the file, and clear valid where they hold no data."""
+        dataset.read(self.bands, window=window, out=pixels)
+        if not is_all_valid(dataset):
+            valid &= read_valid(dataset, window=window)
         if np.issubdtype(pixels.dtype, np.floating):
             valid &= np.isfinite(pixels).all(axis=0)
-        if k == 1:
-            return pixels, valid
-        averaged, whole = average_blocks(pixels, valid, k)
-        return (np.rint(averaged) if np.issubdtype(pixels.dtype, np.integer) else averaged), whole
+
+    def _read_averages(self, dataset: Any, full: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+        """Read some rows of the file at a time, so that averaging holds few of its pixels."""
+        k = self.decimation
+        strip_px = max(1, _STRIP_PX // k) * k
+        taken = np.empty((len(self.bands), min(strip_px, full.height), full.width), self.dtype)
+        for top in range(0, full.height, strip_px):
+            height = min(strip_px, full.height - top)
+            there = np.ones((height, full.width), bool)
+            self._read_pixels(dataset, Window(full.col_off, full.row_off + top, full.width, height), taken[:, :height], there)
+            rows = slice(top // k, -(-(top + height) // k))
+            pixels[:, rows] = average_blocks(taken[:, :height], k)
+            valid[rows] = True if there.all() else whole_blocks(there, k)
 
     def _inside_aoi(self, window: Window) -> NDArray[np.bool_]:
         transform = self.geobox.transform @ Affine.translation(window.col_off, window.row_off)
         shape = (int(window.height), int(window.width))
         inside: NDArray[np.bool_] = geometry_mask([self.aoi], shape, transform, invert=True)
         return inside
+
+
+class OpenRaster:
+    """A raster that stays open from read to read, so that neighboring windows share the blocks that GDAL has decoded.
+
+    May be read by several threads, one at a time. Opens the file with the first read, and anew after one that failed.
+
+    Args:
+        source: The raster.
+        threads: Blocks that are decoded at the same time. More read sooner and take more processor time in all: right where a GPU waits.
+    """
+
+    def __init__(self, source: RasterSource, threads: int = 1) -> None:
+        self._source = source
+        self._threads = threads
+        self._dataset: Any = None
+        self._lock = Lock()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the run's grid."""
+        return self._source.shape
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read the pixels of a window; see :meth:`RasterSource.read`."""
+        with self._lock, Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_NUM_THREADS=self._threads):
+            try:
+                if self._dataset is None:
+                    self._dataset = _open(self._source.path, self._source.options)
+                return self._source.read_from(self._dataset, window)
+            except (RasterioError, CPLE_BaseError, OSError) as exc:
+                self._close()
+                raise RunError(
+                    f"{self._source.path} could not be read at {_describe(window)}: {exc}. Check the file with gdalinfo."
+                ) from exc
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._dataset is not None:
+            _close(self._dataset)
+            self._dataset = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def open_raster(
@@ -170,7 +243,7 @@ def has_data(source: RasterSource) -> bool:
         try:
             with open_dataset(source.path, source.options) as dataset:
                 coarse = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))
-                if _read_valid(dataset, out_shape=coarse).any():
+                if read_valid(dataset, out_shape=coarse).any():
                     return True
         except (RasterioError, CPLE_BaseError, OSError) as exc:
             raise RunError(f"{source.path} could not be read: {exc}. Check the file with gdalinfo.") from exc
@@ -179,26 +252,35 @@ def has_data(source: RasterSource) -> bool:
 
 def bounded_cache() -> Env:
     """Keep GDAL's block cache small: its own choice, a share of the machine's memory, fills up with the raster (law 8)."""
-    return Env(GDAL_CACHEMAX=_CACHE_MB)
+    return Env(GDAL_CACHEMAX=_CACHE_BYTES)
 
 
 @contextmanager
 def open_dataset(path: str, options: RasterOptions) -> Iterator[Any]:
     """Open a raster for reading, warped to north-up if the options ask for it."""
+    with bounded_cache():
+        dataset = _open(path, options)
+        try:
+            yield dataset
+        finally:
+            _close(dataset)
+
+
+def _open(path: str, options: RasterOptions) -> Any:
     with warnings.catch_warnings():
         # where a georeference is needed, its absence is an error of our own
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with bounded_cache():
-            opened = rasterio.open(path)
-    with bounded_cache(), opened as dataset:
-        if not options.warp:
-            yield _with_crs(dataset, options)
-            return
-        add_alpha = ColorInterp.alpha not in dataset.colorinterp
-        with WarpedVRT(
-            dataset, resampling=Resampling.bilinear, tolerance=0.0, add_alpha=add_alpha, **_placed_by(dataset, options)
-        ) as warped:
-            yield warped
+        dataset = rasterio.open(path)
+    if not options.warp:
+        return _with_crs(dataset, options)
+    add_alpha = ColorInterp.alpha not in dataset.colorinterp
+    return WarpedVRT(dataset, resampling=Resampling.bilinear, tolerance=0.0, add_alpha=add_alpha, **_placed_by(dataset, options))
+
+
+def _close(dataset: Any) -> None:
+    """Close a dataset, and the one that it warps."""
+    dataset.close()
+    getattr(dataset, "src_dataset", dataset).close()
 
 
 def _placed_by(dataset: Any, options: RasterOptions) -> dict[str, Any]:
@@ -208,16 +290,6 @@ def _placed_by(dataset: Any, options: RasterOptions) -> dict[str, Any]:
     if dataset.transform == Affine.identity() and dataset.rpcs:
         return {"src_crs": "EPSG:4326", "SRC_METHOD": "RPC"}
     return {"src_crs": _with_crs(dataset, options).crs}
-
-
-def _read_valid(dataset: Any, **where: Any) -> NDArray[np.bool_]:
-    """Return valid pixels by mask band, nodata value and alpha; GDAL's own mask overlooks alpha in most band counts and types."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NodataShadowWarning)
-        valid: NDArray[np.bool_] = dataset.dataset_mask(**where) != 0
-    if ColorInterp.alpha in dataset.colorinterp and MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
-        valid &= dataset.read(dataset.colorinterp.index(ColorInterp.alpha) + 1, **where) != 0
-    return valid
 
 
 def _ground_pixel_m(name: str, geobox: GeoBox) -> float:
@@ -282,37 +354,8 @@ def _decimate(geobox: GeoBox, factor: int) -> GeoBox:
     return GeoBox((height, width), geobox.transform @ Affine.scale(factor), geobox.crs)
 
 
-def _clip(window: Window, dataset: Any) -> Window:
-    return window.intersection(Window(0, 0, dataset.width, dataset.height))
-
-
 def _describe(window: Window) -> str:
     return f"columns {window.col_off}-{window.col_off + window.width}, rows {window.row_off}-{window.row_off + window.height}"
-
-
-def average_blocks(pixels: NDArray[Any], valid: NDArray[np.bool_], k: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Average k x k blocks; a block is valid when each of its pixels is.
-
-    Args:
-        pixels: (C, H, W). Blocks at the lower and right edge may be incomplete.
-        valid: (H, W), True = data.
-        k: Block size in pixels.
-
-    Returns:
-        (C, ceil(H / k), ceil(W / k)) float32 and its valid pixels.
-    """
-    height, width = valid.shape
-    padding = ((0, -height % k), (0, -width % k))
-    padded = np.pad(pixels, ((0, 0), *padding))
-    steps = [(slice(i, None, k), slice(j, None, k)) for i in range(k) for j in range(k)]
-    total = np.zeros((len(pixels), *(-(-n // k) for n in valid.shape)), np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # nodata may be as large as the type allows
-        for rows, cols in steps:
-            total += padded[:, rows, cols]
-    there = np.pad(np.ones_like(valid), padding)
-    count = sum((there[rows, cols].astype(np.float32) for rows, cols in steps), start=np.float32(0))
-    whole = np.pad(valid, padding, constant_values=True)
-    return np.asarray(total / count, np.float32), np.logical_and.reduce([whole[rows, cols] for rows, cols in steps])
 
 
 @contextmanager
@@ -329,60 +372,26 @@ def open_plain(path: Path) -> Iterator[Any]:
         raise RunError(f"{path} could not be read: {exc}. If it is damaged, remove it and run the same command again.") from exc
 
 
-class ScratchLabels:
-    """A uint32 raster on disk that is written and read by windows; see :class:`geoseg.objects.rasters.LabelRaster`."""
-
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
-
-    def read(self, window: Window) -> NDArray[np.uint32]:
-        """Return the labels (H, W) of a window."""
-        labels: NDArray[np.uint32] = self._dataset.read(1, window=window)
-        return labels
-
-    def write(self, window: Window, labels: NDArray[np.uint32]) -> None:
-        """Set the labels (H, W) of a window."""
-        self._dataset.write(labels, 1, window=window)
-
-
 @contextmanager
-def open_scratch(path: Path, geobox: GeoBox) -> Iterator[ScratchLabels]:
-    """Create a label raster, empty, to be written and read by windows.
+def create_raster(path: Path, geobox: GeoBox, **profile: Any) -> Iterator[Any]:
+    """Create a tiled GeoTIFF that is written and read by windows.
+
+    Args:
+        path: Its name.
+        geobox: Its grid.
+        profile: Bands, data type and compression, as rasterio spells them.
 
     Raises:
         WriteError: If the disk does not take it.
     """
-    with _create_scratch(path, geobox, 1) as dataset:
-        yield ScratchLabels(dataset)
-
-
-@contextmanager
-def open_scratch_bands(path: Path, geobox: GeoBox, count: int) -> Iterator[Callable[[Window, NDArray[np.uint32], NDArray[np.bool_]], None]]:
-    """Create a uint32 raster of several bands with a mask; yields a function that takes window, (B, H, W) pixels and (H, W) valid.
-
-    Raises:
-        WriteError: If the disk does not take it.
-    """
-    with _create_scratch(path, geobox, count) as dataset:
-
-        def write(window: Window, pixels: NDArray[np.uint32], valid: NDArray[np.bool_]) -> None:
-            dataset.write(pixels, window=window)
-            dataset.write_mask(valid, window=window)
-
-        yield write
-
-
-@contextmanager
-def _create_scratch(path: Path, geobox: GeoBox, count: int) -> Iterator[Any]:
     height, width = geobox.shape
-    profile = {"driver": "GTiff", "count": count, "dtype": "uint32", "height": height, "width": width, "bigtiff": "if_safer"}
-    storage = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "zstd", "zstd_level": 1, "sparse_ok": True}
+    layout = {"driver": "GTiff", "height": height, "width": width, "tiled": True, "bigtiff": "if_safer", "interleave": "band"}
     try:
         with (
             bounded_cache(),
             Env(GDAL_TIFF_INTERNAL_MASK=True),
-            rasterio.open(path, "w+", **profile, **storage, interleave="band", transform=geobox.transform, crs=geobox.crs) as dataset,
+            rasterio.open(path, "w+", **layout, **profile, transform=geobox.transform, crs=geobox.crs) as dataset,
         ):
             yield dataset
-    except RasterioError as exc:
+    except (RasterioError, CPLE_BaseError) as exc:
         raise WriteError(f"{path} could not be written: {exc}. Check the free space of the disk.") from exc

@@ -1,6 +1,8 @@
 """The raster source: any window of it equals the whole, nodata of every style is found, files that do not fit say why."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +14,24 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
+from rasterio.env import get_gdal_config
 from rasterio.windows import Window
 
 from geoseg.errors import GeosegError, MissingFileError, RasterError, RunError, UsageError
 from geoseg.io.raster import (
     RasterOptions,
     RasterSource,
-    average_blocks,
+    bounded_cache,
     has_data,
     open_plain,
     open_raster,
-    open_scratch,
     read_whole,
 )
+from geoseg.pixels.average import average_blocks, whole_blocks
+from geoseg.tiling import partition
 
 UTM = "EPSG:32645"
 NORTH_UP = Affine(2.0, 0.0, 300000.0, 0.0, -2.0, 3000000.0)
@@ -42,31 +45,6 @@ def noise(*shape: int, dtype: Any = np.uint8, seed: int = 0) -> NDArray[Any]:
 
 def slices(window: Window) -> tuple[slice, slice]:
     return slice(window.row_off, window.row_off + window.height), slice(window.col_off, window.col_off + window.width)
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    height=st.integers(1, 20), width=st.integers(1, 20), k=st.integers(1, 7), share=st.sampled_from([0, 0.02, 0.5]), seed=st.integers(0, 99)
-)
-def test_averages_equal_those_of_each_block(height: int, width: int, k: int, share: float, seed: int) -> None:
-    pixels = noise(2, height, width, dtype=np.uint16, seed=seed)
-    valid = np.random.default_rng(seed).random((height, width)) >= share
-    averaged, whole = average_blocks(pixels, valid, k)
-    assert averaged.dtype == np.float32
-    assert averaged.shape == (2, -(-height // k), -(-width // k))
-    for i, j in np.ndindex(whole.shape):
-        block = np.s_[i * k : (i + 1) * k, j * k : (j + 1) * k]
-        assert whole[i, j] == valid[block].all()
-        np.testing.assert_allclose(averaged[:, i, j], pixels[:, *block].mean(axis=(1, 2)), rtol=1e-5)
-
-
-@pytest.mark.parametrize("nodata", [np.float32("nan"), np.float32(-3.4028235e38)])
-def test_averaging_over_nodata_makes_the_block_invalid_without_a_warning(nodata: np.float32) -> None:
-    pixels = np.ones((1, 4, 4), np.float32)
-    pixels[0, :2, :2] = nodata
-    averaged, valid = average_blocks(pixels, pixels[0] == 1, 2)
-    assert valid.tolist() == [[False, True], [True, True]]
-    assert (averaged[0][valid] == 1).all()
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +82,49 @@ def test_a_finer_raster_is_averaged_by_a_whole_factor_and_a_coarser_one_is_not(h
     assert source.shape == (-(-211 // k), -(-307 // k))
     assert source.geobox.transform == NORTH_UP @ Affine.scale(k)
     with rasterio.open(holey) as dataset:
-        expected, valid = average_blocks(dataset.read(), dataset.dataset_mask() != 0, k)
+        expected, valid = average_blocks(dataset.read(), k), whole_blocks(dataset.dataset_mask() != 0, k)
     pixels, there = read_whole(source)
     assert pixels.dtype == np.uint8
-    np.testing.assert_array_equal(pixels, np.rint(expected))
+    np.testing.assert_array_equal(pixels, expected)
     np.testing.assert_array_equal(there, valid)
+
+
+@pytest.mark.parametrize("resolution_m", [None, 4.0])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_raster_that_is_held_open_gives_what_one_opened_anew_gives(holey: Path, resolution_m: float | None, threads: int) -> None:
+    source = open_raster(holey, resolution_m=resolution_m)
+    windows = list(partition(source.shape, 50)) * 2
+    with source.open(threads) as raster, ThreadPoolExecutor(max_workers=3) as pool:
+        assert raster.shape == source.shape
+        for window, read in zip(windows, pool.map(raster.read, windows), strict=True):
+            for held, anew in zip(read, source.read(window), strict=True):
+                np.testing.assert_array_equal(held, anew)
+
+
+def test_a_block_that_two_windows_share_is_decoded_once(write_tif: WriteTif) -> None:
+    path = write_tif(noise(3, 64, 64), tiled=True, blockxsize=64, blockysize=64, compress="deflate")
+    with open_raster(path).open() as raster:
+        before = raster.read(Window(0, 0, 40, 40))[0]
+        os.truncate(path, 1000)
+        after = raster.read(Window(20, 10, 44, 54))[0]
+    np.testing.assert_array_equal(before[:, 10:, 20:], after[:, :30, :20])
+
+
+def test_the_blocks_that_are_kept_have_a_bound_in_bytes() -> None:
+    with bounded_cache():
+        assert get_gdal_config("GDAL_CACHEMAX") == 64 * 2**20
+
+
+def test_a_raster_that_failed_is_opened_anew(write_tif: WriteTif) -> None:
+    path = write_tif(noise(1, 64, 64), compress="deflate")
+    whole = path.read_bytes()
+    window = Window(0, 0, 64, 64)
+    with open_raster(path).open() as raster:
+        path.write_bytes(whole[:-500])
+        with pytest.raises(RunError, match="columns 0-64, rows 0-64"):
+            raster.read(window)
+        path.write_bytes(whole)
+        np.testing.assert_array_equal(raster.read(window)[0], noise(1, 64, 64))
 
 
 def test_averages_of_floats_are_not_rounded(write_tif: WriteTif) -> None:
@@ -400,15 +416,6 @@ def test_looking_for_data_in_a_damaged_file_fails_with_its_name(damaged: Path) -
     source = open_raster(damaged)
     with pytest.raises(GeosegError, match=str(damaged)):
         has_data(source)
-
-
-def test_a_scratch_raster_is_empty_and_keeps_what_is_written(tmp_path: Path, make_geobox: Callable[[int, int], GeoBox]) -> None:
-    labels = noise(100, 50, dtype=np.uint32) + np.uint32(2**31)
-    with open_scratch(tmp_path / "scratch.tif", make_geobox(700, 300)) as scratch:
-        assert not scratch.read(Window(0, 0, 300, 700)).any()
-        scratch.write(Window(230, 200, 50, 100), labels)
-        np.testing.assert_array_equal(scratch.read(Window(230, 200, 50, 100)), labels)
-        assert not scratch.read(Window(0, 0, 230, 700)).any()
 
 
 def test_a_raster_of_our_own_that_is_damaged_is_named(tmp_path: Path) -> None:
