@@ -59,8 +59,9 @@ def run_child(command: list[str], *, threads: int, extra: dict[str, str] | None 
         result, errors = Path(folder) / "result.json", Path(folder) / "errors.txt"
         with errors.open("w", encoding="utf-8") as stream:
             started = [sys.executable, "-I", "-S", str(_TIMED), str(result), *command]
-            process = subprocess.Popen(started, stdout=subprocess.PIPE, stderr=stream, text=True, env=environment, start_new_session=True)
-            lines = _listen(process, timeout_s)
+            pipes = {"stdout": subprocess.PIPE, "stderr": stream, "text": True}
+            with subprocess.Popen(started, **pipes, env=environment, start_new_session=True) as process:
+                lines = _listen(process, timeout_s)
         if process.returncode or not result.exists():
             said = [*errors.read_text(encoding="utf-8", errors="replace").splitlines(), *(line for _, line in lines)]
             why = f"ended after {timeout_s:g} s" if process.returncode == -9 else f"exit code {process.returncode}"
