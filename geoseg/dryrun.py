@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from geoseg.config import RunConfig
 from geoseg.inference import LoadPredictor, network_loader, read_padded
 from geoseg.io.ground import pixel_size_m
+from geoseg.model.device import pick_device
+from geoseg.model.execution import Execution
 from geoseg.planning import RunPlan, plan_run
 from geoseg.tiling import Tile
 
@@ -54,7 +56,7 @@ def estimate(config: RunConfig, load: LoadPredictor | None = None) -> Estimate:
         UsageError: If something does not fit.
     """
     plan = plan_run(config)
-    predictor = (load or network_loader(plan.package, config.device))(0)
+    predictor = (load or network_loader(plan.package, Execution(device=pick_device(config.device))))(0)
     tiles = list(_spread_tiles(plan))
     predict = predictor.predict if plan.tiles.stitch == "crop" else predictor.predict_probabilities
     times = []

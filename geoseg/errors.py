@@ -14,6 +14,7 @@ Every leaf is also the builtin that fits, so ``except ValueError`` keeps working
         ├── ChunkError                            a chunk failed more often than it is retried
         ├── WriteError            (OSError)       a result could not be written
         ├── MemoryLimitError      (MemoryError)   the plan does not fit into memory
+        ├── DeviceMemoryError     (MemoryError)   a batch does not fit into the memory of the device
         └── InterruptedRun                        stopped by the user; the run can go on
 
 A message says what was expected, what came, and what to do.
@@ -66,6 +67,10 @@ class WriteError(OSError, RunError):
 
 class MemoryLimitError(RunError, MemoryError):
     """The projected memory of the plan exceeds what is available."""
+
+
+class DeviceMemoryError(RunError, MemoryError):
+    """A batch does not fit into the memory of the device; smaller ones may."""
 
 
 class InterruptedRun(RunError):

@@ -1,6 +1,7 @@
 """Tiles of a raster through a predictor, and back into one piece."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.io.raster import RasterSource
+from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Predictor
 from geoseg.model.spec import ModelSpec
@@ -122,13 +124,13 @@ def _holds_data(valid: NDArray[np.bool_], chunk: Chunk, window: Window) -> bool:
     return bool(valid[place(window, chunk.footprint)].any())
 
 
-def network_loader(package: ModelPackage, device: str) -> LoadPredictor:
-    """Return what loads the network of a package onto a device; no torch is loaded until it is called."""
-    return partial(_load_network, package, device)
+def network_loader(package: ModelPackage, execution: Execution) -> LoadPredictor:
+    """Return what loads the network of a package; no library of networks is loaded until it is called."""
+    return partial(_load_network, package, execution)
 
 
-def _load_network(package: ModelPackage, device: str, threads: int) -> Predictor:
+def _load_network(package: ModelPackage, execution: Execution, threads: int) -> Predictor:
     # torch and onnxruntime are only imported where a model runs
     from geoseg.model.load import load_predictor
 
-    return load_predictor(package, device, threads)
+    return load_predictor(package, replace(execution, threads=execution.threads or threads))

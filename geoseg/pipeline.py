@@ -14,6 +14,8 @@ from geoseg.io.chunks import ChunkStore, check_complete
 from geoseg.io.files import write_whole
 from geoseg.io.ground import row_areas_m2
 from geoseg.io.raster import RasterSource
+from geoseg.model.device import pick_device
+from geoseg.model.execution import Execution
 from geoseg.planning import RunPlan, check_disk, plan_run
 from geoseg.products import StageLog, make_objects
 from geoseg.report import count_classes, describe_item, describe_run
@@ -49,7 +51,7 @@ def segment_raster(config: RunConfig, listener: Listener = ignore_events, load: 
             return config.output
         check_disk(plan, config.output)
         folder.begin(plan.config, plan.fingerprint())
-        load = load or network_loader(plan.package, config.device)
+        load = load or network_loader(plan.package, Execution(device=pick_device(config.device)))
         try:
             segment_chunks(plan, folder.chunks(plan), load, listener)
         except UsageError:

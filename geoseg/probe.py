@@ -15,6 +15,7 @@ import psutil
 
 from geoseg.inference import infer_raster, tiles_of
 from geoseg.io.raster import RasterSource
+from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
 from geoseg.model.package import find_package
 from geoseg.model.pixelfeatures import feature_radius
@@ -88,7 +89,7 @@ def _one_tile(spec: ModelSpec, source: RasterSource) -> TilePlan:
 
 def measure_package_memory(folder: Path) -> int:
     """Measure the memory of the model in a folder on the processor; see :func:`measure_memory`. Call it in a new process."""
-    return measure_memory(load_predictor(find_package(folder), "cpu"))
+    return measure_memory(load_predictor(find_package(folder), Execution()))
 
 
 def measure_memory(predictor: Predictor) -> int:

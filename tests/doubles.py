@@ -20,9 +20,9 @@ from geoseg.cli import main as command_line
 from geoseg.config import RunConfig, make_config
 from geoseg.events import Event
 from geoseg.model.package import WEIGHTS_NAME, write_card
-from geoseg.model.predictor import Predictor, activate, double_spec
+from geoseg.model.predictor import Keep, Predictor, activate, decode_kept, double_spec
 from geoseg.model.spec import Halo, ModelSpec, NetworkSpec
-from geoseg.pixels.decode import LayerPlan, decode
+from geoseg.pixels.decode import LayerPlan
 
 TRANSFORM = Affine(0.5, 0, 337_200, 0, -0.5, 3_058_800)
 CRS = "EPSG:32645"
@@ -108,9 +108,9 @@ class Logged:
     def calls(self) -> int:
         return self.log.stat().st_size if self.log.exists() else 0
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         self._count()
-        return self.inner.predict(pixels, valid)
+        return self.inner.predict(pixels, valid, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         self._count()
@@ -129,8 +129,8 @@ class Relative:
 
     spec: ModelSpec
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        return decode(self._score(pixels, valid), valid, self.spec.layers)
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
+        return decode_kept(self._score(pixels, valid), valid, self.spec.layers, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         return activate(self._score(pixels, valid), self.spec)
@@ -149,12 +149,13 @@ class Copying:
 
     spec: ModelSpec
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         plan: LayerPlan = self.spec.layers
         evidence = np.where(valid & (pixels[:, 0] == 1), 255, 0).astype(np.uint8)
         none = np.zeros_like(evidence)
         layers = {"class": np.where(valid, pixels[:, 0], NODATA), "confidence": np.where(valid, 100, NODATA), "building_boundary": none}
-        return np.stack([layers.get(name, evidence) for name in plan.names], axis=1).astype(np.uint8)
+        rows, cols = keep or (slice(None), slice(None))
+        return np.stack([layers.get(name, evidence) for name in plan.names], axis=1).astype(np.uint8)[..., rows, cols]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import rasterio
 import torch
 
 from geoseg.labels.site import Site
+from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
 from geoseg.model.network import build_network, save_weights
 from geoseg.model.package import WEIGHTS_NAME, find_package, write_card
@@ -74,7 +75,7 @@ def test_two_steps_make_a_package_that_predicts(path: Path, town: Path, tmp_path
     folder.mkdir()
     save_weights(module.network, folder / WEIGHTS_NAME)
     write_card(folder, recipe.model)
-    predictor = load_predictor(find_package(folder), "cpu", threads=1)
+    predictor = load_predictor(find_package(folder), Execution(threads=1))
     assert predictor.spec.model_copy(update={"created": None}) == recipe.model
     side = recipe.schedule.window_px
     pixels = np.random.default_rng(0).integers(0, 256, (1, 3, side, side)).astype(np.uint8)
@@ -126,7 +127,9 @@ def test_the_baseline_of_a_configuration_makes_a_package_that_predicts(path: Pat
     options = {name: smaller.get(name, value) for name, value in recipe.model.network.options.items()}
     model = recipe.model.model_copy(update={"network": recipe.model.network.model_copy(update={"options": options})})
     package = fit_baseline(recipe.model_copy(update={"model": model}), town, tmp_path / "package", lambda line: None)
-    layers = load_predictor(find_package(package.folder)).predict(np.full((1, 3, 64, 64), 90, np.uint8), np.ones((1, 64, 64), bool))
+    layers = load_predictor(find_package(package.folder), Execution()).predict(
+        np.full((1, 3, 64, 64), 90, np.uint8), np.ones((1, 64, 64), bool)
+    )
     assert layers.shape == (1, len(recipe.model.layers.names), 64, 64)
 
 

@@ -9,7 +9,9 @@ from safetensors import safe_open
 
 from geoseg.errors import ModelError
 from geoseg.inference import infer_raster
-from geoseg.model.network import TorchPredictor, build_network, decode_on_device, load_predictor, load_weights, pick_device, save_weights
+from geoseg.model.device import pick_device
+from geoseg.model.execution import Execution
+from geoseg.model.network import TorchPredictor, build_network, decode_on_device, load_predictor, load_weights, save_weights
 from geoseg.model.package import WEIGHTS_NAME, find_package
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import decode, decode_probabilities
@@ -132,7 +134,7 @@ def test_weights_of_another_network_are_refused(network: torch.nn.Module, tmp_pa
 def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path) -> None:
     package = find_package(write_package(tmp_path / "package", SPEC))
     with pytest.raises(ModelError, match="do not fit"):
-        load_predictor(package, "cpu")
+        load_predictor(package, Execution())
 
 
 @pytest.mark.parametrize("change", [{"architecture": "unheard"}, {"encoder": "unheard"}], ids=["architecture", "encoder"])
@@ -143,7 +145,7 @@ def test_a_network_that_cannot_be_built_is_refused(change: dict[str, object]) ->
 
 
 def test_a_package_runs_as_the_network_that_it_was_made_from(tmp_path: Path) -> None:
-    loaded = load_predictor(find_package(write_network(tmp_path / "package")), "cpu", threads=1)
+    loaded = load_predictor(find_package(write_network(tmp_path / "package")), Execution(threads=1))
     pixels, valid = draw_blobs(64, 64)[None], np.ones((1, 64, 64), bool)
     assert (loaded.predict(pixels, valid)[:, 0] < 2).all()
     assert loaded.spec.model_copy(update={"created": None}) == SPEC

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
 from geoseg.errors import ChunkError, RunFolderError
-from geoseg.model.predictor import ConstantPredictor, NeighborhoodPredictor, double_spec
+from geoseg.model.predictor import ConstantPredictor, Keep, NeighborhoodPredictor, double_spec
 from geoseg.model.spec import ModelSpec
 from geoseg.pipeline import segment_raster
 from tests.doubles import (
@@ -46,10 +46,10 @@ class Choking:
     spec: ModelSpec
     value: int
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         if (pixels == self.value).any():
             raise RuntimeError("not this tile")
-        return BUILT.predict(pixels, valid)
+        return BUILT.predict(pixels, valid, keep)
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (30, 500), (500, 30), (1, 1), (1, 200), (16, 16), (63, 65), (129, 97)])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from geoseg.io.raster import open_raster
 from geoseg.model.package import find_package
-from geoseg.model.predictor import NeighborhoodPredictor, double_spec
+from geoseg.model.predictor import Keep, NeighborhoodPredictor, double_spec
 from geoseg.model.spec import ModelSpec, Throughput
 from geoseg.probe import Machine, describe_machine, keep_measurements, measure_field, measure_halo, measure_throughput, tile_sizes_of
 from tests.doubles import draw_blobs, write_network, write_raster
@@ -28,7 +28,7 @@ class Slow:
     tile_s: float
     batches: list[int]
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         time.sleep(self.tile_s * (len(pixels) if self.batches else 10))
         self.batches.append(len(pixels))
         return np.zeros((len(pixels), 1, *valid.shape[1:]), np.uint8)

@@ -71,8 +71,9 @@ def probe_model(
 ) -> None:
     """Measure receptive field, halo, speed and memory of MODEL on this machine."""
     from geoseg import probe
+    from geoseg.model.device import pick_device
+    from geoseg.model.execution import Execution
     from geoseg.model.load import load_predictor
-    from geoseg.model.network import pick_device
     from geoseg.model.package import find_package, write_card
 
     sizes = _parse_batches(batches)
@@ -82,7 +83,7 @@ def probe_model(
     radius, is_global = probe.measure_field(package.spec)
     network = package.spec.network.model_copy(update={"global_context": is_global})
     found: dict[str, Any] = {"receptive_field_px": radius, "network": network}
-    predictor = load_predictor(replace(package, spec=package.spec.model_copy(update=found)), where)
+    predictor = load_predictor(replace(package, spec=package.spec.model_copy(update=found)), Execution(device=where))
     # memory first: what earlier passes leave behind would hide what this one takes
     if where == "cpu":
         found["memory_bytes_per_px"] = probe.measure_memory(predictor)

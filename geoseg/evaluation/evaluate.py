@@ -20,6 +20,8 @@ from geoseg.inference import LoadPredictor, infer_raster, network_loader, tiles_
 from geoseg.io.raster import RasterSource
 from geoseg.labels.site import Site
 from geoseg.labels.targets import LabelledRaster, label_path, load_site
+from geoseg.model.device import pick_device
+from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
 from geoseg.pipeline import segment_raster
 
@@ -86,7 +88,7 @@ class Judge:
     def _infer(self, source: RasterSource) -> Found:
         spec = self.package.spec
         source = replace(source, bands=source.bands[: len(spec.bands)])
-        load = self.load or network_loader(self.package, self.device)
+        load = self.load or network_loader(self.package, Execution(device=pick_device(self.device)))
         layers = infer_raster(load(0), source, tiles_of(spec, source.shape, spec.halo.default_px))
         names = list(spec.layers.names)
         return found_in_memory(source, spec.scheme, layers[names.index("class")], layers[names.index("confidence")])

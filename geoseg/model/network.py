@@ -13,9 +13,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from geoseg.errors import ModelError, RunError
+from geoseg.errors import DeviceMemoryError, ModelError
 from geoseg.model.classics import CLASSICS
+from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
+from geoseg.model.predictor import Keep
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import CONFIDENCE_SCALE, EVIDENCE_SCALE, LayerPlan
 
@@ -149,20 +151,21 @@ class TorchPredictor:
         self._std = torch.tensor(spec.std, device=self._device)[:, None, None]
         self._values = torch.tensor(spec.layers.values, dtype=torch.uint8, device=self._device)
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`geoseg.model.predictor.Predictor`.
 
         Raises:
-            RunError: If the device runs out of memory.
+            DeviceMemoryError: If the batch does not fit into the memory of the device.
         """
         with self._on_device(pixels, valid) as (logits, there):
-            return decode_on_device(logits, there, self.spec.layers, self._values).cpu().numpy()
+            rows, cols = keep or (slice(None), slice(None))
+            return decode_on_device(logits[:, :, rows, cols], there[:, rows, cols], self.spec.layers, self._values).cpu().numpy()
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Infer a batch to be blended; see :class:`geoseg.model.predictor.Predictor`.
 
         Raises:
-            RunError: If the device runs out of memory.
+            DeviceMemoryError: If the batch does not fit into the memory of the device.
         """
         with self._on_device(pixels, valid) as (logits, _):
             for head in self.spec.heads.values():
@@ -180,7 +183,7 @@ class TorchPredictor:
                 scaled = torch.where(there[:, None], (raw - self._mean) / self._std, 0.0)
                 yield self._module(scaled.contiguous(memory_format=torch.channels_last)).float(), there
         except torch.OutOfMemoryError as exc:
-            raise RunError(
+            raise DeviceMemoryError(
                 f"The device ran out of memory on a batch of {pixels.shape}: choose a smaller --batch-size or --tile-size."
             ) from exc
 
@@ -217,33 +220,18 @@ def _as_torch_dtype(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(pixels)
 
 
-def pick_device(wanted: str) -> str:
-    """Resolve ``auto`` to ``cuda`` where there is one, else ``cpu``.
-
-    Raises:
-        ModelError: If CUDA is asked for and not there.
-    """
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError("--device cuda was asked for, but torch finds no CUDA device. Use --device cpu.")
-    return wanted
-
-
-def load_predictor(package: ModelPackage, device: str = "auto", threads: int = 0) -> TorchPredictor:
+def load_predictor(package: ModelPackage, execution: Execution) -> TorchPredictor:
     """Build the network of a package, load its weights and put it on a device.
 
     Args:
         package: The model.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        threads: Processor threads for computing in this process; 0 leaves torch's choice.
+        execution: Where and how it runs.
 
     Raises:
         ModelError: If the network cannot be built, the weights do not fit, or the device is not there.
     """
-    where = pick_device(device)
-    if threads > 0:
-        torch.set_num_threads(threads)
+    if execution.threads > 0:
+        torch.set_num_threads(execution.threads)
     module = build_network(package.spec)
     load_weights(module, package.weights)
-    return TorchPredictor(package.spec, module, where)
+    return TorchPredictor(package.spec, module, execution.device)

@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from geoseg.errors import ModelError
 from geoseg.model.package import ModelPackage
 from geoseg.model.pixelfeatures import feature_radius, pixel_features
-from geoseg.model.predictor import activate
+from geoseg.model.predictor import Keep, activate, decode_kept
 from geoseg.model.spec import ModelSpec
-from geoseg.pixels.decode import decode
 
 _SMALLEST = 1e-6
 
@@ -80,9 +79,9 @@ class PixelwisePredictor:
         """How far a pixel sees; with a halo as wide, tiled equals whole-image inference to the bit."""
         return feature_radius(self._options.scales_px)
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`geoseg.model.predictor.Predictor`."""
-        return decode(self._score(pixels, valid), valid, self.spec.layers)
+        return decode_kept(self._score(pixels, valid), valid, self.spec.layers, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Infer a batch; see :class:`geoseg.model.predictor.Predictor`."""

@@ -7,13 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.model.spec import Halo, Head, ModelSpec, NetworkSpec
-from geoseg.pixels.decode import decode, sigmoid, softmax
+from geoseg.pixels.decode import LayerPlan, decode, sigmoid, softmax
 from geoseg.pixels.normalize import normalize
 
 _SURE = 8.0
 """Logit of a score of 1: steep, so that doubles are sure of what they find."""
 _NEVER = -20.0
 """Logit of what does not happen."""
+
+
+Keep = tuple[slice, slice]
+"""Rows and columns of a tile."""
 
 
 class Predictor(Protocol):
@@ -23,15 +27,19 @@ class Predictor(Protocol):
     def spec(self) -> ModelSpec:
         """What the model is."""
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch.
 
         Args:
             pixels: (N, C, H, W) in the raster's dtype.
             valid: (N, H, W), True = data.
+            keep: Rows and columns of the tiles that are wanted; None wants all.
 
         Returns:
-            (N, L, H, W) uint8 layers in the order of ``spec.layers``.
+            (N, L, h, w) uint8 layers of the kept part, in the order of ``spec.layers``.
+
+        Raises:
+            DeviceMemoryError: If the batch does not fit.
         """
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -44,6 +52,22 @@ class Predictor(Protocol):
         Returns:
             (N, C, H, W) probabilities of the network's channels; where nothing is valid, they mean nothing.
         """
+
+
+def decode_kept(logits: NDArray[np.float32], valid: NDArray[np.bool_], plan: LayerPlan, keep: Keep | None) -> NDArray[np.uint8]:
+    """Decode the part of a batch that is kept.
+
+    Args:
+        logits: (N, C, H, W).
+        valid: (N, H, W).
+        plan: Layers and the channels that they come from.
+        keep: Rows and columns; None keeps all.
+
+    Returns:
+        (N, L, h, w) uint8.
+    """
+    rows, cols = keep or (slice(None), slice(None))
+    return decode(logits[:, :, rows, cols], valid[:, rows, cols], plan)
 
 
 def activate(logits: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
@@ -72,9 +96,9 @@ class ThresholdPredictor:
     threshold: float = 128.0
     """In units of the raster's values."""
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`Predictor`."""
-        return decode(self._score(pixels, valid), valid, self.spec.layers)
+        return decode_kept(self._score(pixels, valid), valid, self.spec.layers, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Infer a batch; see :class:`Predictor`."""
@@ -96,9 +120,9 @@ class ConstantPredictor:
     channel: int = 0
     """Channel that wins."""
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`Predictor`."""
-        return decode(self._score(pixels, valid), valid, self.spec.layers)
+        return decode_kept(self._score(pixels, valid), valid, self.spec.layers, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Infer a batch; see :class:`Predictor`."""
@@ -122,9 +146,9 @@ class NeighborhoodPredictor:
     radius_px: int = 8
     """Reach of the receptive field."""
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`Predictor`."""
-        return decode(self._score(pixels, valid), valid, self.spec.layers)
+        return decode_kept(self._score(pixels, valid), valid, self.spec.layers, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Infer a batch; see :class:`Predictor`."""

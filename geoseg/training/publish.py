@@ -5,7 +5,8 @@ from pathlib import Path
 
 from geoseg.io.raster import RasterSource
 from geoseg.labels.targets import load_site
-from geoseg.model.network import TorchPredictor, build_network, load_weights, pick_device, save_weights
+from geoseg.model.device import pick_device
+from geoseg.model.network import TorchPredictor, build_network, load_weights, save_weights
 from geoseg.model.package import WEIGHTS_NAME, ModelPackage
 from geoseg.model.spec import ModelSpec
 from geoseg.probe import half_tile, measure_field, measure_halo

@@ -25,6 +25,7 @@ from geoseg.labels.coding import UNLABELLED
 from geoseg.labels.features import read_features
 from geoseg.labels.site import Site
 from geoseg.labels.targets import Reading, load_raster, raster_paths
+from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
 from geoseg.model.package import find_package
 from geoseg.objects.detections import DetectionOptions, merge_detections
@@ -142,7 +143,9 @@ def _measure_rules(path: Path, site: Site, data: Path) -> Iterator[tuple[str, Ob
     assert raster.source is not None
     grid = raster.source.geobox
     tiles = tiles_of(package.spec, raster.source.shape, package.spec.halo.default_px)
-    layers = dict(zip(package.spec.layers.names, infer_raster(load_predictor(package, "cpu", 1), raster.source, tiles), strict=True))
+    layers = dict(
+        zip(package.spec.layers.names, infer_raster(load_predictor(package, Execution(threads=1)), raster.source, tiles), strict=True)
+    )
     known = raster.targets[0] != UNLABELLED
     inverse = ~grid.transform
     labelled = shapely.transform(

@@ -22,6 +22,7 @@ from geoseg.evaluation.apls import Apls, compare_networks
 from geoseg.evaluation.roads import match_roads
 from geoseg.inference import infer_raster, network_loader, tiles_of
 from geoseg.io.raster import open_raster
+from geoseg.model.execution import Execution
 from geoseg.model.package import find_package
 from geoseg.objects.roads import RoadNetwork, RoadOptions, extract_roads
 from geoseg.tiling import partition
@@ -70,7 +71,9 @@ def infer_road(pixels: NDArray[np.uint8], model: str) -> NDArray[np.uint8]:
         with rasterio.open(path, "w", driver="GTiff", count=3, height=pixels.shape[1], width=pixels.shape[2], dtype="uint8") as file:
             file.write(pixels)
         source = open_raster(path, needs_georeference=False)
-        layers = infer_raster(network_loader(package, "cpu")(1), source, tiles_of(package.spec, source.shape, package.spec.halo.default_px))
+        layers = infer_raster(
+            network_loader(package, Execution())(1), source, tiles_of(package.spec, source.shape, package.spec.halo.default_px)
+        )
     return layers[list(package.spec.layers.names).index("road")]
 
 

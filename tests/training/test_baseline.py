@@ -12,6 +12,7 @@ import rasterio
 from geoseg.errors import LabelError, ModelError
 from geoseg.inference import infer_raster, tiles_of
 from geoseg.labels.site import Site
+from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
 from geoseg.model.package import ONNX_NAME, ModelPackage, find_package
 from geoseg.model.pixelfeatures import feature_radius
@@ -81,12 +82,12 @@ def package(request: pytest.FixtureRequest, folder: Path) -> ModelPackage:
 
 def test_a_baseline_learns_what_colors_tell(package: ModelPackage) -> None:
     pixels, classes = draw_town()
-    found = load_predictor(find_package(package.folder)).predict(pixels[None], np.ones((1, *classes.shape), bool))
+    found = load_predictor(find_package(package.folder), Execution()).predict(pixels[None], np.ones((1, *classes.shape), bool))
     assert (found[0, 0] == classes).mean() > 0.95
 
 
 def test_tiles_equal_the_whole_image_to_the_bit(package: ModelPackage) -> None:
-    predictor = load_predictor(package)
+    predictor = load_predictor(package, Execution())
     pixels, _ = draw_town()
     valid = np.ones(pixels.shape[1:], bool)
     valid[20:60, 5:50] = False
@@ -119,7 +120,8 @@ def test_a_run_with_a_baseline_finds_buildings_and_needs_no_torch(package: Model
     assert len(read_layer(tmp_path / "out", "buildings")) >= 2
     code = (
         "import sys; from geoseg.model.package import find_package; from geoseg.inference import network_loader;"
-        f"network_loader(find_package({str(package.folder)!r}), 'auto')(1); assert not {{'torch', 'sklearn'}} & set(sys.modules)"
+        "from geoseg.model.execution import Execution;"
+        f"network_loader(find_package({str(package.folder)!r}), Execution())(1); assert not {{'torch', 'sklearn'}} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

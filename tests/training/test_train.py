@@ -14,6 +14,7 @@ from geoseg.errors import ModelError
 from geoseg.evaluation.evaluate import evaluate_site
 from geoseg.inference import infer_raster, tiles_of
 from geoseg.io.raster import open_raster
+from geoseg.model.execution import Execution
 from geoseg.model.network import build_network, load_predictor
 from geoseg.model.package import CARD_NAME, find_package
 from geoseg.tiling import TilePlan
@@ -40,7 +41,7 @@ def test_a_tiny_model_learns_another_drawn_scene_and_becomes_a_package(tmp_path:
     assert "Worst windows" in (tmp_path / "training.html").read_text()
     package = publish(module, recipe, tmp_path, tmp_path / "package", lambda text: None)
     assert json.loads((package.folder / CARD_NAME).read_text())["properties"]["mlm:name"] == "aerial"
-    predictor = load_predictor(find_package(str(package.folder)), "cpu")
+    predictor = load_predictor(find_package(str(package.folder)), Execution())
     layers = predictor.predict(np.full((1, 3, 64, 64), 100, np.uint8), np.ones((1, 64, 64), bool))
     assert layers.shape == (1, len(recipe.model.layers.names), 64, 64)
 
@@ -113,7 +114,7 @@ def test_the_shipped_model_stands_where_its_card_says(shared_data: Path) -> None
 @pytest.mark.slow
 def test_the_shipped_halos_keep_what_the_card_promises(shared_data: Path) -> None:
     """Tiled against whole-image inference, on imagery that the halos were not measured on."""
-    predictor = load_predictor(find_package("aerial"), "cpu")
+    predictor = load_predictor(find_package("aerial"), Execution())
     spec = predictor.spec
     source = open_raster(shared_data / "buildings/test/banepa_b/image.tif", resolution_m=spec.resolution_m)
     side = max(source.shape) + -max(source.shape) % spec.network.stride_px

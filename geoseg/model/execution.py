@@ -1,0 +1,23 @@
+"""How a network is run: by which library, where, how precisely, with how many threads."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Backend = Literal["torch", "compile", "onnx"]
+"""``torch`` runs a network as it is, ``compile`` through ``torch.compile``, ``onnx`` in onnxruntime."""
+Precision = Literal["float32", "bfloat16", "float16"]
+"""What a network computes with; results of the other two differ from float32 in a few labels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """What a predictor is loaded for. Travels between processes."""
+
+    backend: Backend = "torch"
+    """Library that runs the network."""
+    device: str = "cpu"
+    """``cpu``, ``cuda`` or ``cuda:1``."""
+    precision: Precision = "float32"
+    """Numbers that it computes with; the processor always takes float32."""
+    threads: int = 0
+    """Processor threads for computing in this process; 0 leaves the library's choice."""
