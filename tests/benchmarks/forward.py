@@ -69,7 +69,7 @@ def _in_torch(module: nn.Module, noise: torch.Tensor, request: dict[str, object]
     module = module.to(device, dtype, memory_format=torch.channels_last)
     ready = noise.to(device, dtype).contiguous(memory_format=torch.channels_last)
     if request["backend"] == "compile":
-        module.compile(options={"freezing": True}) if device == "cpu" else module.compile()
+        module.compile(dynamic=False, options={"freezing": True} if device == "cpu" else {})
     wait = torch.cuda.synchronize if device.startswith("cuda") else (lambda: None)
     return lambda: module(ready), wait
 

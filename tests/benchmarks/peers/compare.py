@@ -73,6 +73,7 @@ class Contender:
 @dataclass(slots=True)
 class _Tally:
     seconds: list[float] = field(default_factory=list)
+    cpu_s: list[float] = field(default_factory=list)
     peak_bytes: list[int] = field(default_factory=list)
     agreement: float = float("nan")
     failed: str = ""
@@ -170,6 +171,7 @@ def _take_turn(contender: Contender, job: Job, reference: NDArray[np.uint8] | No
         tally.failed = f"made {labels.shape} labels of {reference.shape} pixels"
         return
     tally.seconds.append(child.seconds)
+    tally.cpu_s.append(child.cpu_s)
     tally.peak_bytes.append(child.peak_bytes)
     tally.agreement = float((labels == reference).mean())
     print(f"{contender.name}, {contender.settings}: {child.seconds:.1f} s, {tally.agreement:.3%}", file=sys.stderr, flush=True)
@@ -192,6 +194,7 @@ def _row(contender: Contender, tally: _Tally, first_s: float, pixels: int) -> Ro
     seconds = statistics.median(tally.seconds)
     values = {
         "seconds": round(seconds, 2),
+        "cpu s": round(statistics.median(tally.cpu_s), 1),
         "Mpx/s": round(pixels / seconds / 1e6, 3),
         "geoseg / this": round(first_s / seconds, 3),
         "peak MB": round(max(tally.peak_bytes) / 1e6),
