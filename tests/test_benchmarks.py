@@ -1,5 +1,6 @@
 """The benchmarks run at a tiny size and hand in plausible rows; how fast anything was is no matter here."""
 
+import fcntl
 import json
 import sys
 import warnings
@@ -22,6 +23,7 @@ from tests.benchmarks.models import copy_unscaled, small_spec
 from tests.benchmarks.peers.compare import Contender, Job, compare
 from tests.benchmarks.peers.handout import hand_out
 from tests.benchmarks.peers.network import CARD, ONNX, SCRIPT, WEIGHTS
+from tests.benchmarks.peers.turnstile import Turnstile
 from tests.benchmarks.peers.whole import _in_parts, infer_whole
 from tests.benchmarks.place import SIZES, Place, read_sample
 from tests.benchmarks.rasters import cut_orthophoto, draw_town, posterized_block, repeat_block
@@ -220,6 +222,25 @@ def test_whole_image_inference_in_parts_is_exact_for_a_short_reach(monkeypatch: 
         return (blurred[0].sum(dim=0) > 380).to(torch.uint8).numpy()
 
     assert np.array_equal(_in_parts(image, label), label(image))
+
+
+@pytest.mark.parametrize(("hold_s", "kept"), [(0.0, False), (60.0, True)])
+def test_a_turnstile_keeps_others_out_for_several_turns_but_not_for_long(tmp_path: Path, hold_s: float, kept: bool) -> None:
+    turnstile = Turnstile(tmp_path / "lock", hold_s)
+
+    def is_free() -> bool:
+        with (tmp_path / "lock").open() as other:
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    with turnstile.alone():
+        assert not is_free()
+    assert is_free() is not kept
+    turnstile.release()
+    assert is_free()
 
 
 def test_contenders_take_turns_and_a_failing_one_says_why(job: Job) -> None:

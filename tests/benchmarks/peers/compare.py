@@ -9,12 +9,10 @@ works at all; that is not timed.
 """
 
 import argparse
-import fcntl
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +27,7 @@ from tests.benchmarks.machine import describe
 from tests.benchmarks.models import copy_unscaled, reference_spec, write_random_network
 from tests.benchmarks.peers.environments import PEERS, Peer, install, python_of, why_missing
 from tests.benchmarks.peers.network import read_card
+from tests.benchmarks.peers.turnstile import Turnstile
 from tests.benchmarks.rasters import cut_orthophoto, draw_town
 from tests.benchmarks.rows import Row, show
 
@@ -52,8 +51,6 @@ class Job:
     """Scratch."""
     threads: int = THREADS
     """Processor threads."""
-    lock: Path | None = None
-    """File that is locked while a contender is timed, so that others who take the lock wait; None locks nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +133,7 @@ def known_backends() -> list[str]:
     return ["auto", "onnx", "torch"] if any("--backend" in line for _, line in listed.lines) else [""]
 
 
-def compare(job: Job, contenders: list[Contender], reference: NDArray[np.uint8], turns: int) -> list[Row]:
+def compare(job: Job, contenders: list[Contender], reference: NDArray[np.uint8], turns: int, lock: Path | None = None) -> list[Row]:
     """Let contenders take turns over a raster.
 
     Args:
@@ -144,23 +141,26 @@ def compare(job: Job, contenders: list[Contender], reference: NDArray[np.uint8],
         contenders: The first one is what the others' times are divided by.
         reference: Class values (H, W) of whole-image inference.
         turns: Runs of each.
+        lock: File to lock while a contender is timed; None locks nothing.
     """
     small = cut_small(job, _SMALL_PX)
     tallies = {id(c): _Tally() for c in contenders}
     for contender in contenders:
-        _take_turn(contender, small, None, tallies[id(contender)])
+        _take_turn(contender, small, None, tallies[id(contender)], Turnstile(None))
+    turnstile = Turnstile(lock)
     for _ in range(turns):
         for contender in contenders:
             if not tallies[id(contender)].failed:
-                _take_turn(contender, job, reference, tallies[id(contender)])
+                _take_turn(contender, job, reference, tallies[id(contender)], turnstile)
+    turnstile.release()
     first = tallies[id(contenders[0])].seconds
     return [_row(c, tallies[id(c)], statistics.median(first) if first else float("nan"), reference.size) for c in contenders]
 
 
-def _take_turn(contender: Contender, job: Job, reference: NDArray[np.uint8] | None, tally: _Tally) -> None:
+def _take_turn(contender: Contender, job: Job, reference: NDArray[np.uint8] | None, tally: _Tally, turnstile: Turnstile) -> None:
     with TemporaryDirectory(dir=job.folder) as scratch:
         try:
-            with _alone(job.lock):
+            with turnstile.alone():
                 child, labels = contender.run(job, Path(scratch))
         except (ChildError, OSError) as exc:
             tally.failed = str(exc)
@@ -175,16 +175,6 @@ def _take_turn(contender: Contender, job: Job, reference: NDArray[np.uint8] | No
     tally.peak_bytes.append(child.peak_bytes)
     tally.agreement = float((labels == reference).mean())
     print(f"{contender.name}, {contender.settings}: {child.seconds:.1f} s, {tally.agreement:.3%}", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _alone(lock: Path | None) -> Iterator[None]:
-    if lock is None:
-        yield
-        return
-    with lock.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def _row(contender: Contender, tally: _Tally, first_s: float, pixels: int) -> Row:
@@ -212,7 +202,7 @@ def cut_small(job: Job, size: int) -> Job:
         pixels = source.read(window=rasterio.windows.Window(0, 0, width, height))
     with rasterio.open(path, "w", **profile) as target:
         target.write(pixels)
-    return replace(job, raster=path, lock=None)
+    return replace(job, raster=path)
 
 
 def prepare(given: argparse.Namespace, folder: Path) -> tuple[Job, NDArray[np.uint8], dict[str, Any]]:
@@ -223,7 +213,7 @@ def prepare(given: argparse.Namespace, folder: Path) -> tuple[Job, NDArray[np.ui
         write_random_network(model, reference_spec(), _read_corner(raster))
     else:
         copy_unscaled(given.model, model)
-    job = Job(raster=raster, model=model, handout=folder / "handout", folder=folder, threads=given.threads, lock=given.lock)
+    job = Job(raster=raster, model=model, handout=folder / "handout", folder=folder, threads=given.threads)
     command = [sys.executable, "-m", "tests.benchmarks.peers.handout", str(model), str(job.handout), str(TILE)]
     run_child(command, threads=given.threads)
     labels = folder / "whole.npy"
@@ -285,7 +275,7 @@ def main() -> None:
     wanted = [contenders[0], *(c for c in contenders[1:] if given.settings in ("both", c.settings))]
     with TemporaryDirectory(prefix="geoseg-peers-") as folder:
         job, reference, about = prepare(given, Path(folder))
-        rows = [*compare(job, wanted, reference, given.turns), *missing]
+        rows = [*compare(job, wanted, reference, given.turns, given.lock), *missing]
     show(rows)
     if given.json:
         found = {"machine": describe(given.threads), **about, "turns": given.turns, "rows": [row.to_dict() for row in rows]}
