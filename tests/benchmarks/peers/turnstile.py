@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 _HOLD_S = 120
 
@@ -18,22 +19,23 @@ class Turnstile:
     """
 
     def __init__(self, path: Path | None, hold_s: float = _HOLD_S) -> None:
-        self._stream = path.open("a") if path else None
+        self._path = path
         self._hold_s = hold_s
-        self._since: float | None = None
+        self._held: tuple[TextIO, float] | None = None
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the lock, and give it back if it was held for long."""
-        if self._stream is not None and self._since is None:
-            fcntl.flock(self._stream, fcntl.LOCK_EX)
-            self._since = time.monotonic()
+        if self._path is not None and self._held is None:
+            stream = self._path.open("a", encoding="utf-8")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            self._held = stream, time.monotonic()
         yield
-        if self._since is not None and time.monotonic() - self._since >= self._hold_s:
+        if self._held is not None and time.monotonic() - self._held[1] >= self._hold_s:
             self.release()
 
     def release(self) -> None:
         """Let others in."""
-        if self._stream is not None:
-            fcntl.flock(self._stream, fcntl.LOCK_UN)
-        self._since = None
+        if self._held is not None:
+            self._held[0].close()
+        self._held = None
