@@ -1,10 +1,10 @@
-# Two commands for a bare clone: make demo, make test. Both make .venv, install, and are safe to repeat.
+# Commands for a bare clone: make demo, make test, make bench. All make .venv, install, and are safe to repeat.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 demo: $(VENV)/.installed
 	$(BIN)/geoseg demo -o demo
 
@@ -17,8 +17,11 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks --json bench.json
+
 clean:
-	rm -rf $(VENV) demo build dist *.egg-info
+	rm -rf $(VENV) demo bench.json build dist *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "geoseg needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'
