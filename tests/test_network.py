@@ -10,8 +10,8 @@ from safetensors import safe_open
 from geoseg.errors import ModelError
 from geoseg.inference import infer_raster
 from geoseg.model.device import pick_device
-from geoseg.model.execution import Execution
 from geoseg.model.eager import TorchPredictor
+from geoseg.model.execution import Execution
 from geoseg.model.gpu import decode_on_device
 from geoseg.model.load import load_predictor
 from geoseg.model.network import build_network, load_weights, save_weights
