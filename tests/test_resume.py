@@ -128,7 +128,7 @@ def test_products_that_an_earlier_call_left_out_are_not_passed_off_as_done(confi
 def test_what_was_chosen_when_a_run_was_begun_stands_when_it_goes_on(config: RunConfig, logged: Logged, tmp_path: Path) -> None:
     chosen = change(config, batch_size=3, tile_size=96)
     with pytest.raises(ChunkError):
-        segment_raster(chosen, load=always(replace(logged, fails_from=5)))
+        segment_raster(chosen, load=always(replace(logged, fails_from=2)))
     left_open = change(config, batch_size=None, tile_size=None, chunk_size=None)
     heard = Listening()
     run = segment_raster(left_open, heard, always(NEAR))
