@@ -4,7 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 from geoseg.config import Output
 from geoseg.events import Listener, StageDone
@@ -28,7 +31,11 @@ class StageLog:
         """Time a stage and report it."""
         began = time.monotonic()
         yield
-        self.timing_s[name] = round(time.monotonic() - began, 3)
+        self.report(name, time.monotonic() - began)
+
+    def report(self, name: str, elapsed_s: float) -> None:
+        """Report a stage that took some seconds."""
+        self.timing_s[name] = round(elapsed_s, 3)
         self.listener(StageDone(stage=name, elapsed_s=self.timing_s[name]))
 
 
@@ -51,11 +58,30 @@ def make_objects(stitched: Stitched, settings: ObjectSettings, outputs: tuple[Ou
         return
     # compiled code, geopandas and networkx take a second and memory that a run has better use for until its last tile is done
     from geoseg.io.vector import open_layers
-    from geoseg.things import ThingMaker
+    from geoseg.things import ThingMaker, make_together
 
     with open_layers(target / "features.gpkg") as add:
-        maker = ThingMaker(stitched=stitched, settings=settings, outputs=outputs, target=target, counts=log.counts, add=add)
-        for name, make in (("landcover", maker.make_landcover), ("buildings", maker.make_things), ("roads", maker.make_roads)):
-            if wanted[name]:
-                with log.stage(name):
-                    make()
+        # land cover is written as it is drawn; the other tables wait, so that layers always come in the same order
+        waiting: dict[str, list[tuple[str, Any]]] = {name: [] for name, is_wanted in wanted.items() if is_wanted}
+        stopped = Event()
+        makers = {
+            name: ThingMaker(
+                stitched=stitched,
+                settings=settings,
+                outputs=outputs,
+                target=target,
+                stopped=stopped,
+                add=add if name == "landcover" else partial(_keep, tables),
+            )
+            for name, tables in waiting.items()
+        }
+        elapsed_s = make_together(makers)
+        for name, tables in waiting.items():
+            for layer, table in tables:
+                add(layer, table)
+            log.counts |= makers[name].counts
+            log.report(name, elapsed_s[name])
+
+
+def _keep(tables: list[tuple[str, Any]], layer: str, table: Any) -> None:
+    tables.append((layer, table))

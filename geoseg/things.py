@@ -1,17 +1,22 @@
 """From stitched rasters to things: land cover polygons, building instances and outlines, the panoptic map, the road network."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
 
 from geoseg.config import Output
+from geoseg.errors import RunError
 from geoseg.features import building_features, landcover_features, road_features, road_node_features, segment_table
 from geoseg.io.chunks import LayerStyle, plain_vrt
 from geoseg.io.cog import write_cog
@@ -48,10 +53,12 @@ class ThingMaker:
     """What is wanted."""
     target: Path
     """Folder that takes rasters, the road graph and scratch."""
-    counts: dict[str, int]
-    """Takes the numbers of things."""
     add: AddLayer
     """Takes tables."""
+    stopped: Event
+    """Set when others that work at the same time have failed, so that this is of no use any more."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Numbers of things made."""
 
     @property
     def geobox(self) -> GeoBox:
@@ -68,11 +75,31 @@ class ThingMaker:
         """Width and height of a pixel on the ground."""
         return pixel_step_m(self.geobox)
 
+    def make(self, name: str) -> None:
+        """Make ``landcover``, ``buildings`` (with the panoptic map) or ``roads``.
+
+        Raises:
+            RunError: If something could not be read or written, or it was stopped.
+        """
+        {"landcover": self.make_landcover, "buildings": self.make_things, "roads": self.make_roads}[name]()
+
+    @contextmanager
+    def open(self, layer: str) -> Iterator[ReadLayer]:
+        """Hold a layer open for reading windows, until everything is stopped."""
+        with self.stitched.open(layer) as read:
+
+            def read_on(window: Window) -> NDArray[np.uint8]:
+                if self.stopped.is_set():
+                    raise RunError(f"Reading {layer} was stopped, since another stage failed.")
+                return read(window)
+
+            yield read_on
+
     def make_landcover(self) -> None:
         """Draw the classes."""
         options = self.settings.landcover.vectorize_options(self.pixel_m)
         count = 0
-        with self.stitched.open("class") as read:
+        with self.open("class") as read:
             polygons = stream_polygons(read, self.shape, self.pixel_m, options, row_areas_m2=row_areas_m2(self.geobox))
             for patches in gather_patches(polygons):
                 self.add("landcover", landcover_features(patches, self.stitched.scheme, self.geobox))
@@ -110,7 +137,7 @@ class ThingMaker:
 
     def _find_nodata(self) -> Patches:
         """Return the exact polygons of nodata, which simplified outlines must not cover."""
-        with self.stitched.open("class") as read:
+        with self.open("class") as read:
             return vectorize(
                 lambda window: (read(window) == NODATA_CLASS).astype(np.uint8),
                 self.shape,
@@ -126,8 +153,8 @@ class ThingMaker:
         tally = SegmentTally(thing, len(table))
         areas = row_areas_m2(self.geobox)
         with (
-            self.stitched.open("class") as read_class,
-            self.stitched.open("confidence") as read_confidence,
+            self.open("class") as read_class,
+            self.open("confidence") as read_confidence,
             open_scratch_bands(self.target / "panoptic.scratch.tif", self.geobox, 2) as write,
         ):
             for window in partition(self.shape, _BLOCK_PX):
@@ -144,8 +171,8 @@ class ThingMaker:
         with (
             open_scratch(self.target / "seeds.scratch.tif", self.geobox) as seeds,
             self._seed_layer(building) as read_seed,
-            self.stitched.open(building) as read_building,
-            self.stitched.open("class") as read_class,
+            self.open(building) as read_building,
+            self.open("class") as read_class,
         ):
             layers = InstanceLayers(
                 shape=self.shape, seed=read_seed, building=read_building, valid=lambda window: read_class(window) != NODATA_CLASS
@@ -158,21 +185,64 @@ class ThingMaker:
     def _seed_layer(self, building: str) -> Iterator[ReadLayer]:
         """Read how surely a pixel lies inside one building, and not between two."""
         if not self.stitched.has("building_boundary"):
-            with self.stitched.open("building_interior" if self.stitched.has("building_interior") else building) as read:
+            with self.open("building_interior" if self.stitched.has("building_interior") else building) as read:
                 yield read
             return
-        with self.stitched.open(building) as read_building, self.stitched.open("building_boundary") as read_boundary:
+        with self.open(building) as read_building, self.open("building_boundary") as read_boundary:
             yield lambda window: _both(read_building(window), EVIDENCE_SCALE - read_boundary(window))
 
     def make_roads(self) -> None:
         """Draw the road network, as layers and as a graph."""
-        with self.stitched.open("road") as read:
+        with self.open("road") as read:
             network = extract_roads(read, self.shape, partition(self.shape, _BLOCK_PX), self.pixel_m, self.settings.roads.road_options())
         self.counts["roads"] = len(network.lines)
         roads, nodes = road_features(network, self.geobox), road_node_features(network, self.geobox)
         self.add("roads", roads)
         self.add("road_nodes", nodes)
         write_whole(self.target / "roads.graphml", describe_graph(roads, nodes))
+
+
+def make_together(makers: Mapping[str, ThingMaker]) -> dict[str, float]:
+    """Make buildings, and at the same time the other things, one after the other: together they take about as long.
+
+    Args:
+        makers: What to make, and the maker of each; they share one ``stopped``.
+
+    Returns:
+        Seconds that each took.
+
+    Raises:
+        RunError: If one of them failed; the others are stopped.
+    """
+    elapsed_s: dict[str, float] = {}
+    causes: list[BaseException] = []
+    stopped = next(iter(makers.values())).stopped
+
+    def make(name: str) -> None:
+        began = time.monotonic()
+        try:
+            makers[name].make(name)
+        except BaseException as exc:
+            causes.append(exc)
+            stopped.set()
+            raise
+        elapsed_s[name] = time.monotonic() - began
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="things") as beside:
+        try:
+            others = [beside.submit(make, name) for name in makers if name != "buildings"]
+            if "buildings" in makers:
+                make("buildings")
+            for other in others:
+                other.result()
+        except BaseException:
+            # also when the user stops the run while it waits
+            stopped.set()
+            if not causes:
+                raise
+    if causes:
+        raise causes[0]
+    return elapsed_s
 
 
 def _both(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
