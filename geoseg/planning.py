@@ -15,7 +15,6 @@ from geoseg.errors import MemoryLimitError, ModelError, RasterError, UsageError,
 from geoseg.events import RunPlanned
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, open_raster
-from geoseg.io.vector import read_vector
 from geoseg.machine import count_cores, free_memory_bytes
 from geoseg.model.execution import Backend, Execution
 from geoseg.model.package import ModelPackage, find_package, hash_file
@@ -228,6 +227,9 @@ def _choose_bands(config: RunConfig, spec: ModelSpec, source: RasterSource) -> t
 
 
 def _read_aoi(path: Path, source: RasterSource) -> BaseGeometry:
+    # loads geopandas, which most runs never need
+    from geoseg.io.vector import read_vector
+
     table = read_vector(path, source.geobox.crs)
     polygons = table.geometry[table.geom_type.isin(["Polygon", "MultiPolygon"])]
     if polygons.empty:

@@ -19,7 +19,7 @@ from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClas
 from geoseg.planning import RunPlan
 from geoseg.tiling import partition
 
-_BLOCK_PX = 2048
+_BLOCK_PX = 1024
 _OBJECT_NAMES = {"building": ClassKind.BUILDING, "buildings": ClassKind.BUILDING, "road": ClassKind.ROAD, "roads": ClassKind.ROAD}
 _MEDIA_TYPES = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",

@@ -1,7 +1,7 @@
 """Reading and writing vector files."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -68,29 +68,27 @@ def write_vector(table: gpd.GeoDataFrame, path: Path) -> None:
         UsageError: If the ending is another one.
         WriteError: If the disk does not take it.
     """
-    driver = VECTOR_DRIVERS.get(path.suffix.lower())
+    _driver_of(path, VECTOR_DRIVERS)
+    with open_vector(path, path.stem) as add:
+        add(table)
+
+
+def _driver_of(path: Path, drivers: Mapping[str, str]) -> str:
+    """Return the format that a file's ending chooses."""
+    driver = drivers.get(path.suffix.lower())
     if driver is None:
-        raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; vector files are written as {', '.join(VECTOR_DRIVERS)}.")
-    made = path.with_name(f".{path.stem}.part{path.suffix}")
-    made.unlink(missing_ok=True)
-    # GeoJSON is in degrees by its standard
-    placed = table.to_crs("EPSG:4326") if driver == "GeoJSON" else table
-    try:
-        write_dataframe(placed, made, layer=path.stem, driver=driver)
-    except (DataSourceError, DataLayerError, FeatureError, OSError) as exc:
-        made.unlink(missing_ok=True)
-        raise WriteError(f"{path} could not be written: {exc}. Check the folder and the free space.") from exc
-    move_whole(made, path)
+        raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; expected {', '.join(drivers)}.")
+    return driver
 
 
 @contextmanager
-def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable[[gpd.GeoDataFrame], None]]:
+def open_vector(path: Path, layer: str, geometry_type: str | None = None) -> Iterator[Callable[[gpd.GeoDataFrame], None]]:
     """Write a vector file of one layer batch by batch, whole or not at all.
 
     Args:
         path: Final name; its ending chooses the format, one of STREAMED_DRIVERS.
         layer: Name of the layer where the format has layers; that of a Shapefile is always the file's.
-        geometry_type: Of the layer, ``Polygon`` or ``MultiPolygon``.
+        geometry_type: Of the layer, ``Polygon`` or ``MultiPolygon``; None takes that of the first table.
 
     Yields:
         A function that adds a table. All tables have the same columns; the first one may be empty.
@@ -99,9 +97,7 @@ def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable
         UsageError: If the ending is another one.
         WriteError: If the disk does not take it.
     """
-    driver = STREAMED_DRIVERS.get(path.suffix.lower())
-    if driver is None:
-        raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; expected {', '.join(STREAMED_DRIVERS)}.")
+    driver = _driver_of(path, STREAMED_DRIVERS)
     made = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
     _remove(made)
     count = 0
@@ -126,7 +122,7 @@ def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable
                 driver=driver,
                 append=count > 0,
                 geometry_type=geometry_type,
-                promote_to_multi=geometry_type.startswith("Multi"),
+                promote_to_multi=None if geometry_type is None else geometry_type.startswith("Multi"),
                 # a tenth of a millimetre: pixels of drones are a few millimetres wide
                 layer_options={"COORDINATE_PRECISION": "9"} if driver == "GeoJSON" else {},
             )
