@@ -12,7 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import get_args
 
+from geoseg.model.execution import Backend
 from tests.benchmarks import bare, gpu, memory, null, start, vectorizer, whole
 from tests.benchmarks.machine import describe
 from tests.benchmarks.place import SIZES, Place
@@ -49,7 +51,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure speed and memory on this machine.")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}; all if none is named")
     parser.add_argument("--size", choices=SIZES, default="quick")
-    parser.add_argument("--backend", action="append", default=[], help="may be given several times; else all that this geoseg has")
+    parser.add_argument("--backend", action="append", choices=get_args(Backend), help="may be given several times; all if not given")
     parser.add_argument("--device", default="cpu", help="of whole runs outside the section gpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path)
@@ -63,9 +65,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     given = parse()
     with TemporaryDirectory(prefix="geoseg-bench-") as folder:
-        place = Place(
-            folder=Path(folder), sizes=SIZES[given.size], threads=given.threads, device=given.device, backends=tuple(given.backend)
-        )
+        backends = tuple(given.backend or get_args(Backend))
+        place = Place(folder=Path(folder), sizes=SIZES[given.size], threads=given.threads, device=given.device, backends=backends)
         rows = measure(place, given.sections or list(SECTIONS))
     show(rows)
     if given.json:

@@ -14,7 +14,7 @@ def measure(place: Place) -> list[Row]:
     """Measure the network alone on the processor."""
     return [
         measure_one(place, {"backend": backend, "device": "cpu", "precision": "float32"}, tile, batch)
-        for backend in place.measured_backends
+        for backend in place.backends
         for tile in place.sizes.tiles_px
         for batch in place.sizes.batches
     ]

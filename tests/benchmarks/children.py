@@ -90,13 +90,31 @@ def _listen(process: "subprocess.Popen[str]", timeout_s: float) -> list[tuple[fl
     return lines
 
 
-def run_geoseg(*words: object, threads: int) -> Child:
+def run_geoseg(*words: object, threads: int, cache: Path | None = None) -> Child:
     """Run the command line of the geoseg of this repository.
+
+    Args:
+        *words: The command and its options.
+        threads: See :func:`run_child`.
+        cache: Where geoseg keeps what it measures and exports once; None leaves that to it.
 
     Raises:
         ChildError: If it fails.
     """
-    return run_child([sys.executable, "-m", "geoseg", *map(str, words)], threads=threads, extra={"PYTHONPATH": str(REPOSITORY)})
+    extra = {"PYTHONPATH": str(REPOSITORY), **({"XDG_CACHE_HOME": str(cache)} if cache else {})}
+    return run_child([sys.executable, "-m", "geoseg", *map(str, words)], threads=threads, extra=extra)
+
+
+def segment(raster: Path, settings: dict[str, object], folder: Path, *, threads: int, cache: Path) -> Child:
+    """Run ``geoseg segment`` with settings as in ``run.toml``; ``folder`` takes them and the run folder ``run``.
+
+    Raises:
+        ChildError: If it fails.
+    """
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    (folder / "settings.toml").write_text("\n".join(["[run]", *lines, ""]), encoding="utf-8")
+    words = ("segment", raster, "-o", folder / "run", "--config", folder / "settings.toml", "--progress", "json")
+    return run_geoseg(*words, threads=threads, cache=cache)
 
 
 def run_part(module: str, request: dict[str, object], *, threads: int, extra: dict[str, str] | None = None) -> Child:

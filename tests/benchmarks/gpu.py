@@ -55,17 +55,11 @@ def _measure_whole(place: Place, device: str, passes: list[Row]) -> list[Row]:
             tile=int(best["tile px"]),
             batch=int(best["batch"]),
         )
-        if "--precision" not in place.options and precision != _PRECISIONS[0]:
-            continue
         with _watch_device(device) as busy:
-            row = whole.measure_pair(place, run, f"{_SECTION}: whole", *_precision_words(place, str(precision)))
+            row = whole.measure_pair(place, run, f"{_SECTION}: whole")
         share: dict[str, Value] = {"busy %": round(statistics.mean(busy), 1)} if busy else {}
-        rows.append(replace(row, what={**row.what, "precision": precision}, values={**row.values, **share}))
+        rows.append(replace(row, values={**row.values, **share}) if row.values else row)
     return rows
-
-
-def _precision_words(place: Place, precision: str) -> list[str]:
-    return ["--precision", precision] if "--precision" in place.options else []
 
 
 def _has_cuda() -> bool:

@@ -1,12 +1,12 @@
 """Model packages to measure with, made on the spot."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ModelError
+from geoseg.model.exchange import copy_members
 from geoseg.model.package import WEIGHTS_NAME, ModelPackage, find_package, write_card
 from geoseg.model.predictor import double_spec
 from geoseg.model.spec import ClassRow, Halo, Head, ModelSpec, NetworkSpec
@@ -116,7 +116,7 @@ def copy_unscaled(model: str | Path, folder: Path, tile_size_px: int | None = No
         tile_size_px: Another tile size; None keeps the model's.
     """
     package = find_package(model)
-    folder.mkdir(parents=True)
-    shutil.copyfile(package.weights, folder / package.weights.name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    copy_members(package.folder, folder)
     changes = {"resolution_m": None, "tile_size_px": tile_size_px or package.spec.tile_size_px}
     return write_card(folder, ModelSpec.model_validate({**package.spec.model_dump(), **changes}))

@@ -4,14 +4,15 @@ import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import rasterio
 from rasterio.windows import Window
 
+from geoseg.model.execution import Backend
 from geoseg.model.package import ModelPackage
 from geoseg.model.spec import ModelSpec
-from tests.benchmarks.children import run_geoseg
 from tests.benchmarks.models import reference_spec, write_random_network
 from tests.benchmarks.rasters import draw_town
 
@@ -100,8 +101,8 @@ class Place:
     """Processor threads that every process is told to compute with."""
     device: str = "cpu"
     """``cpu`` or ``cuda``; what whole runs and bare passes compute on, outside of the section ``gpu``."""
-    backends: tuple[str, ...] = ()
-    """Backends to measure; empty takes all of those that this geoseg has."""
+    backends: tuple[str, ...] = get_args(Backend)
+    """Backends to measure."""
 
     @cached_property
     def town(self) -> Path:
@@ -113,20 +114,10 @@ class Place:
         """The reference network."""
         return write_random_network(self.folder / "network", self.spec, read_sample(self.town))
 
-    @cached_property
-    def options(self) -> frozenset[str]:
-        """Options of ``geoseg segment``, so that one script measures versions that have fewer of them."""
-        text = " ".join(line for _, line in run_geoseg("segment", "--help", threads=1).lines)
-        return frozenset(word.strip(",│ ") for word in text.split() if word.startswith("--"))
-
     @property
-    def measured_backends(self) -> tuple[str, ...]:
-        """The backends that are measured."""
-        return self.backends or (("torch", "compile", "onnx") if "--backend" in self.options else ("torch",))
-
-    def backend_words(self, backend: str) -> list[str]:
-        """Return the words that ask ``geoseg segment`` for a backend; none where it has no choice."""
-        return ["--backend", backend] if "--backend" in self.options else []
+    def cache(self) -> Path:
+        """Where measured runs keep what they measure and export once."""
+        return self.folder / "cache"
 
 
 def read_sample(raster: Path, side: int = 1024) -> np.ndarray:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 Value = float | int | str
-_WIDTH = 150
+_WIDTH = 190
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import sys
 from tests.benchmarks.children import REPOSITORY, Child, ChildError, run_child
 from tests.benchmarks.place import Place
 from tests.benchmarks.rows import Row, Value
-from tests.benchmarks.whole import Run, segment
+from tests.benchmarks.whole import Run, run_whole
 
 _SECTION = "start"
 
@@ -26,7 +26,7 @@ def measure(place: Place) -> list[Row]:
         Row(section=_SECTION, what={"what": name, "backend": "-"}, values={"seconds": round(statistics.median(seconds[1:]), 3)})
         for name, seconds in found.items()
     ]
-    return rows + [_first_tile(place, backend) for backend in place.measured_backends]
+    return rows + [_first_tile(place, backend) for backend in place.backends]
 
 
 def _call(words: list[str], place: Place) -> Child:
@@ -34,17 +34,19 @@ def _call(words: list[str], place: Place) -> Child:
 
 
 def _first_tile(place: Place, backend: str) -> Row:
-    """Say when a run was planned and when its first chunk was done; chunks of one tile, where the engine lets choose."""
+    """Say when a run was planned, when its first tile was inferred and its first chunk done."""
     run = Run(raster=place.town, package=place.network, backend=backend, device=place.device)
-    words = ("--chunk-size", place.spec.tile_size_px) if "--chunk-size" in place.options else ()
     what: dict[str, Value] = {"what": "geoseg segment", "backend": backend}
     try:
         if place.sizes.warm_up:
-            segment(place, run, *words)
-        children = [segment(place, run, *words) for _ in range(place.sizes.turns)]
+            run_whole(place, run)
+        done = [run_whole(place, run) for _ in range(place.sizes.turns)]
     except ChildError as exc:
         return Row(section=_SECTION, what=what, note=f"not measured: {exc}")
-    planned = statistics.median(child.first("RunPlanned") or 0.0 for child, _ in children)
-    chunk = statistics.median(child.first("ChunkDone") or child.seconds for child, _ in children)
-    values = {"seconds": round(chunk, 3), "planned s": round(planned, 3), "first chunk s": round(chunk, 3)}
+    values = {
+        "planned s": round(statistics.median(d.start_s for d in done), 3),
+        "first tile s": round(statistics.median(d.performance["first_tile_s"] for d in done), 3),
+        "first chunk s": round(statistics.median(d.child.first("ChunkDone") or d.child.seconds for d in done), 3),
+        "seconds": round(statistics.median(d.child.seconds for d in done), 3),
+    }
     return Row(section=_SECTION, what=what, values=values)

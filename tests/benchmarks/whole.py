@@ -5,12 +5,10 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import rasterio
+from typing import Any
 
 from geoseg.model.package import ModelPackage
-from geoseg.tiling import TilingOptions, plan_tiles
-from tests.benchmarks.children import Child, ChildError, run_geoseg
+from tests.benchmarks.children import Child, ChildError, segment
 from tests.benchmarks.forward import run_forward
 from tests.benchmarks.models import copy_unscaled
 from tests.benchmarks.place import Place
@@ -18,12 +16,11 @@ from tests.benchmarks.rasters import cut_orthophoto
 from tests.benchmarks.rows import Row, Value
 
 _SECTION = "whole"
-_CHUNK_PX = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A whole run that is going to be measured."""
+    """A whole run that is going to be measured; what is not given geoseg chooses."""
 
     raster: Path
     """What is segmented."""
@@ -33,112 +30,134 @@ class Run:
     """Of bare pass and whole run."""
     device: str = "cpu"
     """Of both."""
-    precision: str = "float32"
-    """Of the bare pass."""
-    tile: int = 0
-    """Side of a tile; 0 takes the model's."""
-    batch: int = 1
+    precision: str | None = None
+    """Of both."""
+    tile: int | None = None
+    """Side of a tile."""
+    batch: int | None = None
     """Tiles in one pass."""
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The run, as ``run.toml`` says it."""
+        wanted = {
+            "model": str(self.package.folder),
+            "backend": self.backend,
+            "device": self.device,
+            "precision": self.precision,
+            "tile_size": self.tile,
+            "batch_size": self.batch,
+            "outputs": ["classes"],
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
 
     @property
     def what(self) -> dict[str, Value]:
         """Settings for the table."""
-        size = self.tile or self.package.spec.tile_size_px
-        return {"model": self.package.spec.name, "backend": self.backend, "device": self.device, "tile px": size, "batch": self.batch}
+        return {"model": self.package.spec.name, "backend": self.backend, "device": self.device}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A whole run that was measured."""
+
+    child: Child
+    """What its process took."""
+    summary: dict[str, Any]
+    """Its ``summary.json``."""
+
+    @property
+    def performance(self) -> dict[str, Any]:
+        """How the network was run, as the run itself tells."""
+        found: dict[str, Any] = self.summary["performance"]
+        return found
+
+    @property
+    def start_s(self) -> float:
+        """Seconds from the start of the process until the run was planned."""
+        return self.child.first("RunPlanned") or 0.0
 
 
 def measure(place: Place) -> list[Row]:
     """Measure the reference network over a drawn town, and the shipped model over real imagery where sizes and data allow it."""
-    rows = [
-        measure_pair(place, Run(raster=place.town, package=place.network, backend=b, device=place.device)) for b in place.measured_backends
-    ]
+    rows = _measure_backends(place, place.town, place.network)
     if place.sizes.cut_px:
         try:
             cut = cut_orthophoto(place.folder / "cut.tif", place.sizes.cut_px)
         except FileNotFoundError as exc:
             return [*rows, Row(section=_SECTION, what={"model": "aerial"}, note=f"not measured: {exc}")]
-        package = copy_unscaled("aerial", place.folder / "aerial")
-        rows.extend(measure_pair(place, Run(raster=cut, package=package, backend=b, device=place.device)) for b in place.measured_backends)
+        rows.extend(_measure_backends(place, cut, copy_unscaled("aerial", place.folder / "aerial")))
     return rows
 
 
-def measure_pair(place: Place, run: Run, section: str = _SECTION, *words: object) -> Row:
-    """Measure bare pass and whole run in turns; medians.
+def _measure_backends(place: Place, raster: Path, package: ModelPackage) -> list[Row]:
+    runs = [Run(raster=raster, package=package, backend=backend, device=place.device) for backend in place.backends]
+    return [measure_pair(place, run) for run in runs]
+
+
+def measure_pair(place: Place, run: Run, section: str = _SECTION) -> Row:
+    """Measure whole run and bare pass in turns; medians. The bare pass takes the tiles that the run says it inferred."""
+    whole, bare = [], []
+    try:
+        if place.sizes.warm_up:
+            run_whole(place, run)
+        for _ in range(place.sizes.turns):
+            whole.append(run_whole(place, run))
+            bare.append(float(str(run_forward(_forward_request(place, run, whole[-1].performance)).answer["seconds"])))
+    except ChildError as exc:
+        return Row(section=section, what=run.what, note=f"not measured: {exc}")
+    return Row(section=section, what={**run.what, **_choices(whole[-1])}, values=_numbers(whole, bare))
+
+
+def run_whole(place: Place, run: Run, **more: object) -> Done:
+    """Run ``geoseg segment`` into a folder that is removed.
 
     Args:
         place: Where.
         run: What.
-        section: Of the row.
-        *words: Further options of ``geoseg segment``.
+        **more: Further settings, as in ``run.toml``.
+
+    Raises:
+        ChildError: If it fails.
     """
-    tile_shape, tiles, pixels = _count_tiles(run)
-    request = {
-        "model": str(run.package.folder),
-        "backend": run.backend,
-        "device": run.device,
-        "precision": run.precision,
-        "tile": list(tile_shape),
-        "batch": run.batch,
-        "batches": -(-tiles // run.batch),
-        "threads": place.threads,
-    }
-    bare, whole, networks = [], [], []
-    try:
-        if place.sizes.warm_up:
-            segment(place, run, *words)
-        for _ in range(place.sizes.turns):
-            bare.append(float(str(run_forward(request).answer["seconds"])))
-            child, timing = segment(place, run, *words)
-            whole.append(child)
-            networks.append(timing.get("network"))
-    except ChildError as exc:
-        return Row(section=section, what=run.what, note=f"not measured: {exc}")
-    starts = [child.first("RunPlanned") or 0.0 for child in whole]
-    bare_s, whole_s = statistics.median(bare), statistics.median(c.seconds for c in whole)
-    values: dict[str, Value] = {
-        "bare s": round(bare_s, 2),
-        "whole s": round(whole_s, 2),
-        "start s": round(statistics.median(starts), 2),
-        "whole / bare": _ratio(whole, bare, [0.0] * len(whole)),
-        "without start": _ratio(whole, bare, starts),
-        "network share %": round(100 * bare_s / whole_s, 1),
-        "halo work": round(tiles * tile_shape[0] * tile_shape[1] / pixels, 3),
-        "Mpx/s": round(pixels / whole_s / 1e6, 4),
-        "peak MB": round(max(c.peak_bytes for c in whole) / 1e6),
-    }
-    if all(networks):
-        values["network s, as the run says"] = round(statistics.median(n for n in networks if n), 2)
-    return Row(section=section, what=run.what, values=values)
-
-
-def _ratio(whole: list[Child], bare: list[float], starts: list[float]) -> float:
-    pairs = zip(whole, bare, starts, strict=True)
-    return round(statistics.median((child.seconds - start) / alone for child, alone, start in pairs), 3)
-
-
-def segment(place: Place, run: Run, *words: object) -> tuple[Child, dict[str, float]]:
-    """Run ``geoseg segment`` into a folder that is removed; return what it took and the times that its summary tells."""
-    sizes = ("--tile-size", run.tile or run.package.spec.tile_size_px, "--batch-size", run.batch)
-    fixed = ("-m", run.package.folder, "--device", run.device, "--outputs", "classes", "--progress", "json")
     with TemporaryDirectory(dir=place.folder) as folder:
-        output = Path(folder) / "run"
-        words = (*fixed, *sizes, *place.backend_words(run.backend), *words)
-        child = run_geoseg("segment", run.raster, "-o", output, *words, threads=place.threads)
-        timing: dict[str, float] = json.loads((output / "summary.json").read_text(encoding="utf-8"))["timing_s"]
-    return child, timing
+        settings = {**run.settings, "threads": place.threads, **more}
+        child = segment(run.raster, settings, Path(folder), threads=place.threads, cache=place.cache)
+        summary = json.loads((Path(folder) / "run" / "summary.json").read_text(encoding="utf-8"))
+    return Done(child=child, summary=summary)
 
 
-def _count_tiles(run: Run) -> tuple[tuple[int, int], int, int]:
-    """Return the shape of the run's tiles, how many there are, and the raster's pixels."""
-    spec = run.package.spec
-    with rasterio.open(run.raster) as source:
-        shape = source.shape
-    options = TilingOptions(
-        tile_size_px=run.tile or spec.tile_size_px,
-        halo_px=spec.halo.default_px,
-        stride_px=spec.network.stride_px,
-        chunk_size_px=_CHUNK_PX,
-        stitch=spec.stitch,
-    )
-    plan = plan_tiles(shape, options)
-    return plan.tile_shape, plan.tile_count, shape[0] * shape[1]
+def _forward_request(place: Place, run: Run, performance: dict[str, Any]) -> dict[str, object]:
+    batch = performance["batch_size"]
+    same = {name: performance[name] for name in ("backend", "device", "precision")}
+    batches = -(-performance["tiles_inferred"] // batch)
+    tiles = {"tile": performance["tile_px"], "batch": batch, "batches": batches}
+    return {"model": str(run.package.folder), **same, **tiles, "threads": place.threads}
+
+
+def _choices(done: Done) -> dict[str, Value]:
+    known = done.performance
+    rows, cols = known["tile_px"]
+    return {"precision": known["precision"], "tile px": f"{cols} x {rows}", "batch": known["batch_size"]}
+
+
+def _numbers(whole: list[Done], bare: list[float]) -> dict[str, Value]:
+    last = whole[-1].performance
+    rows, cols = last["tile_px"]
+    pixels = sum(row["pixels"] for row in whole[-1].summary["classes"])
+    whole_s = statistics.median(done.child.seconds for done in whole)
+    pairs = list(zip(whole, bare, strict=True))
+    values: dict[str, Value] = {
+        "whole s": round(whole_s, 2),
+        "bare s": round(statistics.median(bare), 2),
+        "whole / bare": round(statistics.median(done.child.seconds / alone for done, alone in pairs), 3),
+        "start s": round(statistics.median(done.start_s for done in whole), 2),
+        "without start": round(statistics.median((done.child.seconds - done.start_s) / alone for done, alone in pairs), 3),
+        "network s": round(statistics.median(done.performance["network_s"] for done in whole), 2),
+        "halo work": round(last["tiles_inferred"] * rows * cols / pixels, 3),
+        "Mpx/s": round(pixels / whole_s / 1e6, 4),
+        "peak MB": round(max(done.child.peak_bytes for done in whole) / 1e6),
+    }
+    if "network_share" in last:
+        values["computing %"] = round(100 * statistics.median(done.performance["network_share"] for done in whole), 1)
+    return values

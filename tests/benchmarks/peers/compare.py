@@ -22,7 +22,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 
-from tests.benchmarks.children import Child, ChildError, run_child, run_geoseg
+from tests.benchmarks.children import Child, ChildError, run_child, segment
 from tests.benchmarks.machine import describe
 from tests.benchmarks.models import copy_unscaled, reference_spec, write_random_network
 from tests.benchmarks.peers.environments import PEERS, Peer, install, python_of, why_missing
@@ -33,6 +33,7 @@ from tests.benchmarks.rows import Row, show
 
 HERE = Path(__file__).parent
 TILE, OVERLAP, BATCH, THREADS = 512, 128, 4, 2
+BACKENDS = ("auto", "onnx", "torch")
 _SMALL_PX = 768
 _LIMIT_S = 900
 
@@ -103,21 +104,18 @@ def _peer_runner(peer: Peer, envs: Path, sizes: tuple[int, int, int] | None) -> 
     return run
 
 
-def geoseg_contenders(backends: list[str]) -> list[Contender]:
-    """Return geoseg by its command line: with each backend at its own settings, and at the peers' tile, overlap and batch."""
-    same = ["--tile-size", TILE, "--halo", OVERLAP // 2, "--batch-size", BATCH]
-    runs = [(f"geoseg {backend}".strip(), "own", ["--backend", backend] if backend else []) for backend in backends]
-    first = backends[0]
-    runs.append((f"geoseg {first}".strip(), "same", [*(["--backend", first] if first else []), *same]))
-    return [Contender(name=name, settings=settings, run=_geoseg_runner(words)) for name, settings, words in runs]
+def geoseg_contenders() -> list[Contender]:
+    """Return geoseg: with each backend at its own sizes, and at the peers' tile, overlap and batch."""
+    same = {"tile_size": TILE, "halo": OVERLAP // 2, "batch_size": BATCH}
+    own = [Contender(name=f"geoseg {b}", settings="own", run=_geoseg_runner({"backend": b})) for b in BACKENDS]
+    return [*own, Contender(name=f"geoseg {BACKENDS[0]}", settings="same", run=_geoseg_runner({"backend": BACKENDS[0], **same}))]
 
 
-def _geoseg_runner(words: list[object]) -> Callable[[Job, Path], tuple[Child, NDArray[np.uint8]]]:
+def _geoseg_runner(choices: dict[str, object]) -> Callable[[Job, Path], tuple[Child, NDArray[np.uint8]]]:
     def run(job: Job, scratch: Path) -> tuple[Child, NDArray[np.uint8]]:
-        output = scratch / "run"
-        fixed = ("-m", job.model, "--outputs", "classes", "--device", "cpu", "--progress", "none")
-        child = run_geoseg("segment", job.raster, "-o", output, *fixed, *words, threads=job.threads)
-        return child, _read(output / "classes.tif")
+        settings = {"model": str(job.model), "outputs": ["classes"], "device": "cpu", "threads": job.threads, **choices}
+        child = segment(job.raster, settings, scratch, threads=job.threads, cache=job.folder / "cache")
+        return child, _read(scratch / "run" / "classes.tif")
 
     return run
 
@@ -125,12 +123,6 @@ def _geoseg_runner(words: list[object]) -> Callable[[Job, Path], tuple[Child, ND
 def _read(path: Path) -> NDArray[np.uint8]:
     with rasterio.open(path) as labels:
         return np.asarray(labels.read(1), np.uint8)
-
-
-def known_backends() -> list[str]:
-    """Return the backends that this geoseg's command line can be asked for; one empty name where it has no choice."""
-    listed = run_geoseg("segment", "--help", threads=1)
-    return ["auto", "onnx", "torch"] if any("--backend" in line for _, line in listed.lines) else [""]
 
 
 def compare(job: Job, contenders: list[Contender], reference: NDArray[np.uint8], turns: int, lock: Path | None = None) -> list[Row]:
@@ -265,7 +257,7 @@ def main() -> None:
         for peer in peers:
             print(f"{peer.name}: {install(given.envs, peer) or 'installed'}", flush=True)
         return
-    contenders, missing = geoseg_contenders(known_backends()), []
+    contenders, missing = geoseg_contenders(), []
     for peer in peers:
         reason = why_missing(given.envs, peer)
         if reason:
