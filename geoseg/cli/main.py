@@ -21,6 +21,7 @@ from geoseg.cli.segment import segment
 from geoseg.cli.train import train
 from geoseg.cli.vectorize import vectorize
 from geoseg.errors import GeosegError, MissingFileError, UsageError
+from geoseg.redact import redact
 
 FAILED, USAGE = 1, 2
 _TYPERS_INTERRUPT = 130
@@ -78,7 +79,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def _fail(exc: BaseException, code: int, debug: bool) -> NoReturn:
     if debug:
-        traceback.print_exception(exc)
+        print(redact("".join(traceback.format_exception(exc))), file=sys.stderr)
     elif isinstance(exc, KeyboardInterrupt):
         print("Stopped. What is done is kept; the same command again goes on.", file=sys.stderr)
     else:

@@ -126,5 +126,5 @@ def _refuse_declarations(content: bytes) -> None:
     parser.EntityDeclHandler = refuse
     try:
         parser.Parse(content, True)
-    except expat.ExpatError as exc:
+    except (expat.ExpatError, LookupError, ValueError) as exc:
         raise LabelError(f"This is no XML: {exc}. 'CVAT for images 1.1' is expected.") from exc
