@@ -289,7 +289,7 @@ class RunFolder:
                 raise RunFolderError(f"{self.path} holds files but no run of geoseg. Choose an empty or new folder with -o.")
             return
         earlier = self.read_record().get("fingerprint", {})
-        differences = _differences(earlier, fingerprint)
+        differences = find_differences(earlier, fingerprint)
         if differences and all(text.startswith("objects.") for text in differences):
             if not self.summary.exists():
                 # objects come last: what they are made from does not depend on them
@@ -325,7 +325,8 @@ def describe_config(config: RunConfig, fingerprint: dict[str, Any]) -> bytes:
     return to_toml(redact_all(table)).encode()
 
 
-def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def find_differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Say which values of a fingerprint are not what they were, by dotted name."""
     before, after = _flatten(earlier), _flatten(now)
     return [f"{key} was {before.get(key)!r}, is now {value!r}" for key, value in after.items() if value != before.get(key)]
 

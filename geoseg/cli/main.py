@@ -18,8 +18,10 @@ from geoseg.cli.models import models
 from geoseg.cli.objects import objects
 from geoseg.cli.plan import plan
 from geoseg.cli.segment import segment
+from geoseg.cli.status import status
 from geoseg.cli.train import train
 from geoseg.cli.vectorize import vectorize
+from geoseg.cli.verify import verify
 from geoseg.errors import GeosegError, MissingFileError, UsageError
 from geoseg.redact import redact
 
@@ -32,7 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, objects, vectorize, plan, demo, train, evaluate):
+for command in (segment, objects, vectorize, plan, demo, train, evaluate, verify, status):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")

@@ -26,6 +26,7 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import MissingFileError, RasterError, RunError, WriteError
+from geoseg.io.files import is_there
 from geoseg.io.ground import pixel_size_m
 from geoseg.tiling import partition
 
@@ -150,7 +151,7 @@ def open_raster(
     """
     options = options or RasterOptions()
     name = str(path)
-    if "://" not in name and not name.startswith("/vsi") and ":" not in Path(name).name and not Path(name).exists():
+    if "://" not in name and not name.startswith("/vsi") and ":" not in Path(name).name and not is_there(Path(name)):
         raise MissingFileError(f"There is no file {name}. Check the path.")
     try:
         with open_dataset(name, options) as dataset:

@@ -10,13 +10,14 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pyogrio import write_dataframe
+from pyogrio import list_layers as find_layers
+from pyogrio import read_info, write_dataframe
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from pyproj.exceptions import CRSError, ProjError
 from shapely.errors import GEOSException
 
 from geoseg.errors import MissingFileError, UsageError, WriteError
-from geoseg.io.files import move_whole, write_error
+from geoseg.io.files import is_there, move_whole, write_error
 
 VECTOR_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 """Formats of one file that vector data is written in, by ending."""
@@ -57,7 +58,7 @@ def read_as_drawn(path: Path, crs: object, layer: str | None = None) -> gpd.GeoD
         MissingFileError: If there is no such file.
         UsageError: If it holds no such layer, declares no CRS, or has coordinates that are no numbers.
     """
-    if not path.exists():
+    if not is_there(path):
         raise MissingFileError(f"There is no vector file {path}. Check the path.")
     try:
         table = gpd.read_file(path, **({} if layer is None else {"layer": layer}))
@@ -239,13 +240,25 @@ def open_layers(path: Path) -> Iterator[AddLayer]:
         move_whole(made, path)
 
 
+def list_layers(path: Path) -> dict[str, int]:
+    """Return the layers of a vector file and the number of their features.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    try:
+        return {str(name): int(read_info(path, layer=name, force_feature_count=True)["features"]) for name, _ in find_layers(path)}
+    except (DataSourceError, DataLayerError, ValueError) as exc:
+        raise UsageError(f"{path} could not be read as vector data: {exc}.") from exc
+
+
 def read_layer(path: Path, layer: str) -> gpd.GeoDataFrame:
     """Read a layer of a GeoPackage that geoseg wrote.
 
     Raises:
-        UsageError: If there is no such layer.
+        UsageError: If there is no such layer, or it is damaged.
     """
     try:
         return gpd.read_file(path, layer=layer)
-    except (DataSourceError, DataLayerError) as exc:
-        raise UsageError(f"{path} holds no layer '{layer}': {exc}.") from exc
+    except (DataSourceError, DataLayerError, FeatureError, GEOSException, ValueError) as exc:
+        raise UsageError(f"{path} holds no layer '{layer}' that can be read: {exc}.") from exc

@@ -77,7 +77,7 @@ def find_package(model: str | Path) -> ModelPackage:
     """
     shipped = shipped_models()
     folder = shipped.get(str(model), Path(model))
-    if not (folder / CARD_NAME).is_file():
+    if not _is_package(folder):
         names = ", ".join(shipped) or "none"
         raise MissingFileError(f"Model '{model}' is neither a shipped model ({names}) nor a folder with {CARD_NAME}. Check -m.")
     spec, checksum = _read_card(folder / CARD_NAME)
@@ -93,6 +93,14 @@ def find_package(model: str | Path) -> ModelPackage:
     return ModelPackage(folder=folder, spec=spec, sha256=actual)
 
 
+def _is_package(folder: Path) -> bool:
+    try:
+        return (folder / CARD_NAME).is_file()
+    except OSError:
+        # a name that no folder can have
+        return False
+
+
 def _read_card(path: Path) -> tuple[ModelSpec, str]:
     try:
         item = json.loads(path.read_text(encoding="utf-8"))
@@ -104,7 +112,7 @@ def _read_card(path: Path) -> tuple[ModelSpec, str]:
     except ValidationError as exc:
         faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in exc.errors())
         raise ModelError(f"{path} does not describe a model: {faults}.") from exc
-    except (ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, RecursionError, TypeError) as exc:
         raise ModelError(
             f"{path} is not a model card of geoseg ({type(exc).__name__}: {exc}). Expected a STAC item with geoseg:spec."
         ) from exc

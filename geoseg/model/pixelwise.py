@@ -72,8 +72,13 @@ class PixelwisePredictor:
         self.spec = spec
         self._options = baseline_options(spec)
         self._session = _open_session(spec, classifier, threads)
-        self._input = self._session.get_inputs()[0].name
-        self._probabilities = self._session.get_outputs()[1].name
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 2:
+            raise ModelError(
+                f"The classifier of model '{spec.name}' has {len(inputs)} inputs and {len(outputs)} outputs; one input, "
+                "labels and probabilities were expected. Get the package again."
+            )
+        self._input, self._probabilities = inputs[0].name, outputs[1].name
 
     @property
     def radius_px(self) -> int:

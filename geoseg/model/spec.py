@@ -4,7 +4,7 @@ import datetime
 import re
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
 from geoseg.pixels.decode import Evidence, LayerPlan
@@ -139,13 +139,13 @@ class ModelSpec(_Strict):
     """SPDX identifier of the weights' licence."""
     bands: tuple[str, ...]
     """Common names of the input bands, in order."""
-    mean: tuple[float, ...]
+    mean: tuple[FiniteFloat, ...]
     """Per band."""
-    std: tuple[float, ...]
+    std: tuple[FiniteFloat, ...]
     """Per band."""
-    resolution_m: float | None = Field(default=None, gt=0)
+    resolution_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pixel size on the ground that finer imagery is averaged to; None takes imagery as it is."""
-    coarsest_m: float | None = Field(default=None, gt=0)
+    coarsest_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pixel size on the ground from which results are not to be trusted; None knows no limit."""
     classes: tuple[ClassRow, ...]
     """Class scheme, in the channel order of the ``semantic`` head."""
