@@ -28,6 +28,7 @@ from shapely.geometry.base import BaseGeometry
 from geoseg.errors import MissingFileError, RasterError, RunError, WriteError
 from geoseg.io.files import is_there
 from geoseg.io.ground import pixel_size_m
+from geoseg.io.pointers import refuse_far_pointers
 from geoseg.tiling import partition
 
 _COARSE_PX = 1024
@@ -52,6 +53,8 @@ class RasterOptions:
     """CRS of a raster that declares none, for example ``EPSG:32645``."""
     warp: bool = False
     """Warp a rotated or GCP-only raster to a north-up grid."""
+    trust_vrt: bool = False
+    """Open a virtual raster that points out of its folder, or at an address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +124,8 @@ class RasterSource:
         if k == 1:
             return pixels, valid
         averaged, whole = average_blocks(pixels, valid, k)
+        # sums of the largest floats are none
+        whole &= np.isfinite(averaged).all(axis=0)
         return (np.rint(averaged) if np.issubdtype(pixels.dtype, np.integer) else averaged), whole
 
     def _inside_aoi(self, window: Window) -> NDArray[np.bool_]:
@@ -153,6 +158,8 @@ def open_raster(
     name = str(path)
     if "://" not in name and not name.startswith("/vsi") and ":" not in Path(name).name and not is_there(Path(name)):
         raise MissingFileError(f"There is no file {name}. Check the path.")
+    if not options.trust_vrt:
+        refuse_far_pointers(Path(name))
     try:
         with open_dataset(name, options) as dataset:
             _check(name, dataset, needs_georeference)

@@ -18,6 +18,7 @@ from shapely.errors import GEOSException
 
 from geoseg.errors import MissingFileError, UsageError, WriteError
 from geoseg.io.files import is_there, move_whole, write_error
+from geoseg.io.pointers import refuse_far_pointers
 
 VECTOR_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 """Formats of one file that vector data is written in, by ending."""
@@ -60,6 +61,7 @@ def read_as_drawn(path: Path, crs: object, layer: str | None = None) -> gpd.GeoD
     """
     if not is_there(path):
         raise MissingFileError(f"There is no vector file {path}. Check the path.")
+    refuse_far_pointers(path)
     try:
         table = gpd.read_file(path, **({} if layer is None else {"layer": layer}))
     except (DataSourceError, DataLayerError, FeatureError, GEOSException, CRSError, ValueError) as exc:

@@ -98,9 +98,20 @@ class PixelwisePredictor:
         for scores, image, there in zip(logits, pixels, valid, strict=True):
             features = pixel_features(image, there, self.spec.scaling, self._options.scales_px)
             if there.any():
-                (probability,) = self._session.run([self._probabilities], {self._input: features[there]})
-                scores[:, there] = np.log(np.maximum(probability, _SMALLEST)).T
+                scores[:, there] = np.log(np.maximum(self._classify(features[there]), _SMALLEST)).T
         return logits
+
+    def _classify(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probabilities (N, K) of pixels."""
+        shape = len(features), self.spec.channels
+        try:
+            (probability,) = self._session.run([self._probabilities], {self._input: features})
+            found = np.asarray(probability, np.float32)
+        except Exception as exc:  # onnxruntime's errors share no public base
+            raise ModelError(f"The classifier of model '{self.spec.name}' cannot be run: {exc}") from exc
+        if found.shape != shape:
+            raise ModelError(f"The classifier of model '{self.spec.name}' gives {found.shape} probabilities; {shape} were expected.")
+        return found
 
 
 def _open_session(spec: ModelSpec, classifier: bytes, threads: int) -> Any:
