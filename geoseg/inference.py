@@ -30,10 +30,15 @@ LoadPredictor = Callable[[], Predictor]
 """Makes a predictor; travels between processes."""
 
 
-def read_padded(source: RasterSource, footprint: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def read_padded(source: RasterSource, footprint: Window, read: Callable[[Window], Pixels] | None = None) -> Pixels:
     """Read a window that may reach past the lower and right edge; there nothing is valid.
 
     What lies outside the area of interest is not read.
+
+    Args:
+        source: The raster.
+        footprint: The window.
+        read: Reads windows of the raster where it is held open; None opens it for this one.
 
     Returns:
         (C, H, W) and (H, W) of the footprint's shape.
@@ -43,7 +48,7 @@ def read_padded(source: RasterSource, footprint: Window) -> tuple[NDArray[Any], 
     if not touches_aoi(source, inside):
         shape = footprint.height, footprint.width
         return np.zeros((len(source.bands), *shape), source.dtype), np.zeros(shape, bool)
-    pixels, valid = source.read(inside)
+    pixels, valid = (read or source.read)(inside)
     missing = ((0, footprint.height - inside.height), (0, footprint.width - inside.width))
     if missing == ((0, 0), (0, 0)):
         return pixels, valid

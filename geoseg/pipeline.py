@@ -104,7 +104,15 @@ def segment_chunks(plan: RunPlan, store: ChunkStore, load: LoadPredictor, listen
         listener(Warned(message=warning))
     performance = Performance()
     if missing:
-        job = SegmentJob(source=plan.source, tiles=tiles, store=store, batch_size=plan.batch_size, lanes=plan.lanes, load=load)
+        job = SegmentJob(
+            source=plan.source,
+            tiles=tiles,
+            store=store,
+            batch_size=plan.batch_size,
+            lanes=plan.lanes,
+            read_threads=plan.read_threads,
+            load=load,
+        )
         options = ClusterOptions(workers=min(config.workers, len(missing)), scheduler=config.scheduler, chunks_at_once=plan.chunks_at_once)
         for (row, col), result in map_chunks(job, missing, options):
             done += 1

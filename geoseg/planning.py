@@ -81,6 +81,11 @@ class RunPlan:
         return 1 + max(to_fill, min(8, count_cores() // max(1, self.config.workers)))
 
     @property
+    def read_threads(self) -> int:
+        """Blocks of the raster that are decoded at the same time: decoding takes what the network leaves, on a GPU all cores."""
+        return max(1, count_cores() // max(1, self.config.workers)) if self.on_gpu else 1
+
+    @property
     def memory_bytes(self) -> int:
         """Projected peak memory of all processes of the run on this machine (law 8)."""
         rows, cols = self.tiles.tile_shape

@@ -35,6 +35,8 @@ class SegmentJob:
     """Tiles in one forward pass; they may come from several chunks."""
     lanes: int
     """Threads that call the network."""
+    read_threads: int
+    """Blocks of the file that are decoded at the same time."""
     load: LoadPredictor
     """Makes the predictor."""
 
@@ -52,6 +54,7 @@ class ChunkWorker:
 
     def __init__(self, job: SegmentJob) -> None:
         self._job = job
+        self._raster = job.source.open(job.read_threads)
         self._runner = Batcher(job.load, job.batch_size, job.lanes)
         self._lock = threading.Lock()
         self._told = self._runner.effort
@@ -60,7 +63,7 @@ class ChunkWorker:
         """Do the chunk at a row and column."""
         job = self._job
         chunk = job.tiles.chunk(*key)
-        job.store.write(chunk, infer_chunk(self._runner, partial(read_padded, job.source, chunk.footprint), chunk))
+        job.store.write(chunk, infer_chunk(self._runner, partial(read_padded, job.source, chunk.footprint, self._raster.read), chunk))
         return self._tell()
 
     def _tell(self) -> ChunkResult:
@@ -71,5 +74,6 @@ class ChunkWorker:
         return ChunkResult(effort=since, notes=self._runner.take_notes())
 
     def close(self) -> None:
-        """Let the network go."""
+        """Let the network and the raster go."""
         self._runner.close()
+        self._raster.close()
