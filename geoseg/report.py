@@ -15,6 +15,8 @@ from shapely.geometry import mapping
 
 from geoseg import __version__
 from geoseg.io.raster import RasterSource
+from geoseg.model.execution import Backend
+from geoseg.performance import Performance
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
 from geoseg.planning import RunPlan
 from geoseg.provenance import checksum_files, identify_run, list_versions
@@ -23,7 +25,7 @@ from geoseg.tiling import partition
 
 _BLOCK_PX = 1024
 _OBJECT_NAMES = {"building": ClassKind.BUILDING, "buildings": ClassKind.BUILDING, "road": ClassKind.ROAD, "roads": ClassKind.ROAD}
-_LIBRARY_OF = {"sklearn": "onnxruntime"}
+_LIBRARY_OF: dict[Backend, str] = {"torch": "torch", "compile": "torch", "onnx": "onnxruntime"}
 _FILE_EXTENSION = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 _MEDIA_TYPES = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
@@ -76,7 +78,7 @@ def _kind_by_name(name: str) -> ClassKind:
 
 
 def describe_run(
-    plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str, int], timing_s: dict[str, float], performance: dict[str, Any]
+    plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str, int], timing_s: dict[str, float], performance: Performance
 ) -> bytes:
     """Write ``summary.json``."""
     spec, geobox = plan.package.spec, plan.source.geobox
@@ -87,7 +89,7 @@ def describe_run(
         "classes": classes,
         "counts": counts,
         "timing_s": timing_s,
-        "performance": performance,
+        "performance": performance.table(plan),
         "model": {"name": spec.name, "version": spec.version, "sha256": plan.package.sha256, "license": spec.license},
         "source": {
             "path": redact(plan.source.path),
@@ -103,9 +105,9 @@ def describe_run(
             "stitch": plan.tiles.stitch,
             "halo_work": round(plan.tiles.halo_work, 3),
         },
-        "versions": list_versions(_LIBRARY_OF.get(spec.network.library, "torch")),
+        "versions": list_versions(_LIBRARY_OF[plan.execution.backend]),
         "attribution": sorted({data.attribution for data in spec.training_data}),
-        "warnings": redact_all(plan.warnings),
+        "warnings": redact_all((*plan.warnings, *performance.notes)),
     }
     return (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode()
 

@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from geoseg.cli import main as command_line
 from geoseg.config import RunConfig, make_config
+from geoseg.errors import DeviceMemoryError
 from geoseg.events import Event
 from geoseg.model.package import WEIGHTS_NAME, write_card
 from geoseg.model.predictor import Keep, Predictor, activate, double_spec
@@ -121,6 +122,28 @@ class Logged:
             raise RuntimeError("the power is out")
         with self.log.open("ab") as stream:
             stream.write(b".")
+
+
+@dataclass(frozen=True, slots=True)
+class Tight:
+    """A predictor with memory for so many pixels of a batch."""
+
+    inner: Predictor
+    most_px: int
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.inner.spec
+
+    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
+        if valid.size > self.most_px:
+            raise DeviceMemoryError(f"no memory for {valid.size} px")
+        return self.inner.predict(pixels, valid, keep)
+
+    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+        if valid.size > self.most_px:
+            raise DeviceMemoryError(f"no memory for {valid.size} px")
+        return self.inner.predict_probabilities(pixels, valid)
 
 
 @dataclass(frozen=True, slots=True)

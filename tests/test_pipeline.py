@@ -1,5 +1,6 @@
 """The straight line: the same map whatever the chunks and workers (laws 2 to 5), in bounded memory (law 8)."""
 
+import json
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 from geoseg.errors import MemoryLimitError
-from geoseg.events import ChunkDone, Finished, RunPlanned
+from geoseg.events import ChunkDone, Finished, RunPlanned, Warned
 from geoseg.inference import infer_raster
 from geoseg.io.raster import open_raster
 from geoseg.model.predictor import ConstantPredictor, NeighborhoodPredictor, ThresholdPredictor, double_spec
@@ -28,6 +29,7 @@ from tests.doubles import (
     TRANSFORM,
     ArraySource,
     Listening,
+    Tight,
     always,
     bytes_of,
     configure,
@@ -267,3 +269,21 @@ def test_only_what_was_asked_for_is_made(raster: Path, package: Path, tmp_path: 
     config = configure(raster, package, tmp_path / "out", outputs=("classes",))
     run = segment_raster(config, load=always(ConstantPredictor(spec=double_spec())))
     assert contents(run) == {"classes.tif", "classes.tif.aux.xml", "run.toml", "summary.json", "item.json"}
+
+
+def test_a_run_says_how_its_network_ran_and_goes_on_with_less_where_memory_is_short(raster: Path, package: Path, tmp_path: Path) -> None:
+    heard = Listening()
+    run = segment_raster(configure(raster, package, tmp_path / "out", batch_size=4), heard, always(Tight(NEAR, 3 * 64 * 64)))
+    summary = json.loads((run / "summary.json").read_text())
+    performance = summary["performance"]
+    assert (performance["backend"], performance["device"], performance["batch_size"]) == ("torch", "cpu", 4)
+    # some tiles hold no data
+    assert 0 < performance["tiles_inferred"] < summary["counts"]["tiles"]
+    assert performance["network_s"] > 0
+    assert 0 < performance["network_share"] <= 1.01
+    assert performance["first_tile_s"] > 0
+    (note,) = [event.message for event in heard.of(Warned)]
+    assert note == "The memory of the device holds no batch of 4 tiles; going on with 2."
+    assert note in summary["warnings"]
+    roomy = segment_raster(configure(raster, package, tmp_path / "roomy", batch_size=4), load=always(NEAR))
+    assert read_band(run / "classes.tif").tobytes() == read_band(roomy / "classes.tif").tobytes()
