@@ -1,6 +1,6 @@
 """Rasters, grids and a class scheme that many tests share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,16 @@ settings.load_profile("geoseg")
 
 UTM = "EPSG:32645"
 NORTH_UP = Affine(2.0, 0.0, 300000.0, 0.0, -2.0, 3000000.0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty cache folder, so that no test depends on what was measured or exported on this machine before."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
 
 WriteTif = Callable[..., Path]
 """``write_tif(pixels, name="image.tif", **profile)`` writes (C, H, W) and returns the path."""

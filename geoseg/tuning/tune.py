@@ -27,6 +27,8 @@ _WORTH_COMPILING_S = 1800.0
 """Length of a run from which trying to compile pays."""
 _GUESSED_MPX_PER_S = {"cpu": 1.0, "cuda": 50.0}
 """What a network does on an unknown machine; only decides whether to measure."""
+_WORTH_CHANGING = 1.05
+"""What is chosen without measuring stands unless another way is faster by more than the noise of such short measurements."""
 _VERSIONS = ("torch", "onnxruntime", "segmentation-models-pytorch")
 
 
@@ -53,7 +55,7 @@ def tune(plan: RunPlan, asked: RunConfig, listener: Listener, *, at_once: bool =
     usable = [t for t in trials if t.agreement is None or t.agreement >= AGREEMENT]
     if not usable:
         return plan
-    best = min(usable, key=lambda trial: _predict_s(trial, plan, asked))
+    best = min(usable, key=lambda trial: _predict_s(trial, plan, asked) * (1 if _is_default(trial.candidate, plan) else _WORTH_CHANGING))
     listener(Tuned(chosen=best.candidate.describe(), measured=tuple(_describe(trial) for trial in trials)))
     return _apply(plan, asked, best.candidate)
 
@@ -104,6 +106,12 @@ def _apply(plan: RunPlan, asked: RunConfig, candidate: Candidate) -> RunPlan:
     chosen: dict[str, Any] = {"backend": how.backend, "device": how.device, "precision": how.precision}
     chosen |= {"tile_size": candidate.tile_size_px, "batch_size": candidate.batch_size}
     return replan(asked.model_copy(update=chosen), plan.package, plan.source)
+
+
+def _is_default(candidate: Candidate, plan: RunPlan) -> bool:
+    sizes = (candidate.tile_size_px, candidate.batch_size)
+    how = (candidate.execution.backend, candidate.execution.precision)
+    return sizes == (plan.tiles.tile_size_px, plan.batch_size) and how == (plan.execution.backend, plan.execution.precision)
 
 
 def _guess_s(plan: RunPlan) -> float:

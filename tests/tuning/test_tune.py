@@ -81,6 +81,15 @@ def test_the_fastest_for_the_length_of_the_run_is_chosen_said_and_remembered(
     assert len(trials.tried) == 1
 
 
+def test_what_is_faster_by_a_hair_is_not_worth_a_change(monkeypatch: pytest.MonkeyPatch, plan: RunPlan, asked: RunConfig) -> None:
+    fixed = asked.model_copy(update={"tile_size": plan.tiles.tile_size_px})
+    Trials(monkeypatch, torch=(0, 1, 1), onnx=(0, 1.04, 1))
+    assert heard(plan, fixed, at_once=True)[0].execution.backend == "torch"
+    (plan.config.cache_folder / "tuning.json").unlink()
+    Trials(monkeypatch, torch=(0, 1, 1), onnx=(0, 1.06, 1))
+    assert heard(plan, fixed, at_once=True)[0].execution.backend == "onnx"
+
+
 def test_labels_that_differ_rule_a_way_out(monkeypatch: pytest.MonkeyPatch, plan: RunPlan, asked: RunConfig) -> None:
     Trials(monkeypatch, torch=(1, 1, 1), onnx=(0, 9, 0.9989))
     assert heard(plan, asked, at_once=True)[0].execution.backend == "torch"
