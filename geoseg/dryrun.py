@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from geoseg.config import RunConfig
+from geoseg.events import Tuned
 from geoseg.inference import LoadPredictor, network_loader, read_padded
 from geoseg.io.ground import pixel_size_m
 from geoseg.planning import RunPlan, plan_run
 from geoseg.tiling import Tile
+from geoseg.tuning.tune import tune
 
 _TIMED_BATCHES = 3
 
@@ -19,6 +21,8 @@ class Estimate:
 
     plan: RunPlan
     """The checked run."""
+    measured: tuple[str, ...] = ()
+    """What was measured on this machine, one line for each way to run the network."""
     tile_s: float
     """Seconds per tile, reading included: the median of a few timed batches."""
 
@@ -38,22 +42,28 @@ class Estimate:
         yield "chunks", f"{tiles.chunk_count} of up to {tiles.tiles_per_chunk} x {tiles.tiles_per_chunk} tiles"
         yield "stitch", "crop: halos are thrown away" if tiles.stitch == "crop" else "blend: overlapping tiles are weighted"
         yield "halo work", f"{tiles.halo_work:.2f} x the raster's pixels"
+        yield "network", plan.describe_execution()
+        yield from (("measured here", line) for line in self.measured)
         yield "memory", f"{plan.memory_bytes / 1e9:.2f} GB"
         yield "disk", f"{plan.disk_bytes / 1e6:.0f} MB while it goes on"
         yield "time", f"{self.inference_s:.0f} s for inference ({self.tile_s:.2f} s a tile, measured here), objects and files on top"
 
 
-def estimate(config: RunConfig, load: LoadPredictor | None = None) -> Estimate:
+def estimate(config: RunConfig, load: LoadPredictor | None = None, *, tune_now: bool = False) -> Estimate:
     """Plan a run and time a few of its tiles.
 
     Args:
         config: What would be done.
         load: Makes the predictor; None loads the network of the configured model.
+        tune_now: Measure backends, tiles and batches, however short the run is; the measurement is kept for later runs.
 
     Raises:
         UsageError: If something does not fit.
     """
     plan = plan_run(config)
+    measured: list[Tuned] = []
+    if load is None:
+        plan = tune(plan, config, lambda event: measured.append(event) if isinstance(event, Tuned) else None, at_once=tune_now)
     predictor = (load or network_loader(plan.package, plan.execution))()
     tiles = list(_spread_tiles(plan))
     predict = predictor.predict if plan.tiles.stitch == "crop" else predictor.predict_probabilities
@@ -65,7 +75,7 @@ def estimate(config: RunConfig, load: LoadPredictor | None = None) -> Estimate:
         predict(pixels[None].repeat(count, axis=0), valid[None].repeat(count, axis=0))
         times.append((time.monotonic() - began) / count)
     # the first batch warms the network up
-    return Estimate(plan=plan, tile_s=sorted(times[1:])[len(times[1:]) // 2])
+    return Estimate(plan=plan, measured=measured[0].measured if measured else (), tile_s=sorted(times[1:])[len(times[1:]) // 2])
 
 
 def _spread_tiles(plan: RunPlan) -> Iterator[Tile]:

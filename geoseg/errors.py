@@ -20,9 +20,14 @@ Every leaf is also the builtin that fits, so ``except ValueError`` keeps working
 A message says what was expected, what came, and what to do.
 """
 
+from geoseg.redact import redact
+
 
 class GeosegError(Exception):
-    """Base of all errors that geoseg raises on purpose."""
+    """Base of all errors that geoseg raises on purpose; secrets in its message are hidden."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class UsageError(GeosegError, ValueError):
@@ -63,6 +68,9 @@ class ChunkError(RunError):
 
 class WriteError(OSError, RunError):
     """A result could not be written; nothing stands half-written under a final name."""
+
+    def __init__(self, *args: object) -> None:
+        RunError.__init__(self, *args)
 
 
 class MemoryLimitError(RunError, MemoryError):

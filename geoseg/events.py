@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
+from geoseg.redact import redact_all
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlanned:
@@ -87,8 +89,8 @@ Listener = Callable[[Event], None]
 
 
 def to_json_line(event: Event) -> str:
-    """Write an event as one line of JSON, its type under ``event``."""
-    return json.dumps({"event": type(event).__name__, **asdict(event)}, ensure_ascii=False)
+    """Write an event as one line of JSON, its type under ``event``; secrets are hidden."""
+    return json.dumps(redact_all({"event": type(event).__name__, **asdict(event)}), ensure_ascii=False)
 
 
 def ignore_events(event: Event) -> None:

@@ -11,9 +11,10 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.io.ground import measure_areas, measure_lines, measure_polygons, pixel_step_m
 from geoseg.objects.instances import InstanceTable
+from geoseg.objects.options import RegularizeOptions
 from geoseg.objects.outlines.cut import cut_off, largest_polygon
 from geoseg.objects.panoptic import Segments
-from geoseg.objects.regularize import Regularized, RegularizeOptions, RegularizeStatus, regularize
+from geoseg.objects.regularize import Regularized, RegularizeStatus, regularize
 from geoseg.objects.roads import RoadNetwork
 from geoseg.objects.vectorize import Patches
 from geoseg.pixels.classes import ClassKind, ClassScheme

@@ -83,9 +83,9 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, performance: Per
         classes = count_classes(read, stitched.scheme, row_areas_m2(stitched.geobox), stitched.shape)
     log.timing_s["total"] = round(time.monotonic() - began_s, 3)
     log.counts |= {"tiles": plan.tiles.tile_count, "chunks": plan.tiles.chunk_count}
-    products = {path.name for place in (folder.path, made) for path in place.iterdir()}
-    write_whole(made / folder.item.name, describe_item(plan, folder.path, products))
     write_whole(made / folder.summary.name, describe_run(plan, classes, log.counts, log.timing_s, performance.table(plan)))
+    # the item is last: it holds the checksums of all others
+    write_whole(made / folder.item.name, describe_item(plan, folder.path, folder.products(made)))
     folder.adopt_objects()
 
 

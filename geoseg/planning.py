@@ -1,7 +1,7 @@
 """Everything that is settled before work begins: grid, tiles, memory, disk; nothing is written."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,14 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from geoseg.choices import choose_execution, ever_smaller
 from geoseg.config import Output, RunConfig
-from geoseg.errors import ConfigError, MemoryLimitError, ModelError, RasterError, UsageError, WriteError
+from geoseg.errors import MemoryLimitError, ModelError, RasterError, UsageError, WriteError
 from geoseg.events import RunPlanned
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, open_raster
-from geoseg.io.vector import read_vector
 from geoseg.machine import count_cores, free_memory_bytes
-from geoseg.model.device import pick_device
 from geoseg.model.execution import Backend, Execution
-from geoseg.model.graph import has_graph
 from geoseg.model.package import ModelPackage, find_package, hash_file
 from geoseg.model.spec import ModelSpec
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
@@ -43,8 +41,6 @@ _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "roads": 0.1,
 }
 """What is made of them, scratch included; measured on a drone orthophoto of a town."""
-_SMALLEST_TILE_PX = 256
-"""Below it halos are most of the work."""
 _GPU_LANES = 2
 """Threads that call the network on a GPU: while one waits for a copy, the other computes."""
 
@@ -159,7 +155,7 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
     execution = choose_execution(config, package)
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
     smallest: RunPlan | None = None
-    for smaller in _ever_smaller(config, package.spec, execution):
+    for smaller in ever_smaller(config, package.spec, execution):
         smallest = _settle(smaller, package, source, execution)
         if smallest.memory_bytes <= limit:
             return smallest
@@ -168,53 +164,6 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
         f"The run would take about {smallest.memory_bytes / 1e9:.1f} GB of memory; {limit / 1e9:.1f} GB may be used. "
         "Choose a smaller --chunk-size, --tile-size, --batch-size or fewer --workers, or raise --memory."
     )
-
-
-def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
-    """Choose how a network is run, as far as that is not given.
-
-    onnxruntime is the fastest on most processors and starts without torch, so it is taken where the package's graph is there.
-
-    Raises:
-        ConfigError: If what is given does not go together.
-    """
-    # the workers of a running scheduler know best how many cores they have
-    cores = config.threads or (0 if config.scheduler else max(1, count_cores() // max(1, config.workers)))
-    if package.spec.network.library == "sklearn":
-        if config.backend not in ("auto", "onnx"):
-            raise ConfigError(f"Model '{package.spec.name}' is no network: it runs with --backend onnx only, not with {config.backend}.")
-        return Execution(backend="onnx", threads=cores)
-    graphs = config.cache_folder / "graphs"
-    # and what devices
-    device = config.device if config.scheduler and config.device != "auto" else pick_device(config.device)
-    on_gpu = device.startswith("cuda")
-    backend: Backend = "onnx" if not on_gpu and has_graph(package, graphs) else "torch"
-    if config.backend != "auto":
-        backend = config.backend
-    precision = config.precision or "float32"
-    if precision != "float32" and (not on_gpu or backend == "onnx"):
-        raise ConfigError(f"--precision {precision} needs a GPU and --backend torch or compile; {backend} on {device} takes float32.")
-    return Execution(backend=backend, device=device, precision=precision, threads=cores, cache=graphs)
-
-
-def _ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution) -> Iterator[RunConfig]:
-    """Yield the configuration with what is not given filled in: as it runs best, then smaller, for machines with less memory."""
-    on_gpu = execution.device.startswith("cuda")
-    tile, chunk, batch = config.tile_size or spec.tile_size_px, config.chunk_size or (4096 if on_gpu else 2048), config.batch_size
-    batch = batch or (8 if on_gpu else 1)
-    halo = choose_halo(config, spec)
-    while True:
-        yield config.model_copy(
-            update={"tile_size": tile, "chunk_size": chunk, "batch_size": batch, "halo": halo, "stitch": config.stitch or spec.stitch}
-        )
-        if config.chunk_size is None and chunk > tile:
-            chunk = max(tile // 2, chunk // 2)
-        elif config.batch_size is None and batch > 1:
-            batch //= 2
-        elif config.tile_size is None and tile * 2 // 3 >= max(_SMALLEST_TILE_PX, 4 * halo):
-            tile = tile * 2 // 3
-        else:
-            return
 
 
 def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, execution: Execution) -> RunPlan:
@@ -243,13 +192,6 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
         execution=execution,
         batch_size=config.batch_size,
     )
-
-
-def choose_halo(config: RunConfig, spec: ModelSpec) -> int:
-    """Return the halo in pixels: what was asked for, else what was measured for the model."""
-    if isinstance(config.halo, int):
-        return config.halo
-    return spec.halo.exact_px if config.halo == "exact" else spec.halo.default_px
 
 
 def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
@@ -285,6 +227,9 @@ def _choose_bands(config: RunConfig, spec: ModelSpec, source: RasterSource) -> t
 
 
 def _read_aoi(path: Path, source: RasterSource) -> BaseGeometry:
+    # loads geopandas, which most runs never need
+    from geoseg.io.vector import read_vector
+
     table = read_vector(path, source.geobox.crs)
     polygons = table.geometry[table.geom_type.isin(["Polygon", "MultiPolygon"])]
     if polygons.empty:

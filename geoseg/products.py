@@ -1,39 +1,18 @@
-"""From stitched rasters to things: instances, panoptic map, polygons, roads; they need no model and no imagery."""
+"""What is made of stitched rasters: instances, panoptic map, polygons, roads; it needs no model and no imagery."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-
-import geopandas as gpd
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
+from threading import Event
+from typing import Any
 
 from geoseg.config import Output
 from geoseg.events import Listener, StageDone
-from geoseg.features import building_features, landcover_features, road_features, road_node_features, segment_table
-from geoseg.io.chunks import LayerStyle, plain_vrt
-from geoseg.io.cog import write_cog
-from geoseg.io.files import write_whole
-from geoseg.io.ground import pixel_step_m, row_areas_m2
-from geoseg.io.scratch import ScratchLabels, open_scratch, open_scratch_bands
-from geoseg.io.vector import AddLayer, open_layers
-from geoseg.objects.instances import InstanceLayers, InstanceTable, label_instances
-from geoseg.objects.panoptic import SegmentTally, merge_panoptic
-from geoseg.objects.rasters import ReadLayer
-from geoseg.objects.roads import extract_roads
-from geoseg.objects.vectorize import Patches, VectorizeOptions, gather_patches, stream_polygons, vectorize
-from geoseg.pixels.classes import NODATA_CLASS, ClassKind
-from geoseg.pixels.decode import EVIDENCE_SCALE
-from geoseg.roadgraph import describe_graph
 from geoseg.settings import ObjectSettings
 from geoseg.stitched import Stitched
-from geoseg.tiling import partition
-
-_BLOCK_PX = 2048
 
 
 @dataclass(slots=True)
@@ -52,7 +31,11 @@ class StageLog:
         """Time a stage and report it."""
         began = time.monotonic()
         yield
-        self.timing_s[name] = round(time.monotonic() - began, 3)
+        self.report(name, time.monotonic() - began)
+
+    def report(self, name: str, elapsed_s: float) -> None:
+        """Report a stage that took some seconds."""
+        self.timing_s[name] = round(elapsed_s, 3)
         self.listener(StageDone(stage=name, elapsed_s=self.timing_s[name]))
 
 
@@ -73,144 +56,32 @@ def make_objects(stitched: Stitched, settings: ObjectSettings, outputs: tuple[Ou
     wanted = {"landcover": "landcover" in outputs, "buildings": wants_things, "roads": "roads" in outputs and stitched.has("road")}
     if not any(wanted.values()):
         return
+    # compiled code, geopandas and networkx take a second and memory that a run has better use for until its last tile is done
+    from geoseg.io.vector import open_layers
+    from geoseg.things import ThingMaker, make_together
+
     with open_layers(target / "features.gpkg") as add:
-        maker = _Maker(stitched=stitched, settings=settings, outputs=outputs, target=target, log=log, add=add)
-        for name, make in (("landcover", maker.make_landcover), ("buildings", maker.make_things), ("roads", maker.make_roads)):
-            if wanted[name]:
-                with log.stage(name):
-                    make()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Maker:
-    stitched: Stitched
-    settings: ObjectSettings
-    outputs: tuple[Output, ...]
-    target: Path
-    log: StageLog
-    add: AddLayer
-
-    @property
-    def geobox(self) -> GeoBox:
-        return self.stitched.geobox
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.stitched.shape
-
-    @property
-    def pixel_m(self) -> tuple[float, float]:
-        return pixel_step_m(self.geobox)
-
-    def make_landcover(self) -> None:
-        options = self.settings.landcover.vectorize_options(self.pixel_m)
-        count = 0
-        with self.stitched.open("class") as read:
-            polygons = stream_polygons(read, self.shape, self.pixel_m, options, row_areas_m2=row_areas_m2(self.geobox))
-            for patches in gather_patches(polygons):
-                self.add("landcover", landcover_features(patches, self.stitched.scheme, self.geobox))
-                count += len(patches)
-        self.log.counts["landcover"] = count
-
-    def make_things(self) -> None:
-        """Label buildings, and make of the labels what was asked for."""
-        with open_scratch(self.target / "labels.scratch.tif", self.geobox) as labels:
-            table = self._label(labels)
-            if "buildings" in self.outputs:
-                self.add("buildings", self._outline(labels, table))
-                self.log.counts["buildings"] = len(table)
-            if "panoptic" in self.outputs:
-                segments = self._merge(labels, table)
-                self.add("panoptic", segments)
-                self.log.counts["segments"] = len(segments)
-        if "buildings" in self.outputs:
-            self._dress("labels.scratch.tif", "instances.tif", LayerStyle(nodata=0), ("instance",))
-        else:
-            (self.target / "labels.scratch.tif").unlink()
-        if "panoptic" in self.outputs:
-            self._dress("panoptic.scratch.tif", "panoptic.tif", LayerStyle(masked=True), ("class", "instance"))
-
-    def _dress(self, scratch: str, name: str, style: LayerStyle, bands: tuple[str, ...]) -> None:
-        """Turn a scratch raster into a product and remove it."""
-        vrt = plain_vrt(self.geobox, scratch, "uint32", style, bands)
-        write_cog(vrt, self.target, self.target / name, overviews="nearest")
-        (self.target / scratch).unlink()
-
-    def _outline(self, labels: ScratchLabels, table: InstanceTable) -> gpd.GeoDataFrame:
-        settings = self.settings.buildings
-        patches = vectorize(labels.read, self.shape, self.pixel_m, settings.vectorize_options(self.pixel_m))
-        return building_features(patches, table, self._find_nodata(), self.stitched.scheme, self.geobox, settings.regularize_options())
-
-    def _find_nodata(self) -> Patches:
-        """Return the exact polygons of nodata, which simplified outlines must not cover."""
-        with self.stitched.open("class") as read:
-            return vectorize(
-                lambda window: (read(window) == NODATA_CLASS).astype(np.uint8),
-                self.shape,
-                self.pixel_m,
-                VectorizeOptions(background=0),
+        # land cover is written as it is drawn; the other tables wait, so that layers always come in the same order
+        waiting: dict[str, list[tuple[str, Any]]] = {name: [] for name, is_wanted in wanted.items() if is_wanted}
+        stopped = Event()
+        makers = {
+            name: ThingMaker(
+                stitched=stitched,
+                settings=settings,
+                outputs=outputs,
+                target=target,
+                stopped=stopped,
+                add=add if name == "landcover" else partial(_keep, tables),
             )
-
-    def _merge(self, labels: ScratchLabels, table: InstanceTable) -> pd.DataFrame:
-        """Write classes and instances into one raster, and return its table."""
-        named = self.stitched.scheme.of_kind(ClassKind.BUILDING)
-        # a model of buildings alone may have no class for them
-        thing = named[0].value if named else _free_value(self.stitched.scheme.values)
-        tally = SegmentTally(thing, len(table))
-        areas = row_areas_m2(self.geobox)
-        with (
-            self.stitched.open("class") as read_class,
-            self.stitched.open("confidence") as read_confidence,
-            open_scratch_bands(self.target / "panoptic.scratch.tif", self.geobox, 2) as write,
-        ):
-            for window in partition(self.shape, _BLOCK_PX):
-                merged = merge_panoptic(read_class(window), labels.read(window), thing)
-                write(window, merged, merged[0] != NODATA_CLASS)
-                tally.add(merged, read_confidence(window), areas[window.row_off : window.row_off + window.height])
-        return segment_table(tally.finish(), table, self.stitched.scheme)
-
-    def _label(self, labels: ScratchLabels) -> InstanceTable:
-        options = self.settings.buildings.instance_options(
-            self.pixel_m, knows_boundary=self.stitched.has("building_boundary"), block_px=_BLOCK_PX
-        )
-        building = "building" if self.stitched.has("building") else "building_interior"
-        with (
-            open_scratch(self.target / "seeds.scratch.tif", self.geobox) as seeds,
-            self._seed_layer(building) as read_seed,
-            self.stitched.open(building) as read_building,
-            self.stitched.open("class") as read_class,
-        ):
-            layers = InstanceLayers(
-                shape=self.shape, seed=read_seed, building=read_building, valid=lambda window: read_class(window) != NODATA_CLASS
-            )
-            table = label_instances(layers, seeds, labels, options)
-        (self.target / "seeds.scratch.tif").unlink()
-        return table
-
-    @contextmanager
-    def _seed_layer(self, building: str) -> Iterator[ReadLayer]:
-        """Read how surely a pixel lies inside one building, and not between two."""
-        if not self.stitched.has("building_boundary"):
-            with self.stitched.open("building_interior" if self.stitched.has("building_interior") else building) as read:
-                yield read
-            return
-        with self.stitched.open(building) as read_building, self.stitched.open("building_boundary") as read_boundary:
-            yield lambda window: _both(read_building(window), EVIDENCE_SCALE - read_boundary(window))
-
-    def make_roads(self) -> None:
-        with self.stitched.open("road") as read:
-            network = extract_roads(read, self.shape, partition(self.shape, _BLOCK_PX), self.pixel_m, self.settings.roads.road_options())
-        self.log.counts["roads"] = len(network.lines)
-        roads, nodes = road_features(network, self.geobox), road_node_features(network, self.geobox)
-        self.add("roads", roads)
-        self.add("road_nodes", nodes)
-        write_whole(self.target / "roads.graphml", describe_graph(roads, nodes))
+            for name, tables in waiting.items()
+        }
+        elapsed_s = make_together(makers)
+        for name, tables in waiting.items():
+            for layer, table in tables:
+                add(layer, table)
+            log.counts |= makers[name].counts
+            log.report(name, elapsed_s[name])
 
 
-def _both(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Multiply two probabilities in 1/255."""
-    return (one.astype(np.uint16) * other // EVIDENCE_SCALE).astype(np.uint8)
-
-
-def _free_value(values: tuple[int, ...]) -> int:
-    return next(value for value in range(NODATA_CLASS) if value not in values)
+def _keep(tables: list[tuple[str, Any]], layer: str, table: Any) -> None:
+    tables.append((layer, table))

@@ -11,7 +11,8 @@ from geoseg.io.chunks import read_band_names
 from geoseg.io.files import write_whole
 from geoseg.io.raster import open_raster
 from geoseg.products import StageLog, make_objects
-from geoseg.report import describe_redone, read_scheme
+from geoseg.provenance import identify_run
+from geoseg.report import describe_item_redone, describe_redone, read_scheme
 from geoseg.runfolder import RunFolder, describe_config
 from geoseg.stitched import Stitched
 
@@ -56,7 +57,9 @@ def redo_objects(output: Path, changes: dict[str, Any], listener: Listener = ign
         make_objects(stitched, config.objects, outputs, made, log)
         fingerprint = folder.read_record().get("fingerprint", {}) | {"objects": config.result_keys()["objects"]}
         write_whole(made / folder.record.name, describe_config(config, fingerprint))
-        write_whole(made / folder.summary.name, describe_redone(summary, log.counts, log.timing_s))
+        run_id = identify_run(fingerprint)
+        write_whole(made / folder.summary.name, describe_redone(summary, run_id, log.counts, log.timing_s))
+        write_whole(made / folder.item.name, describe_item_redone(folder.read_item(), run_id, folder.products(made)))
         folder.adopt_objects()
     listener(Finished(output=str(output), elapsed_s=time.monotonic() - began))
     return output

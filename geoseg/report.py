@@ -17,15 +17,21 @@ from geoseg import __version__
 from geoseg.io.raster import RasterSource
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
 from geoseg.planning import RunPlan
+from geoseg.provenance import checksum_files, identify_run, list_versions
+from geoseg.redact import redact, redact_all
 from geoseg.tiling import partition
 
-_BLOCK_PX = 2048
+_BLOCK_PX = 1024
 _OBJECT_NAMES = {"building": ClassKind.BUILDING, "buildings": ClassKind.BUILDING, "road": ClassKind.ROAD, "roads": ClassKind.ROAD}
+_LIBRARY_OF = {"sklearn": "onnxruntime"}
+_FILE_EXTENSION = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
 _MEDIA_TYPES = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
     ".gpkg": "application/geopackage+sqlite3",
     ".graphml": "application/graphml+xml",
     ".toml": "application/toml",
+    ".xml": "application/xml",
+    ".json": "application/json",
 }
 
 
@@ -76,6 +82,7 @@ def describe_run(
     spec, geobox = plan.package.spec, plan.source.geobox
     summary = {
         "geoseg_version": __version__,
+        "run_id": identify_run(plan.fingerprint()),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "classes": classes,
         "counts": counts,
@@ -83,7 +90,7 @@ def describe_run(
         "performance": performance,
         "model": {"name": spec.name, "version": spec.version, "sha256": plan.package.sha256, "license": spec.license},
         "source": {
-            "path": plan.source.path,
+            "path": redact(plan.source.path),
             "height_px": geobox.shape[0],
             "width_px": geobox.shape[1],
             "crs": _name_crs(plan.source),
@@ -96,8 +103,9 @@ def describe_run(
             "stitch": plan.tiles.stitch,
             "halo_work": round(plan.tiles.halo_work, 3),
         },
+        "versions": list_versions(_LIBRARY_OF.get(spec.network.library, "torch")),
         "attribution": sorted({data.attribution for data in spec.training_data}),
-        "warnings": list(plan.warnings),
+        "warnings": redact_all(plan.warnings),
     }
     return (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -110,17 +118,19 @@ def _name_crs(source: RasterSource) -> str | None:
     return f"EPSG:{crs.epsg}" if crs.epsg is not None else str(crs.to_wkt())
 
 
-def describe_redone(summary: dict[str, Any], counts: dict[str, int], timing_s: dict[str, float]) -> bytes:
+def describe_redone(summary: dict[str, Any], run_id: str, counts: dict[str, int], timing_s: dict[str, float]) -> bytes:
     """Write ``summary.json`` again after the objects of a run were made anew.
 
     Args:
         summary: What it held.
+        run_id: Id under the settings that the objects were made with.
         counts: Numbers of things; they replace the ones of the same name.
         timing_s: Seconds by stage, likewise; the total becomes their sum.
     """
     timing = {name: seconds for name, seconds in (summary["timing_s"] | timing_s).items() if name != "total"}
     redone = {
         "geoseg_version": __version__,
+        "run_id": run_id,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "counts": summary["counts"] | counts,
         "timing_s": timing | {"total": round(sum(timing.values()), 3)},
@@ -128,8 +138,14 @@ def describe_redone(summary: dict[str, Any], counts: dict[str, int], timing_s: d
     return (json.dumps(summary | redone, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def describe_item(plan: RunPlan, folder: Path, products: Iterable[str]) -> bytes:
-    """Write the run as a STAC Item, its products, given by name, as assets."""
+def describe_item(plan: RunPlan, folder: Path, products: Iterable[Path]) -> bytes:
+    """Write the run as a STAC Item.
+
+    Args:
+        plan: The run.
+        folder: Run folder; its name is the item's id.
+        products: Where the products lie now; each becomes an asset with size and SHA-256.
+    """
     box = plan.source.geobox.boundingbox
     to_degrees = Transformer.from_crs(plan.source.geobox.crs, "EPSG:4326", always_xy=True)
     outline = shapely.box(*to_degrees.transform_bounds(box.left, box.bottom, box.right, box.top))
@@ -137,7 +153,7 @@ def describe_item(plan: RunPlan, folder: Path, products: Iterable[str]) -> bytes
     item = {
         "type": "Feature",
         "stac_version": "1.1.0",
-        "stac_extensions": ["https://stac-extensions.github.io/processing/v1.2.0/schema.json"],
+        "stac_extensions": ["https://stac-extensions.github.io/processing/v1.2.0/schema.json", _FILE_EXTENSION],
         "id": folder.absolute().name,
         "geometry": mapping(outline),
         "bbox": list(outline.bounds),
@@ -146,12 +162,24 @@ def describe_item(plan: RunPlan, folder: Path, products: Iterable[str]) -> bytes
             "created": now,
             "processing:software": {"geoseg": __version__},
             "geoseg:model": f"{plan.package.spec.name} {plan.package.spec.version}",
+            "geoseg:run_id": identify_run(plan.fingerprint()),
         },
         "links": [],
-        "assets": {
-            Path(name).stem: {"href": f"./{name}", "type": _MEDIA_TYPES[Path(name).suffix], "roles": ["data"]}
-            for name in sorted(products)
-            if Path(name).suffix in _MEDIA_TYPES
-        },
+        "assets": _assets(products),
     }
     return (json.dumps(item, indent=2) + "\n").encode()
+
+
+def describe_item_redone(item: dict[str, Any], run_id: str, products: Iterable[Path]) -> bytes:
+    """Write the STAC Item again after some products were made anew; see :func:`describe_redone`."""
+    properties = item.get("properties", {}) | {"created": datetime.now(UTC).isoformat(timespec="seconds"), "geoseg:run_id": run_id}
+    extensions = sorted({*item.get("stac_extensions", ()), _FILE_EXTENSION})
+    redone = item | {"stac_extensions": extensions, "properties": properties, "assets": _assets(products)}
+    return (json.dumps(redone, indent=2) + "\n").encode()
+
+
+def _assets(products: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Describe files that have a media type, but for the item itself."""
+    named = {path.name: path for path in products if path.suffix in _MEDIA_TYPES and path.name != "item.json"}
+    sums = checksum_files(named.values())
+    return {Path(n).stem: {"href": f"./{n}", "type": _MEDIA_TYPES[Path(n).suffix], "roles": ["data"], **sums[n]} for n in sorted(named)}

@@ -3,13 +3,16 @@
 import fcntl
 import json
 import os
+import platform
 import shutil
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -19,11 +22,16 @@ from geoseg.errors import RunFolderError, WriteError
 from geoseg.io.chunks import ChunkStore
 from geoseg.io.files import move_whole, write_error, write_whole
 from geoseg.planning import RunPlan
+from geoseg.redact import redact, redact_all
 
 _RUN_TOML = "run.toml"
 _SUMMARY = "summary.json"
 _MADE, _WHOLE = "objects", "objects.whole"
 """Below ``.work``: objects in the making, and whole ones on their way into the run folder."""
+_HOLDER, _ERROR = "holder.json", "error.json"
+"""Below ``.work``: who works there, and what ended that before its time."""
+_PATIENCE_S = (0.02, 0.05, 0.1)
+"""``geoseg status`` looks at the lock for less than that."""
 _PRODUCTS = (
     "classes.tif",
     "confidence.tif",
@@ -74,7 +82,7 @@ class RunFolder:
         Raises:
             RunFolderError: If the folder belongs to another run or holds foreign files.
         """
-        self._check_owner(fingerprint)
+        self._check_owner(redact_all(fingerprint))
         return self.summary.exists()
 
     def is_begun(self) -> bool:
@@ -109,13 +117,15 @@ class RunFolder:
                 # chunks without a run.toml are nobody's
                 shutil.rmtree(self.work, ignore_errors=True)
             (self.work / "chunks").mkdir(parents=True, exist_ok=True)
-            for part in self.work.rglob("*.part"):
-                part.unlink()
+            for left in (*self.work.rglob("*.part"), self.work / _ERROR):
+                left.unlink(missing_ok=True)
         except OSError as exc:
             raise write_error(self.path, exc) from exc
         content = describe_config(config, fingerprint)
         if not self.record.exists() or self.record.read_bytes() != content:
             write_whole(self.record, content)
+        who = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        write_whole(self.work / _HOLDER, json.dumps(who).encode())
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -136,12 +146,52 @@ class RunFolder:
             raise write_error(self.path, exc) from exc
         try:
             _lock(folder, self.path)
-            yield
+            with self._recording():
+                yield
         finally:
             os.close(folder)
             with suppress(OSError):
                 # nothing came of it
                 self.path.rmdir()
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Leave a note of what ends the work in this folder before its time, for :mod:`geoseg.status`."""
+        try:
+            yield
+        except BaseException as exc:
+            if (self.work / _HOLDER).exists():
+                message = "stopped by the user" if isinstance(exc, KeyboardInterrupt) else redact(str(exc))
+                note = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "error": type(exc).__name__, "message": message}
+                with suppress(WriteError):
+                    write_whole(self.work / _ERROR, json.dumps(note, ensure_ascii=False).encode("utf-8", "replace"))
+            raise
+
+    def is_held(self) -> bool | None:
+        """Tell whether a command is at work in the folder; None where the file system knows no locks."""
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        finally:
+            os.close(folder)
+        return False
+
+    def read_note(self, kind: Literal["holder", "error"]) -> dict[str, Any]:
+        """Return who worked here last, or what ended that before its time; empty if nothing was noted."""
+        try:
+            note = json.loads((self.work / {"holder": _HOLDER, "error": _ERROR}[kind]).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def products(self, made: Path) -> list[Path]:
+        """Return the files of the run, the ones in the making instead of those that they are going to replace."""
+        found = {path.name: path for place in (self.path, made) if place.exists() for path in place.iterdir() if path.is_file()}
+        return [path for name, path in sorted(found.items()) if name in _OWN_NAMES]
 
     def begin_objects(self) -> Path:
         """Return an empty folder for everything that is made from the stitched rasters.
@@ -186,7 +236,7 @@ class RunFolder:
         """
         try:
             return tomllib.loads(self.record.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as exc:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as exc:
             raise RunFolderError(f"{self.record} could not be read: {exc}. Choose another -o, or start over with --overwrite.") from exc
 
     def read_summary(self) -> dict[str, Any]:
@@ -200,11 +250,25 @@ class RunFolder:
         try:
             summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
             missing = {"classes", "counts", "timing_s"} - summary.keys()
-        except (ValueError, AttributeError, OSError) as exc:
+        except (ValueError, AttributeError, RecursionError, OSError) as exc:
             raise RunFolderError(f"{self.summary} could not be read: {exc}. Make the run again with --overwrite.") from exc
         if missing:
             raise RunFolderError(f"{self.summary} lacks {', '.join(sorted(missing))}. Make the run again with --overwrite.")
         return summary
+
+    def read_item(self) -> dict[str, Any]:
+        """Return what ``item.json`` holds.
+
+        Raises:
+            RunFolderError: If there is none, or it cannot be read.
+        """
+        try:
+            item = json.loads(self.item.read_bytes())
+        except (ValueError, RecursionError, OSError) as exc:
+            raise RunFolderError(f"{self.item} could not be read: {exc}. Make the run again with --overwrite.") from exc
+        if not isinstance(item, dict) or not isinstance(item.get("assets"), dict):
+            raise RunFolderError(f"{self.item} is no STAC Item with assets. Make the run again with --overwrite.")
+        return item
 
     def finish(self) -> None:
         """Remove what was only needed while the run went on."""
@@ -248,7 +312,7 @@ class RunFolder:
                 raise RunFolderError(f"{self.path} holds files but no run of geoseg. Choose an empty or new folder with -o.")
             return
         earlier = self.read_record().get("fingerprint", {})
-        differences = _differences(earlier, fingerprint)
+        differences = find_differences(earlier, fingerprint)
         if differences and all(text.startswith("objects.") for text in differences):
             if not self.summary.exists():
                 # objects come last: what they are made from does not depend on them
@@ -265,22 +329,27 @@ class RunFolder:
 
 def _lock(folder: int, path: Path) -> None:
     """Lock an open folder until it is closed, also by the end of the process."""
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
-        raise RunFolderError(f"Another geoseg command is at work in {path}. Wait for it, or choose another folder.") from exc
-    except OSError:
-        # some network file systems know no locks
-        return
+    for patience in (*_PATIENCE_S, None):
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as exc:
+            if patience is None:
+                raise RunFolderError(f"Another geoseg command is at work in {path}. Wait for it, or choose another folder.") from exc
+            time.sleep(patience)
+        except OSError:
+            # some network file systems know no locks
+            return
 
 
 def describe_config(config: RunConfig, fingerprint: dict[str, Any]) -> bytes:
-    """Write ``run.toml``."""
+    """Write ``run.toml``; secrets in addresses are hidden."""
     table = {"geoseg_version": __version__, "run": config.model_dump(mode="json"), "fingerprint": fingerprint}
-    return to_toml(table).encode()
+    return to_toml(redact_all(table)).encode()
 
 
-def _differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def find_differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Say which values of a fingerprint are not what they were, by dotted name."""
     before, after = _flatten(earlier), _flatten(now)
     return [f"{key} was {before.get(key)!r}, is now {value!r}" for key, value in after.items() if value != before.get(key)]
 

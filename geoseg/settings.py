@@ -5,10 +5,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from geoseg.objects.instances import InstanceOptions
-from geoseg.objects.regularize import MIN_TOLERANCE_M, RegularizeMethod, RegularizeOptions
-from geoseg.objects.roads import RoadOptions
-from geoseg.objects.vectorize import VectorizeOptions
+from geoseg.objects.options import (
+    MIN_TOLERANCE_M,
+    InstanceOptions,
+    RegularizeMethod,
+    RegularizeOptions,
+    RoadOptions,
+    VectorizeOptions,
+)
 from geoseg.pixels.classes import NODATA_CLASS
 
 _SEED_THRESHOLD, _MIN_SCORE = 0.7, 0.7

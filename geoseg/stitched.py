@@ -1,8 +1,10 @@
 """The stitched rasters of a run, that everything after inference is made from."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from odc.geo.geobox import GeoBox
@@ -58,35 +60,51 @@ class Stitched:
                 yield read
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Product:
+    name: str
+    bands: tuple[str, ...]
+    style: LayerStyle
+    overviews: str
+    smooth: bool
+
+
 def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
     """Make one raster of each kind out of all chunks: a COG in the run folder if it was asked for, else a virtual one.
 
     Raises:
         WriteError: If the disk does not take it.
     """
-    spec, geobox = plan.package.spec, plan.source.geobox
+    spec = plan.package.spec
     layers = tuple(evidence.name for evidence in spec.layers.evidence)
-    made: dict[str, Path] = {}
-    for product, bands, style, overviews in (
-        ("classes", ("class",), LayerStyle(nodata=NODATA_CLASS, scheme=spec.scheme), "mode"),
-        ("confidence", ("confidence",), LayerStyle(nodata=NODATA_CLASS), "average"),
-        ("evidence", layers, LayerStyle(), "average"),
-    ):
-        if not bands:
-            continue
-        vrt = mosaic_vrt(folder.chunks(plan), plan.tiles, bands, style)
-        if product in plan.config.outputs:
-            made[product] = folder.path / f"{product}.tif"
-            if not made[product].exists():
-                write_cog(vrt, folder.work, made[product], overviews=overviews, predictor=product == "evidence")
-        else:
-            made[product] = folder.work / f"{product}.layers.vrt"
-            write_whole(made[product], vrt.encode())
+    products = [
+        _Product(
+            name="classes", bands=("class",), style=LayerStyle(nodata=NODATA_CLASS, scheme=spec.scheme), overviews="mode", smooth=False
+        ),
+        _Product(name="confidence", bands=("confidence",), style=LayerStyle(nodata=NODATA_CLASS), overviews="average", smooth=True),
+    ]
+    if layers:
+        products.append(_Product(name="evidence", bands=layers, style=LayerStyle(), overviews="average", smooth=True))
+    # most of the work is GDAL's, which does not hold the interpreter
+    with ThreadPoolExecutor(max_workers=len(products), thread_name_prefix="cog") as pool:
+        made = dict(zip((p.name for p in products), pool.map(partial(_make_product, plan, folder), products), strict=True))
     return Stitched(
-        geobox=geobox,
+        geobox=plan.source.geobox,
         scheme=spec.scheme,
         classes=made["classes"],
         confidence=made["confidence"],
         evidence=made.get("evidence"),
         layers=layers,
     )
+
+
+def _make_product(plan: RunPlan, folder: RunFolder, product: _Product) -> Path:
+    vrt = mosaic_vrt(folder.chunks(plan), plan.tiles, product.bands, product.style)
+    if product.name not in plan.config.outputs:
+        path = folder.work / f"{product.name}.layers.vrt"
+        write_whole(path, vrt.encode())
+        return path
+    path = folder.path / f"{product.name}.tif"
+    if not path.exists():
+        write_cog(vrt, folder.work, path, overviews=product.overviews, smooth=product.smooth)
+    return path

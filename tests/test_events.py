@@ -8,7 +8,9 @@ from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, War
 
 EVENTS: list[tuple[Event, dict[str, object]]] = [
     (
-        RunPlanned(source="a.tif", model="aerial 1", height_px=1, width_px=2, tiles=3, chunks=4, chunks_done=0, memory_bytes=5),
+        RunPlanned(
+            source="a.tif", model="aerial 1", height_px=1, width_px=2, tiles=3, chunks=4, chunks_done=0, memory_bytes=5, execution="onnx"
+        ),
         {
             "source": "a.tif",
             "model": "aerial 1",
@@ -18,6 +20,7 @@ EVENTS: list[tuple[Event, dict[str, object]]] = [
             "chunks": 4,
             "chunks_done": 0,
             "memory_bytes": 5,
+            "execution": "onnx",
         },
     ),
     (

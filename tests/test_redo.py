@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from geoseg import products, runfolder
+from geoseg import runfolder, things
 from geoseg.config import make_config
 from geoseg.errors import ConfigError, RunError, RunFolderError
 from geoseg.events import Finished, StageDone
@@ -103,7 +103,7 @@ def test_a_failure_keeps_the_old_objects(run: Path, finished: Path, monkeypatch:
     def fail(*_: object) -> None:
         raise RunError("the disk is gone")
 
-    monkeypatch.setattr(products, "label_instances", fail)
+    monkeypatch.setattr(things, "label_instances", fail)
     with pytest.raises(RunError, match="the disk is gone"):
         redo_objects(run, LARGE)
     assert bytes_of(run) == bytes_of(finished)

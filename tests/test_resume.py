@@ -17,7 +17,7 @@ import pytest
 import rasterio
 import shapely
 
-from geoseg.config import RunConfig
+from geoseg.config import RunConfig, make_config
 from geoseg.errors import ChunkError, RunFolderError
 from geoseg.events import Finished, RunPlanned
 from geoseg.model.package import shipped_models, write_card
@@ -123,6 +123,25 @@ def test_products_that_an_earlier_call_left_out_are_not_passed_off_as_done(confi
     segment_raster(change(config, outputs=("classes",)), load=always(NEAR))
     with pytest.raises(RunFolderError, match="outputs was"):
         segment_raster(config, load=always(NEAR))
+
+
+def test_what_was_chosen_when_a_run_was_begun_stands_when_it_goes_on(config: RunConfig, logged: Logged, tmp_path: Path) -> None:
+    chosen = change(config, batch_size=3, tile_size=96)
+    with pytest.raises(ChunkError):
+        segment_raster(chosen, load=always(replace(logged, fails_from=2)))
+    left_open = change(config, batch_size=None, tile_size=None, chunk_size=None)
+    heard = Listening()
+    run = segment_raster(left_open, heard, always(NEAR))
+    assert heard.of(RunPlanned)[0].chunks_done > 0
+    assert "batches of 3 tiles" in heard.of(RunPlanned)[0].execution
+    assert bytes_of(run) == bytes_of(segment_raster(change(chosen, output=tmp_path / "unbroken"), load=always(NEAR)))
+
+
+def test_a_run_toml_gives_the_same_run_again(config: RunConfig, finished: Path, tmp_path: Path) -> None:
+    again = make_config({"output": tmp_path / "again"}, finished / "run.toml")
+    assert None not in (again.tile_size, again.halo, again.stitch, again.batch_size, again.chunk_size, again.precision)
+    assert again.backend == "torch"
+    assert bytes_of(segment_raster(again, load=always(NEAR))) == bytes_of(finished)
 
 
 # Somebody else's folder

@@ -18,9 +18,12 @@ from geoseg.cli.models import models
 from geoseg.cli.objects import objects
 from geoseg.cli.plan import plan
 from geoseg.cli.segment import segment
+from geoseg.cli.status import status
 from geoseg.cli.train import train
 from geoseg.cli.vectorize import vectorize
+from geoseg.cli.verify import verify
 from geoseg.errors import GeosegError, MissingFileError, UsageError
+from geoseg.redact import redact
 
 FAILED, USAGE = 1, 2
 _TYPERS_INTERRUPT = 130
@@ -31,7 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, objects, vectorize, plan, demo, train, evaluate):
+for command in (segment, objects, vectorize, plan, demo, train, evaluate, verify, status):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")
@@ -78,7 +81,7 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def _fail(exc: BaseException, code: int, debug: bool) -> NoReturn:
     if debug:
-        traceback.print_exception(exc)
+        print(redact("".join(traceback.format_exception(exc))), file=sys.stderr)
     elif isinstance(exc, KeyboardInterrupt):
         print("Stopped. What is done is kept; the same command again goes on.", file=sys.stderr)
     else:

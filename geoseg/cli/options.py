@@ -17,7 +17,9 @@ Bands = Annotated[str | None, typer.Option("--bands", help="Bands in the model's
 AssumeCrs = Annotated[str | None, typer.Option("--assume-crs", help="CRS of a raster that declares none, for example EPSG:32645.")]
 Warp = Annotated[bool | None, typer.Option("--warp", help="Warp a rotated or GCP-only raster to north-up.", show_default=False)]
 Aoi = Annotated[Path | None, typer.Option("--aoi", help="Vector file; only inside its polygons is segmented.")]
-TileSize = Annotated[int | None, typer.Option("--tile-size", metavar="PX", help="Side of a tile.  [default: the model's]")]
+TileSize = Annotated[
+    int | None, typer.Option("--tile-size", metavar="PX", help="Side of a tile, at most.  [default: as measured, or the model's]")
+]
 HaloSize = Annotated[
     str | None, typer.Option("--halo", metavar="PX", help="Margin of a tile in pixels, or 'exact'.  [default: the model's]")
 ]
@@ -25,14 +27,31 @@ Stitch = Annotated[
     Literal["crop", "blend"] | None,
     typer.Option("--stitch", help="Throw halos away or blend overlapping tiles.  [default: the model's]", show_default=False),
 ]
-ChunkSize = Annotated[int | None, typer.Option("--chunk-size", metavar="PX", help="Side of the unit of work.  [default: 1024]")]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Tiles in one forward pass.  [default: 1]")]
+ChunkSize = Annotated[
+    int | None, typer.Option("--chunk-size", metavar="PX", help="Side of the unit of work.  [default: 2048, 4096 on a GPU]")
+]
+BatchSize = Annotated[
+    int | None, typer.Option("--batch-size", metavar="N", help="Tiles in one forward pass.  [default: as measured, or 1, 8 on a GPU]")
+]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.  [default: auto]")]
+Backend = Annotated[
+    Literal["auto", "torch", "compile", "onnx"] | None,
+    typer.Option(
+        "--backend", help="Library that runs the network.  [default: auto, the fastest for the length of the job]", show_default=False
+    ),
+]
+Precision = Annotated[
+    Literal["float32", "bfloat16", "float16"] | None,
+    typer.Option("--precision", help="Numbers that a GPU computes with.  [default: as measured, or float32]", show_default=False),
+]
+Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="Processor threads of each worker.  [default: all cores]")]
 Workers = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes; 0 works in this one.  [default: 0]")]
 Scheduler = Annotated[
     str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Running Dask scheduler, for example tcp://host:8786.")
 ]
-Memory = Annotated[str | None, typer.Option("--memory", metavar="SIZE", help="Memory that may be used, for example 4GB.")]
+Memory = Annotated[
+    str | None, typer.Option("--memory", metavar="SIZE", help="Memory that may be used, for example 4GB.  [default: what is free]")
+]
 Outputs = Annotated[
     str | None,
     typer.Option("--outputs", metavar="LIST", help="Of classes,confidence,evidence,landcover,buildings,panoptic,roads.  [default: all]"),
@@ -45,6 +64,9 @@ Settings = Annotated[
         help="How objects are made, for example buildings.min_area_m2=20; may be given several times. docs/objects.md lists all.",
         show_default=False,
     ),
+]
+Tune = Annotated[
+    bool, typer.Option("--tune", help="Measure backends, tiles and batches now, however short the job is; later runs remember.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove an earlier run in the output folder first.")]
 Progress = Annotated[

@@ -19,8 +19,12 @@ def plan(
     chunk_size: o.ChunkSize = None,
     batch_size: o.BatchSize = None,
     device: o.Device = None,
+    backend: o.Backend = None,
+    precision: o.Precision = None,
+    threads: o.Threads = None,
     workers: o.Workers = None,
     memory: o.Memory = None,
+    tune: o.Tune = False,
 ) -> None:
     """Say what segmenting RASTER would take: tiles, halo work, memory, disk and time. Writes nothing."""
     from rich.console import Console
@@ -43,10 +47,13 @@ def plan(
         chunk_size=chunk_size,
         batch_size=batch_size,
         device=device,
+        backend=backend,
+        precision=precision,
+        threads=threads,
         workers=workers,
         memory=memory,
     )
     table = Table("what", "value", title=f"Plan for {raster}", title_justify="left")
-    for name, value in estimate(make_config(given, config)).rows():
+    for name, value in estimate(make_config(given, config), tune_now=tune).rows():
         table.add_row(name, value)
     Console().print(table)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from geoseg.events import ChunkDone, Event, Finished, Listener, RunPlanned, StageDone, Tuned, Warned, ignore_events, to_json_line
+from geoseg.redact import redact
 
 Style = Literal["auto", "rich", "json", "none"]
 
@@ -59,7 +60,11 @@ def _print_line(event: Event) -> None:
 
 
 def describe(event: Event) -> str:
-    """Say an event in one line."""
+    """Say an event in one line; secrets are hidden."""
+    return redact(_describe(event))
+
+
+def _describe(event: Event) -> str:
     match event:
         case RunPlanned():
             done = f", {event.chunks_done} done before" if event.chunks_done else ""

@@ -11,6 +11,14 @@ PART = ".part"
 """Ending of files that are being written."""
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether a file or folder exists; a name that no file can have is none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that under its name there is only ever a complete one (law 9).
 

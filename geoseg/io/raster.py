@@ -27,7 +27,9 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import MissingFileError, RasterError, RunError, WriteError
+from geoseg.io.files import is_there
 from geoseg.io.ground import pixel_size_m
+from geoseg.io.pointers import refuse_far_pointers
 from geoseg.io.valid import is_all_valid, read_valid
 from geoseg.pixels.average import average_blocks, whole_blocks
 from geoseg.tiling import partition
@@ -36,6 +38,14 @@ _COARSE_PX = 1024
 _CACHE_BYTES = 64 * 2**20
 _STRIP_PX = 1024
 """Source rows that are averaged at a time."""
+_MOST_PX = 10**14
+"""Pixels of a raster, at most; what declares more is a damaged header, or made to harm."""
+_MOST_BANDS = 4096
+"""Bands of a raster, at most."""
+_SEARCHED_PX = 4 * 10**9
+"""Pixels that are looked through for one that is valid, at most."""
+_FOREIGN = (RasterioError, CRSError, CPLE_BaseError, UnicodeDecodeError)
+"""What GDAL's Python side raises on damaged files; names and messages of such files need not be UTF-8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +56,8 @@ class RasterOptions:
     """CRS of a raster that declares none, for example ``EPSG:32645``."""
     warp: bool = False
     """Warp a rotated or GCP-only raster to a north-up grid."""
+    trust_vrt: bool = False
+    """Open a virtual raster that points out of its folder, or at an address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +147,9 @@ class RasterSource:
             rows = slice(top // k, -(-(top + height) // k))
             pixels[:, rows] = average_blocks(taken[:, :height], k)
             valid[rows] = True if there.all() else whole_blocks(there, k)
+        if np.issubdtype(pixels.dtype, np.floating):
+            # sums of the largest floats are none
+            valid &= np.isfinite(pixels).all(axis=0)
 
     def _inside_aoi(self, window: Window) -> NDArray[np.bool_]:
         transform = self.geobox.transform @ Affine.translation(window.col_off, window.row_off)
@@ -171,7 +186,7 @@ class OpenRaster:
                 if self._dataset is None:
                     self._dataset = _open(self._source.path, self._source.options)
                 return self._source.read_from(self._dataset, window)
-            except (RasterioError, CPLE_BaseError, OSError) as exc:
+            except (*_FOREIGN, OSError, MemoryError) as exc:
                 self._close()
                 raise RunError(
                     f"{self._source.path} could not be read at {_describe(window)}: {exc}. Check the file with gdalinfo."
@@ -215,8 +230,10 @@ def open_raster(
     """
     options = options or RasterOptions()
     name = str(path)
-    if "://" not in name and not name.startswith("/vsi") and ":" not in Path(name).name and not Path(name).exists():
+    if "://" not in name and not name.startswith("/vsi") and ":" not in Path(name).name and not is_there(Path(name)):
         raise MissingFileError(f"There is no file {name}. Check the path.")
+    if not options.trust_vrt:
+        refuse_far_pointers(Path(name))
     try:
         with open_dataset(name, options) as dataset:
             _check(name, dataset, needs_georeference)
@@ -224,7 +241,7 @@ def open_raster(
             bands = tuple(range(1, getattr(dataset, "src_dataset", dataset).count + 1))
             dtype = np.result_type(*(dataset.dtypes[band - 1] for band in bands)).name
             geobox = GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs)
-    except (RasterioError, CRSError, CPLE_BaseError) as exc:
+    except _FOREIGN as exc:
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
     factor = 1
     if resolution_m is not None and geobox.crs is not None:
@@ -238,15 +255,20 @@ def read_whole(source: RasterSource) -> tuple[NDArray[Any], NDArray[np.bool_]]:
 
 
 def has_data(source: RasterSource) -> bool:
-    """Tell whether any pixel is valid: by a coarse look first, by every block only where that finds none."""
+    """Tell whether any pixel is valid: by a coarse look first, by every block only where that finds none.
+
+    A raster that would take minutes to look through is believed to have some.
+    """
     if source.aoi is None and not np.issubdtype(source.dtype, np.floating):
         try:
             with open_dataset(source.path, source.options) as dataset:
                 coarse = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))
                 if read_valid(dataset, out_shape=coarse).any():
                     return True
-        except (RasterioError, CPLE_BaseError, OSError) as exc:
+        except (*_FOREIGN, OSError) as exc:
             raise RunError(f"{source.path} could not be read: {exc}. Check the file with gdalinfo.") from exc
+    if source.shape[0] * source.shape[1] > _SEARCHED_PX:
+        return True
     return any(source.read(window)[1].any() for window in partition(source.shape, _COARSE_PX))
 
 
@@ -325,6 +347,11 @@ def _with_crs(dataset: Any, options: RasterOptions) -> Any:
 def _check(name: str, dataset: Any, needs_georeference: bool) -> None:
     if dataset.count == 0:
         raise RasterError(f"{name} has no bands of its own; it is a container. Name one of its subdatasets: {dataset.subdatasets[:3]}.")
+    if dataset.count > _MOST_BANDS or dataset.height * dataset.width > _MOST_PX:
+        raise RasterError(
+            f"{name} declares {dataset.width} x {dataset.height} pixels in {dataset.count} bands; at most {_MOST_PX:.0e} pixels in "
+            f"{_MOST_BANDS} bands are taken. Check its header with gdalinfo."
+        )
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         raise RasterError(
             f"{name} holds complex numbers ({dataset.dtypes[0]}); real bands are needed. Convert it, for example to amplitude in dB."
@@ -343,6 +370,8 @@ def _check_georeference(name: str, dataset: Any) -> None:
             f"{name} declares no CRS, so lengths and areas would have no unit. Name it with --assume-crs, for example EPSG:32645."
         )
     t = dataset.transform
+    if not np.isfinite(tuple(t)[:6]).all() or t.determinant == 0:
+        raise RasterError(f"{name} has the transform {tuple(t)[:6]}, which places no pixel. Correct it, for example with gdal_edit.")
     if t.b != 0 or t.d != 0:
         raise RasterError(
             f"{name} is rotated (transform {tuple(t)[:6]}); a north-up grid is needed. Warp it on the fly with --warp, or with gdalwarp."

@@ -1,18 +1,24 @@
 """Reading and writing vector files."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import geopandas as gpd
+import numpy as np
 import pandas as pd
-from pyogrio import write_dataframe
+from numpy.typing import NDArray
+from pyogrio import list_layers as find_layers
+from pyogrio import read_info, write_dataframe
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
+from pyproj.exceptions import CRSError, ProjError
+from shapely.errors import GEOSException
 
 from geoseg.errors import MissingFileError, UsageError, WriteError
-from geoseg.io.files import move_whole, write_error
+from geoseg.io.files import is_there, move_whole, write_error
+from geoseg.io.pointers import refuse_far_pointers
 
 VECTOR_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 """Formats of one file that vector data is written in, by ending."""
@@ -33,28 +39,58 @@ def read_vector(path: Path, crs: object, layer: str | None = None) -> gpd.GeoDat
         MissingFileError: If there is no such file.
         UsageError: If it holds no such layer or declares no CRS.
     """
-    projected = read_as_drawn(path, crs, layer)
-    return projected.set_geometry(projected.make_valid())
+    table = read_as_drawn(path, None, layer)
+    projected = table if crs is None else _to_crs(path, table, crs)
+    lost = int((projected.geometry.isna() & table.geometry.notna()).sum())
+    if lost:
+        raise UsageError(f"{path} holds {lost} features that have no place in {crs}: they lie too far off. Check its CRS, or cut them.")
+    try:
+        return projected.set_geometry(projected.make_valid())
+    except GEOSException as exc:
+        raise UsageError(f"{path} holds shapes that cannot be repaired: {exc}. Correct them, or leave them out.") from exc
 
 
 def read_as_drawn(path: Path, crs: object, layer: str | None = None) -> gpd.GeoDataFrame:
     """Read a vector file into a CRS (None keeps its own), with invalid and missing geometries left as they are.
 
+    What has no place in the CRS, because it lies too far off, becomes a missing geometry.
+
     Raises:
         MissingFileError: If there is no such file.
-        UsageError: If it holds no such layer or declares no CRS.
+        UsageError: If it holds no such layer, declares no CRS, or has coordinates that are no numbers.
     """
-    if not path.exists():
+    if not is_there(path):
         raise MissingFileError(f"There is no vector file {path}. Check the path.")
+    refuse_far_pointers(path)
     try:
         table = gpd.read_file(path, **({} if layer is None else {"layer": layer}))
-    except (DataSourceError, DataLayerError) as exc:
+    except (DataSourceError, DataLayerError, FeatureError, GEOSException, CRSError, ValueError) as exc:
         raise UsageError(f"{path} could not be read as vector data: {exc}. Expected GeoPackage, GeoJSON or another OGR format.") from exc
     if not isinstance(table, gpd.GeoDataFrame):
         raise UsageError(f"{path} is a table without geometry. Expected GeoPackage, GeoJSON or another OGR format with shapes.")
     if table.crs is None:
         raise UsageError(f"{path} declares no CRS, so it cannot be placed. Write one into the file, for example with ogr2ogr -a_srs.")
-    return table if crs is None else table.to_crs(crs)
+    endless = int((_is_drawn(table) & ~_is_finite(table)).sum())
+    if endless:
+        raise UsageError(f"{path} holds {endless} features with coordinates that are no numbers. Correct them, or leave them out.")
+    return table if crs is None else _to_crs(path, table, crs)
+
+
+def _to_crs(path: Path, table: gpd.GeoDataFrame, crs: object) -> gpd.GeoDataFrame:
+    """Project a table; geometries that have no place there become missing."""
+    try:
+        placed = table.to_crs(crs)
+    except (ProjError, GEOSException) as exc:
+        raise UsageError(f"{path} could not be brought from {table.crs} to {crs}: {exc}. Check its CRS.") from exc
+    return placed.set_geometry(placed.geometry.where(~_is_drawn(placed) | _is_finite(placed)))
+
+
+def _is_drawn(table: gpd.GeoDataFrame) -> NDArray[np.bool_]:
+    return np.asarray(table.geometry.notna() & ~table.geometry.is_empty)
+
+
+def _is_finite(table: gpd.GeoDataFrame) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(table.geometry.bounds.to_numpy(float)).all(axis=1))
 
 
 def write_vector(table: gpd.GeoDataFrame, path: Path) -> None:
@@ -68,29 +104,27 @@ def write_vector(table: gpd.GeoDataFrame, path: Path) -> None:
         UsageError: If the ending is another one.
         WriteError: If the disk does not take it.
     """
-    driver = VECTOR_DRIVERS.get(path.suffix.lower())
+    _driver_of(path, VECTOR_DRIVERS)
+    with open_vector(path, path.stem) as add:
+        add(table)
+
+
+def _driver_of(path: Path, drivers: Mapping[str, str]) -> str:
+    """Return the format that a file's ending chooses."""
+    driver = drivers.get(path.suffix.lower())
     if driver is None:
-        raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; vector files are written as {', '.join(VECTOR_DRIVERS)}.")
-    made = path.with_name(f".{path.stem}.part{path.suffix}")
-    made.unlink(missing_ok=True)
-    # GeoJSON is in degrees by its standard
-    placed = table.to_crs("EPSG:4326") if driver == "GeoJSON" else table
-    try:
-        write_dataframe(placed, made, layer=path.stem, driver=driver)
-    except (DataSourceError, DataLayerError, FeatureError, OSError) as exc:
-        made.unlink(missing_ok=True)
-        raise WriteError(f"{path} could not be written: {exc}. Check the folder and the free space.") from exc
-    move_whole(made, path)
+        raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; expected {', '.join(drivers)}.")
+    return driver
 
 
 @contextmanager
-def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable[[gpd.GeoDataFrame], None]]:
+def open_vector(path: Path, layer: str, geometry_type: str | None = None) -> Iterator[Callable[[gpd.GeoDataFrame], None]]:
     """Write a vector file of one layer batch by batch, whole or not at all.
 
     Args:
         path: Final name; its ending chooses the format, one of STREAMED_DRIVERS.
         layer: Name of the layer where the format has layers; that of a Shapefile is always the file's.
-        geometry_type: Of the layer, ``Polygon`` or ``MultiPolygon``.
+        geometry_type: Of the layer, ``Polygon`` or ``MultiPolygon``; None takes that of the first table.
 
     Yields:
         A function that adds a table. All tables have the same columns; the first one may be empty.
@@ -99,9 +133,7 @@ def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable
         UsageError: If the ending is another one.
         WriteError: If the disk does not take it.
     """
-    driver = STREAMED_DRIVERS.get(path.suffix.lower())
-    if driver is None:
-        raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; expected {', '.join(STREAMED_DRIVERS)}.")
+    driver = _driver_of(path, STREAMED_DRIVERS)
     made = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
     _remove(made)
     count = 0
@@ -126,7 +158,7 @@ def open_vector(path: Path, layer: str, geometry_type: str) -> Iterator[Callable
                 driver=driver,
                 append=count > 0,
                 geometry_type=geometry_type,
-                promote_to_multi=geometry_type.startswith("Multi"),
+                promote_to_multi=None if geometry_type is None else geometry_type.startswith("Multi"),
                 # a tenth of a millimetre: pixels of drones are a few millimetres wide
                 layer_options={"COORDINATE_PRECISION": "9"} if driver == "GeoJSON" else {},
             )
@@ -206,13 +238,25 @@ def open_layers(path: Path) -> Iterator[AddLayer]:
         move_whole(made, path)
 
 
+def list_layers(path: Path) -> dict[str, int]:
+    """Return the layers of a vector file and the number of their features.
+
+    Raises:
+        UsageError: If it cannot be read.
+    """
+    try:
+        return {str(name): int(read_info(path, layer=name, force_feature_count=True)["features"]) for name, _ in find_layers(path)}
+    except (DataSourceError, DataLayerError, ValueError) as exc:
+        raise UsageError(f"{path} could not be read as vector data: {exc}.") from exc
+
+
 def read_layer(path: Path, layer: str) -> gpd.GeoDataFrame:
     """Read a layer of a GeoPackage that geoseg wrote.
 
     Raises:
-        UsageError: If there is no such layer.
+        UsageError: If there is no such layer, or it is damaged.
     """
     try:
         return gpd.read_file(path, layer=layer)
-    except (DataSourceError, DataLayerError) as exc:
-        raise UsageError(f"{path} holds no layer '{layer}': {exc}.") from exc
+    except (DataSourceError, DataLayerError, FeatureError, GEOSException, ValueError) as exc:
+        raise UsageError(f"{path} holds no layer '{layer}' that can be read: {exc}.") from exc

@@ -17,6 +17,9 @@ from geoseg.io.raster import open_raster
 from geoseg.labels.features import read_features
 from geoseg.objects.vectorize import VectorizeOptions, vectorize
 
+MOST_MASK_PX = 400_000_000
+"""Pixels of a mask that is decoded in memory, at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:

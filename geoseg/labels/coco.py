@@ -8,10 +8,20 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.errors import GEOSException
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import LabelError
-from geoseg.labels.annotations import AnnotatedImage, Annotations, Shape, join_parts, outline_mask, polygons_of, without_holes
+from geoseg.labels.annotations import (
+    MOST_MASK_PX,
+    AnnotatedImage,
+    Annotations,
+    Shape,
+    join_parts,
+    outline_mask,
+    polygons_of,
+    without_holes,
+)
 
 
 def write_coco(annotations: Annotations) -> bytes:
@@ -54,7 +64,7 @@ def read_coco(content: bytes) -> Annotations:
             AnnotatedImage(name=row["file_name"], width=int(row["width"]), height=int(row["height"]), shapes=tuple(shapes[row["id"]]))
             for row in data["images"]
         )
-    except (KeyError, TypeError, IndexError, ValueError) as exc:
+    except (AttributeError, KeyError, TypeError, IndexError, OverflowError, RecursionError, ValueError, GEOSException) as exc:
         raise LabelError(f"This is no COCO file with images, categories and annotations: {type(exc).__name__} {exc}.") from exc
     notes = (f"{empty} annotations without a shape were left out",) if empty else ()
     return Annotations(images=images, notes=notes)
@@ -74,6 +84,8 @@ def decode_runs(counts: list[int] | str, size: tuple[int, int]) -> NDArray[np.bo
         ValueError: If the lengths do not add up to the size.
     """
     lengths = _unpack(counts) if isinstance(counts, str) else list(counts)
+    if size[0] * size[1] > MOST_MASK_PX:
+        raise ValueError(f"a mask of {size[0]} x {size[1]} pixels; at most {MOST_MASK_PX} are taken")
     if sum(lengths) != size[0] * size[1] or min(lengths, default=0) < 0:
         raise ValueError(f"run lengths add up to {sum(lengths)}, not to {size[0]} x {size[1]} pixels")
     flat = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)

@@ -8,10 +8,20 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely.affinity import rotate
+from shapely.errors import GEOSException
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import LabelError
-from geoseg.labels.annotations import AnnotatedImage, Annotations, Shape, join_parts, outline_mask, polygons_of, without_holes
+from geoseg.labels.annotations import (
+    MOST_MASK_PX,
+    AnnotatedImage,
+    Annotations,
+    Shape,
+    join_parts,
+    outline_mask,
+    polygons_of,
+    without_holes,
+)
 
 
 def write_cvat(annotations: Annotations) -> bytes:
@@ -45,7 +55,7 @@ def read_cvat(content: bytes) -> Annotations:
         root = ElementTree.fromstring(content)
         left_out: Counter[str] = Counter()
         images = tuple(_read_image(node, left_out) for node in root.iter("image"))
-    except (ElementTree.ParseError, KeyError, ValueError, TypeError) as exc:
+    except (ElementTree.ParseError, KeyError, OverflowError, ValueError, TypeError, GEOSException) as exc:
         raise LabelError(f"This is no 'CVAT for images 1.1' file as expected: {type(exc).__name__} {exc}.") from exc
     if not images:
         raise LabelError("This XML holds no image; 'CVAT for images 1.1' is expected. Export the task in that form.")
@@ -89,6 +99,8 @@ def _mask(node: ElementTree.Element, size: tuple[int, int]) -> NDArray[np.bool_]
     lengths = [int(n) for n in node.attrib["rle"].split(",")]
     if not (0 <= top <= top + height <= size[0] and 0 <= left <= left + width <= size[1]):
         raise ValueError(f"a mask of {height} x {width} px at row {top}, column {left} reaches out of its image")
+    if size[0] * size[1] > MOST_MASK_PX:
+        raise ValueError(f"a mask in an image of {size[0]} x {size[1]} px; at most {MOST_MASK_PX} are taken")
     mask = np.zeros(size, bool)
     mask[top : top + height, left : left + width] = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(height, width)
     return mask
@@ -114,5 +126,5 @@ def _refuse_declarations(content: bytes) -> None:
     parser.EntityDeclHandler = refuse
     try:
         parser.Parse(content, True)
-    except expat.ExpatError as exc:
+    except (expat.ExpatError, LookupError, ValueError) as exc:
         raise LabelError(f"This is no XML: {exc}. 'CVAT for images 1.1' is expected.") from exc

@@ -25,6 +25,6 @@ def find_scheme(name: str) -> ClassScheme:
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         rows = TypeAdapter(tuple[ClassRow, ...]).validate_python(content.get("classes") or content.get("model", {}).get("classes") or ())
-    except (tomllib.TOMLDecodeError, ValidationError) as exc:
+    except (tomllib.TOMLDecodeError, AttributeError, UnicodeDecodeError, ValidationError) as exc:
         raise ConfigError(f"{path} does not hold classes as expected: {exc}") from exc
     return ClassScheme(classes=tuple(LandClass(value=c.value, name=c.name, color=c.color, kind=c.kind) for c in rows))

@@ -3,7 +3,6 @@
 import threading
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,16 +29,15 @@ class _Compiled:
 
     def __init__(self, compiled: Callable[[Tensor], Tensor]) -> None:
         self._compiled = compiled
-        self._shapes: set[Any] = set()
+        self._shapes: set[torch.Size] = set()
         self._lock = threading.Lock()
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        key = pixels.shape, torch.get_autocast_dtype(pixels.device.type), torch.is_autocast_enabled(pixels.device.type)
-        if key in self._shapes:
+        if pixels.shape in self._shapes:
             return self._compiled(pixels)
         with self._lock:
             logits = self._compile(pixels)
-            self._shapes.add(key)
+            self._shapes.add(pixels.shape)
         return logits
 
     def _compile(self, pixels: Tensor) -> Tensor:

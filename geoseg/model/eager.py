@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from geoseg.model.execution import Precision
+from geoseg.model.halved import halve
 from geoseg.model.memory import batch_memory
 from geoseg.model.predictor import Keep, activate
 from geoseg.model.spec import ModelSpec
@@ -16,23 +18,30 @@ from geoseg.pixels.fused import scale_batch
 
 
 class TorchPredictor:
-    """A network on the processor, in float32, its tensors in memory pixel by pixel (``channels_last``).
+    """A network on the processor, its tensors in memory pixel by pixel (``channels_last``).
 
     Args:
         spec: What the model is.
         module: The network, with weights.
+        precision: What convolutions are computed with; 16 bits are only faster on processors that multiply them.
         wrap: What runs it, for example a compiler; None runs it as it is.
         threads: Processor threads of this process; 0 leaves torch's choice.
     """
 
     def __init__(
-        self, spec: ModelSpec, module: nn.Module, *, wrap: Callable[[nn.Module], Callable[[Tensor], Tensor]] | None = None, threads: int = 0
+        self,
+        spec: ModelSpec,
+        module: nn.Module,
+        *,
+        precision: Precision = "float32",
+        wrap: Callable[[nn.Module], Callable[[Tensor], Tensor]] | None = None,
+        threads: int = 0,
     ) -> None:
         if threads > 0:
             torch.set_num_threads(threads)
         self.spec = spec
         self._threads = threads or torch.get_num_threads()
-        placed = module.eval().to(memory_format=torch.channels_last)
+        placed = halve(module, precision).eval().to(memory_format=torch.channels_last)
         self._run = placed if wrap is None else wrap(placed)
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
@@ -58,4 +67,4 @@ class TorchPredictor:
     @torch.inference_mode()
     def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> Tensor:
         scaled = torch.from_numpy(scale_batch(pixels, valid, self.spec.scaling, threads=self._threads))
-        return self._run(scaled.contiguous(memory_format=torch.channels_last)).float()
+        return self._run(scaled.contiguous(memory_format=torch.channels_last))

@@ -4,6 +4,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -114,7 +115,7 @@ def _unpack(archive: Path, target: Path) -> None:
                 _check_size(info.file_size, f"{info.filename} in {archive}")
                 with opened.open(info) as stream, (target / name).open("wb") as out:
                     _copy_limited(stream.read, out.write, info.file_size, archive)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as exc:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as exc:
         raise ModelError(f"{archive} is no zip archive that can be read: {exc}. Get it again.") from exc
 
 

@@ -19,7 +19,7 @@ class Execution:
     device: str = "cpu"
     """``cpu``, ``cuda`` or ``cuda:1``."""
     precision: Precision = "float32"
-    """Numbers that it computes with; the processor always takes float32."""
+    """Numbers that it computes with; onnxruntime on the processor always takes float32."""
     threads: int = 0
     """Processor threads for computing in this process; 0 leaves the library's choice."""
     cache: Path | None = None

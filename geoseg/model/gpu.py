@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from geoseg.model.execution import Precision
+from geoseg.model.halved import halve
 from geoseg.model.memory import batch_memory
 from geoseg.model.predictor import Keep
 from geoseg.model.spec import ModelSpec
@@ -21,7 +22,7 @@ class GpuPredictor:
     """A network on a GPU. It may be called from several threads at once; each has its own stream and its own pinned memory.
 
     Scaling, arg-max and quantization run on the device. Float32 is true float32: TF32, which torch takes for convolutions
-    on its own, is switched off in this process; ``bfloat16`` and ``float16`` run by autocast.
+    on its own, is switched off in this process; ``bfloat16`` and ``float16`` run by autocast, but for the last layer.
 
     Args:
         spec: What the model is.
@@ -42,12 +43,11 @@ class GpuPredictor:
     ) -> None:
         self.spec = spec
         self._device = torch.device(device)
-        self._type = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
         self._lane = threading.local()
         if self._on_gpu:
             torch.backends.cudnn.allow_tf32 = False
             torch.backends.cuda.matmul.allow_tf32 = False
-        placed = module.eval().to(self._device).to(memory_format=torch.channels_last)
+        placed = halve(module, precision).eval().to(self._device).to(memory_format=torch.channels_last)
         self._run = placed if wrap is None else wrap(placed)
         self._mean = torch.tensor(spec.mean, device=self._device)[:, None, None]
         self._std = torch.tensor(spec.std, device=self._device)[:, None, None]
@@ -102,9 +102,7 @@ class GpuPredictor:
         raw = self._send("pixels", as_sent(pixels))
         numbers = (raw.to(torch.int32) & 0xFFFF).float() if pixels.dtype == np.uint16 else raw.float()
         scaled = torch.where(there[:, None], (numbers - self._mean) / self._std, 0.0)
-        with torch.autocast(self._device.type, self._type, enabled=self._type != torch.float32):
-            logits = self._run(scaled.contiguous(memory_format=torch.channels_last))
-        return logits.float()
+        return self._run(scaled.contiguous(memory_format=torch.channels_last))
 
     def _send(self, what: str, array: NDArray[Any]) -> Tensor:
         given = torch.from_numpy(np.ascontiguousarray(array))

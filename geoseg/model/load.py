@@ -52,7 +52,7 @@ def run_network(spec: ModelSpec, module: "nn.Module", execution: Execution) -> P
     if execution.device == "cpu":
         from geoseg.model.eager import TorchPredictor
 
-        return TorchPredictor(spec, module, wrap=wrap, threads=execution.threads)
+        return TorchPredictor(spec, module, precision=execution.precision, wrap=wrap, threads=execution.threads)
     from geoseg.model.gpu import GpuPredictor
 
     return GpuPredictor(spec, module, device=execution.device, precision=execution.precision, wrap=wrap)

@@ -85,7 +85,7 @@ def find_package(model: str | Path) -> ModelPackage:
     """
     shipped = shipped_models()
     folder = shipped.get(str(model), Path(model))
-    if not (folder / CARD_NAME).is_file():
+    if not _is_package(folder):
         names = ", ".join(shipped) or "none"
         raise MissingFileError(f"Model '{model}' is neither a shipped model ({names}) nor a folder with {CARD_NAME}. Check -m.")
     spec, checksum, graph_checksum = _read_card(folder / CARD_NAME)
@@ -107,6 +107,14 @@ def _verify(folder: Path, name: str, checksum: str) -> None:
         )
 
 
+def _is_package(folder: Path) -> bool:
+    try:
+        return (folder / CARD_NAME).is_file()
+    except OSError:
+        # a name that no folder can have
+        return False
+
+
 def _read_card(path: Path) -> tuple[ModelSpec, str, str | None]:
     try:
         item = json.loads(path.read_text(encoding="utf-8"))
@@ -119,7 +127,7 @@ def _read_card(path: Path) -> tuple[ModelSpec, str, str | None]:
     except ValidationError as exc:
         faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in exc.errors())
         raise ModelError(f"{path} does not describe a model: {faults}.") from exc
-    except (AttributeError, ValueError, KeyError, TypeError) as exc:
+    except (AttributeError, OSError, ValueError, KeyError, RecursionError, TypeError) as exc:
         raise ModelError(
             f"{path} is not a model card of geoseg ({type(exc).__name__}: {exc}). Expected a STAC item with geoseg:spec."
         ) from exc

@@ -75,8 +75,13 @@ class PixelwisePredictor:
         self.spec = spec
         self._options = baseline_options(spec)
         self._session = open_session(classifier, spec.name, Execution(threads=threads))
-        self._input = self._session.get_inputs()[0].name
-        self._probabilities = self._session.get_outputs()[1].name
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        if len(inputs) != 1 or len(outputs) != 2:
+            raise ModelError(
+                f"The classifier of model '{spec.name}' has {len(inputs)} inputs and {len(outputs)} outputs; one input, "
+                "labels and probabilities were expected. Get the package again."
+            )
+        self._input, self._probabilities = inputs[0].name, outputs[1].name
 
     @property
     def radius_px(self) -> int:
@@ -106,9 +111,20 @@ class PixelwisePredictor:
         for scores, image, there in zip(logits, pixels, valid, strict=True):
             features = pixel_features(image, there, self.spec.scaling, self._options.scales_px)
             if there.any():
-                (probability,) = self._session.run([self._probabilities], {self._input: features[there]})
-                scores[:, there] = np.log(np.maximum(probability, _SMALLEST)).T
+                scores[:, there] = np.log(np.maximum(self._classify(features[there]), _SMALLEST)).T
         return logits
+
+    def _classify(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probabilities (N, K) of pixels."""
+        shape = len(features), self.spec.channels
+        try:
+            (probability,) = self._session.run([self._probabilities], {self._input: features})
+            found = np.asarray(probability, np.float32)
+        except Exception as exc:  # onnxruntime's errors share no public base
+            raise ModelError(f"The classifier of model '{self.spec.name}' cannot be run: {exc}") from exc
+        if found.shape != shape:
+            raise ModelError(f"The classifier of model '{self.spec.name}' gives {found.shape} probabilities; {shape} were expected.")
+        return found
 
 
 def load_pixelwise(package: ModelPackage, threads: int = 0) -> PixelwisePredictor:

@@ -1,14 +1,18 @@
 """What a model is: bands in, channels out, classes, tiles, and what is known of its accuracy."""
 
 import datetime
+import re
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
 from geoseg.pixels.decode import Evidence, LayerPlan
 from geoseg.pixels.normalize import BandScaling
 from geoseg.tiling import Stitch
+
+_REACHING = frozenset({"cache_dir", "encoder_weights", "filename", "hf_hub_id", "url", "weights"})
+"""Options of networks that libraries take for a file or an address, beside those named for a path or pretraining."""
 
 
 class _Strict(BaseModel):
@@ -40,7 +44,11 @@ class Head(_Strict):
 
 
 class NetworkSpec(_Strict):
-    """How to build the network before its weights are loaded."""
+    """How to build the network before its weights are loaded.
+
+    Raises:
+        ValueError: If the encoder or an option would make a library open another file, or fetch one.
+    """
 
     library: Literal["segmentation_models_pytorch", "geoseg", "sklearn"] = "segmentation_models_pytorch"
     """Package that holds the architecture; ``geoseg`` has the classics, ``sklearn`` the per-pixel baselines."""
@@ -55,6 +63,15 @@ class NetworkSpec(_Strict):
     """Tiles start, and their sizes are, at multiples of it."""
     global_context: bool = False
     """Whether a pixel depends on the whole tile (global pooling, squeeze-and-excitation, attention)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "NetworkSpec":
+        if re.search(r"[:/\\]", self.encoder):
+            raise ValueError(f"encoder {self.encoder!r} names a place; a name in segmentation_models_pytorch or timm was expected")
+        reaching = sorted(name for name in self.options if name in _REACHING or "path" in name or "pretrained" in name)
+        if reaching:
+            raise ValueError(f"option '{reaching[0]}' names another file; all weights of a model are in its package. Remove it")
+        return self
 
 
 class Halo(_Strict):
@@ -122,13 +139,13 @@ class ModelSpec(_Strict):
     """SPDX identifier of the weights' licence."""
     bands: tuple[str, ...]
     """Common names of the input bands, in order."""
-    mean: tuple[float, ...]
+    mean: tuple[FiniteFloat, ...]
     """Per band."""
-    std: tuple[float, ...]
+    std: tuple[FiniteFloat, ...]
     """Per band."""
-    resolution_m: float | None = Field(default=None, gt=0)
+    resolution_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pixel size on the ground that finer imagery is averaged to; None takes imagery as it is."""
-    coarsest_m: float | None = Field(default=None, gt=0)
+    coarsest_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pixel size on the ground from which results are not to be trusted; None knows no limit."""
     classes: tuple[ClassRow, ...]
     """Class scheme, in the channel order of the ``semantic`` head."""

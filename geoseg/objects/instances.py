@@ -7,46 +7,14 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from scipy import ndimage
 
-from geoseg.errors import ConfigError
 from geoseg.objects.labeling.faces import Faces, first_pixels, rank_components, widen
 from geoseg.objects.labeling.growth import grow
 from geoseg.objects.labeling.holes import HoleLayers, Holes, at_edge
 from geoseg.objects.labeling.tally import Tally
+from geoseg.objects.options import InstanceOptions
 from geoseg.objects.rasters import LabelRaster, ReadLayer
 from geoseg.pixels.decode import EVIDENCE_SCALE
 from geoseg.tiling import partition, place
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceOptions:
-    """What counts as a building of its own.
-
-    Raises:
-        ConfigError: If a threshold is outside 0..1 or a size is negative.
-    """
-
-    seed_threshold: float = 0.5
-    """Probability from which a pixel belongs to a seed, in [0, 1]."""
-    mask_threshold: float = 0.5
-    """Building probability up to which seeds grow, in [0, 1]."""
-    growth_px: int = 6
-    """How far seeds grow at most; also the margin that is read around a block."""
-    min_area_px: int = 1
-    """Smaller instances are dropped; holes do not count."""
-    min_score: float = 0.0
-    """Instances whose mean building probability is lower are dropped, in [0, 1]; holes do not count."""
-    fill_holes_px: int = 0
-    """Holes up to this many pixels that one instance encloses become part of it; 0 keeps all holes."""
-    block_px: int = 2048
-    """Side of the blocks that are held in memory; without influence on the result."""
-
-    def __post_init__(self) -> None:
-        for name in ("seed_threshold", "mask_threshold", "min_score"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is a probability in 0..1; got {getattr(self, name)}.")
-        for name, least in (("growth_px", 0), ("min_area_px", 0), ("fill_holes_px", 0), ("block_px", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is a number of pixels from {least} on; got {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,7 +87,7 @@ class SegmentTally:
         )
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _add_up(merged: NDArray[np.uint32], confidence: NDArray[np.uint8], row_area_m2: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
     for i in range(confidence.shape[0]):
         for j in range(confidence.shape[1]):

@@ -9,15 +9,12 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from geoseg.errors import ConfigError
+from geoseg.objects.options import RegularizeMethod, RegularizeOptions
 from geoseg.objects.outlines.alignment import Directions, Prices, Samples, align, sample
 from geoseg.objects.outlines.corners import Chains, as_chains, build, equal_circles, find_corners, mix, original_chains
 from geoseg.objects.outlines.frames import Kinds, allow_any, allow_directions, find_frames, refine
 from geoseg.objects.outlines.guard import Drawn, find_faults
 from geoseg.objects.outlines.walls import Walls, find_walls
-
-MIN_TOLERANCE_M = 0.01
-"""Outlines are sampled in steps of a quarter of the tolerance, so time and memory grow as it shrinks."""
 
 _STEPS_PER_TOLERANCE = 4
 # how far lines may lie from the outline, and how far apart two that meet at a node may lie to become one, in tolerances: the first
@@ -26,21 +23,6 @@ _DRAFTS = ((0.6, 0.4), (0.4, np.inf))
 _MOST_STEPS = 400
 _TURNS = 2
 _CIRCLE_IOU = 0.9
-
-
-class RegularizeMethod(StrEnum):
-    """What outlines become."""
-
-    RIGHT_ANGLES = "right_angles"
-    """Walls run along or across the building's main direction."""
-    RIGHT_ANGLES_AND_DIAGONALS = "right_angles_and_diagonals"
-    """Also at 45 degrees to it, where that pays for the diagonal penalty."""
-    ANY_ANGLE = "any_angle"
-    """Few straight walls in any direction."""
-    CIRCLE = "circle"
-    """Round outlines become circles, others stay."""
-    NONE = "none"
-    """Outlines stay as they are."""
 
 
 class RegularizeStatus(StrEnum):
@@ -55,44 +37,6 @@ class RegularizeStatus(StrEnum):
     that came in, save for walls that it shares with a regularized neighbor. Also an outline that was repaired in the raster's CRS."""
     UNCHANGED = "unchanged"
     """Nothing was asked for, or what came in is no valid polygon."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegularizeOptions:
-    """How outlines are straightened.
-
-    Raises:
-        ConfigError: If a number is out of its range.
-    """
-
-    method: RegularizeMethod = RegularizeMethod.RIGHT_ANGLES
-    """What outlines become."""
-    tolerance_m: float = 1.5
-    """How far the outline may move anywhere, metres, 0.01 at least; an outline that would move farther falls back."""
-    corner_price: float = 0.3
-    """How much a wall must gain: squared distance to the outline along its length, in units of tolerance_m cubed. More gives
-    plainer outlines, less follows small wings."""
-    diagonal_penalty: float = 1.5
-    """Extra price of a diagonal wall, in units of the price of a wall; 0 makes diagonals as likely as right angles."""
-    min_radius_m: float = 0.5
-    """Smaller circles are not drawn, metres."""
-    max_radius_m: float = 100.0
-    """Larger circles are not drawn, metres."""
-    min_iou: float = 0.7
-    """Intersection over union with the outline that came in, below which it falls back."""
-
-    def __post_init__(self) -> None:
-        if not MIN_TOLERANCE_M <= self.tolerance_m < np.inf:
-            raise ConfigError(f"The regularization tolerance tolerance_m must be {MIN_TOLERANCE_M} m or more; got {self.tolerance_m}.")
-        for name, value in (("corner_price", self.corner_price), ("diagonal_penalty", self.diagonal_penalty)):
-            if not 0 <= value < np.inf:
-                raise ConfigError(f"{name} must be 0 or more; got {value}.")
-        if not 0 < self.min_radius_m <= self.max_radius_m:
-            raise ConfigError(
-                f"Radii of circles must be more than 0 m and in ascending order; got {self.min_radius_m} to {self.max_radius_m}."
-            )
-        if not 0 <= self.min_iou <= 1:
-            raise ConfigError(f"min_iou is a share in 0..1; got {self.min_iou}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

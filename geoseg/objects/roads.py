@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geoseg.errors import ConfigError
 from geoseg.objects.network.bridges import GapOptions
 from geoseg.objects.network.chains import clean_chains
 from geoseg.objects.network.gaps import close_gaps
@@ -16,49 +15,7 @@ from geoseg.objects.network.parallels import merge_parallels
 from geoseg.objects.network.skeleton import Thinning, collect_skeleton, connect, link_pixels
 from geoseg.objects.network.smooth import smooth_tracks
 from geoseg.objects.network.tracks import Tracks, draw_lines, draw_tracks, drop_short, join_runs, node_crossings, put_in_order
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoadOptions:
-    """What counts as a road, and how its line is cleaned.
-
-    Raises:
-        ConfigError: If the threshold is outside 0..1, or a length is negative or not finite.
-    """
-
-    threshold: float = 0.5
-    """Probability from which a pixel is road, 0..1; pixels of probability 0 never are."""
-    max_width_m: float = 40.0
-    """Widest road that is thinned to a line. A wider place becomes one node, in which the roads around it meet."""
-    min_length_m: float = 15.0
-    """Shorter dead ends, loops and isolated pieces are removed; so are dead ends shorter than the road is wide that they leave."""
-    simplify_m: float = 0.5
-    """Douglas-Peucker tolerance of the smoothed lines on the ground, at least half a pixel's diagonal; 0 keeps every point."""
-    smooth_m: float = 1.0
-    """How far smoothing may move a line on the ground, at least half a pixel's diagonal; 0 smooths nothing."""
-    max_gap_m: float = 20.0
-    """Longest gap that is closed between dead ends, or from a dead end to the side of a road; 0 closes none."""
-    max_turn_deg: float = 30.0
-    """Largest angle between the direction in which a road ends and the way over a gap, 0..90."""
-    min_gap_score: float = 0.4
-    """Least mean road probability over a gap, 0..1."""
-    parallel_m: float = 10.0
-    """Two lines between the same two nodes that are never farther apart become one, or where wider roads are than that; 0 keeps both."""
-    min_hole_m: float = 6.0
-    """Closed gaps in a road, such as cars, are filled up to this far across; the road goes round a larger one."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.threshold <= 1:
-            raise ConfigError(f"The road threshold is a probability from 0 to 1; {self.threshold} was given.")
-        if not 0 < self.max_width_m < math.inf:
-            raise ConfigError(f"The greatest road width must be more than 0 m; max_width_m = {self.max_width_m} was given.")
-        if not 0 <= self.min_gap_score <= 1:
-            raise ConfigError(f"The probability over a gap is from 0 to 1; min_gap_score = {self.min_gap_score} was given.")
-        if not 0 <= self.max_turn_deg <= 90:
-            raise ConfigError(f"A gap is closed at angles from 0 to 90 degrees; max_turn_deg = {self.max_turn_deg} was given.")
-        for name in ("min_length_m", "simplify_m", "smooth_m", "max_gap_m", "parallel_m", "min_hole_m"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"Lengths of roads are 0 m or more; {name} = {getattr(self, name)} was given.")
+from geoseg.objects.options import RoadOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

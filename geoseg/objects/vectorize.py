@@ -13,10 +13,11 @@ from rasterio.windows import Window
 from geoseg.objects.borders.arcs import take_arcs
 from geoseg.objects.borders.cells import Line, Parts, Sheet, Task, join_parts, no_parts, pad, scan
 from geoseg.objects.borders.components import unite_all
-from geoseg.objects.borders.patches import Patches, VectorizeOptions, join_patches
+from geoseg.objects.borders.patches import Patches, join_patches
 from geoseg.objects.borders.pixelsize import PixelSize
 from geoseg.objects.borders.rings import build_polygons
 from geoseg.objects.borders.sieve import SieveOptions, sieve
+from geoseg.objects.options import VectorizeOptions
 from geoseg.tiling import partition
 
 __all__ = ["LATTICE_PX", "Patches", "VectorizeOptions", "gather_patches", "join_patches", "stream_polygons", "vectorize"]

@@ -63,8 +63,7 @@ def fit_baseline(recipe: Recipe, data_dir: Path, folder: Path, say: Callable[[st
 
 def _need_libraries() -> None:
     try:
-        import onnxruntime  # noqa: F401  # asked for before the work, not after it
-        import skl2onnx  # noqa: F401
+        import skl2onnx  # noqa: F401  # asked for before the work, not after it
     except ModuleNotFoundError as exc:
         raise UsageError(f"A baseline needs {exc.name}: pip install 'geoseg[baseline]'.") from exc
 

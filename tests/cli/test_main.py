@@ -9,7 +9,7 @@ import pytest
 
 import geoseg
 from geoseg.cli.progress import describe, show_progress
-from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, Warned
+from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, Tuned, Warned
 from tests.doubles import call_geoseg, contents, draw_blobs, write_network, write_raster
 
 START = """
@@ -23,7 +23,18 @@ finally:
 """
 
 EVENTS: list[Event] = [
-    RunPlanned(source="a.tif", model="m 1", height_px=20, width_px=30, tiles=4, chunks=2, chunks_done=1, memory_bytes=2_000_000_000),
+    RunPlanned(
+        source="a.tif",
+        model="m 1",
+        height_px=20,
+        width_px=30,
+        tiles=4,
+        chunks=2,
+        chunks_done=1,
+        memory_bytes=2_000_000_000,
+        execution="onnx on 2 threads",
+    ),
+    Tuned(chosen="onnx, 1 x 768 px", measured=("onnx, 1 x 768 px: 1.4 Mpx/s", "torch, 1 x 768 px: 1.3 Mpx/s")),
     ChunkDone(chunk="r00000_c00001", done=2, chunks=2, elapsed_s=3.0),
     StageDone(stage="rasters", elapsed_s=0.5),
     Warned(message="Pixels are coarse."),

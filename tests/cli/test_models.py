@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from geoseg.model.package import CARD_NAME, WEIGHTS_NAME, find_package, shipped_models
+from geoseg.model.package import CARD_NAME, GRAPH_NAME, WEIGHTS_NAME, find_package, shipped_models
 from tests.doubles import call_geoseg, draw_blobs, write_network, write_package, write_raster
+from tests.model.networks import write_small
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +108,16 @@ def test_a_folder_of_something_else_is_no_model(tmp_path: Path, monkeypatch: Any
     code, _, err = geoseg(monkeypatch, capsys, "import", tmp_path, "-o", tmp_path / "back")
     assert code == 2
     assert "it is no model that geoseg knows" in err
+
+
+def test_graph_writes_what_onnxruntime_runs_without_torch(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    folder = write_small(tmp_path / "mine").folder
+    code, out, _ = geoseg(monkeypatch, capsys, "graph", folder)
+    assert code == 0
+    assert str(folder / GRAPH_NAME) in out
+    assert find_package(folder).graph == folder / GRAPH_NAME
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    code, _, err = geoseg(monkeypatch, capsys, "graph", folder)
+    assert code == 2
+    assert "pip install 'geoseg[onnx]'" in err
+    assert find_package(folder).graph == folder / GRAPH_NAME, "the older one stays"

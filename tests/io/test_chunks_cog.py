@@ -41,10 +41,10 @@ def fill(tmp_path: Path, geobox: GeoBox, layers: NDArray[np.uint8]) -> tuple[Chu
     return store, plan
 
 
-def to_cog(tmp_path: Path, vrt: str, overviews: str = "nearest", predictor: bool = False) -> Path:
+def to_cog(tmp_path: Path, vrt: str, overviews: str = "nearest", smooth: bool = False) -> Path:
     """Make a COG beside the chunks, its final name in a folder of its own."""
     (tmp_path / "out").mkdir(exist_ok=True)
-    write_cog(vrt, tmp_path, tmp_path / "out" / "final.tif", overviews=overviews, predictor=predictor)
+    write_cog(vrt, tmp_path, tmp_path / "out" / "final.tif", overviews=overviews, smooth=smooth)
     return tmp_path / "out" / "final.tif"
 
 
@@ -153,7 +153,7 @@ def test_a_mosaic_of_several_layers_names_its_bands_and_is_read_by_name(tmp_path
 def test_a_layer_without_a_legend_has_no_colors(tmp_path: Path, make_geobox: MakeGeobox) -> None:
     smooth = np.add.outer(np.arange(1100), np.arange(1030)).astype(np.float64) / 22
     store, plan = fill(tmp_path, make_geobox(1100, 1030), np.stack([smooth.astype(np.uint8)] * 2))
-    path = to_cog(tmp_path, mosaic_vrt(store, plan, ("confidence",), LayerStyle(nodata=255)), "average", predictor=True)
+    path = to_cog(tmp_path, mosaic_vrt(store, plan, ("confidence",), LayerStyle(nodata=255)), "average", smooth=True)
     assert cog_validate(path, strict=True)[0]
     with rasterio.open(path) as dataset:
         np.testing.assert_array_equal(dataset.read(1), smooth.astype(np.uint8))

@@ -10,7 +10,7 @@ import shapely
 from geopandas.testing import assert_geodataframe_equal
 
 from geoseg.errors import MissingFileError, UsageError, WriteError
-from geoseg.io.vector import open_layers, open_vector, read_layer, read_vector
+from geoseg.io.vector import open_layers, open_vector, read_layer, read_vector, write_vector
 
 UTM = "EPSG:32645"
 
@@ -94,6 +94,22 @@ def test_every_format_takes_several_batches_and_no_name_but_its_own(tmp_path: Pa
     others = {p.name for p in tmp_path.iterdir() if p.stem != "map"}
     assert others == {"areas.shp", ".map.part.txt"}
     assert (tmp_path / "areas.shp").read_bytes() == b"of somebody else"
+
+
+@pytest.mark.parametrize("ending", [".gpkg", ".fgb", ".geojson"])
+def test_a_table_of_mixed_shapes_is_written_under_the_name_of_its_file(tmp_path: Path, ending: str) -> None:
+    table = gpd.GeoDataFrame({"number": [1, 2]}, geometry=[shapely.box(0, 0, 1, 1), shapely.Point(5, 5)], crs=UTM)
+    write_vector(table, tmp_path / f"map{ending}")
+    read = read_vector(tmp_path / f"map{ending}", UTM, "map").sort_values("number")
+    assert [shape.geom_type for shape in read.geometry] == ["Polygon", "Point"]
+    np.testing.assert_allclose(read.bounds["minx"], [0, 5], atol=1e-3)
+    assert [p.name for p in tmp_path.iterdir()] == [f"map{ending}"]
+
+
+@pytest.mark.parametrize("name", ["map.shp", "map.dwg", "map"])
+def test_one_table_is_not_written_in_formats_of_several_files_or_unknown_ones(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"ends in .*; expected \.gpkg, \.geojson, \.fgb\."):
+        write_vector(boxes(0, 1), tmp_path / name)
 
 
 def test_a_shapefile_takes_nothing_over_from_the_one_that_it_replaces(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """The classic networks: shapes, unpooling, bilinear start; what does not fit is refused."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn import functional
@@ -10,7 +13,7 @@ from geoseg.model.network import build_network
 from geoseg.model.predictor import double_spec
 from geoseg.model.spec import ModelSpec, NetworkSpec
 
-SMALL = {"fcn8s": {"width": 2, "head_width": 4}, "segnet": {"width": 2}, "deconvnet": {"width": 2, "head_width": 4}}
+SMALL = {"fcn8s": {"width": 2, "head_width": 4}, "segnet": {"width": 2}, "deconvnet": {"width": 2, "head_width": 4}, "pixel": {}}
 
 
 def spec_of(stride_px: int = 32, **network: object) -> ModelSpec:
@@ -85,3 +88,21 @@ def test_an_option_that_changes_the_size_is_refused_with_both_sizes() -> None:
 def test_a_baseline_is_no_network() -> None:
     with pytest.raises(ModelError, match=r"random_forest.*geoseg\.model\.load"):
         build_network(spec_of(library="sklearn", architecture="random_forest"))
+
+
+def test_the_pixel_network_sees_no_neighbors() -> None:
+    network = build_network(spec_of(stride_px=1, architecture="pixel"))
+    pixels = torch.randn(1, 4, 5, 7)
+    alone = network(pixels[:, :, 2:3, 3:4])
+    torch.testing.assert_close(network(pixels)[:, :, 2:3, 3:4], alone)
+    assert sum(p.numel() for p in network.parameters()) == 5 * 4
+
+
+def test_own_networks_are_built_without_loading_other_libraries_of_networks() -> None:
+    code = (
+        "import sys; from geoseg.model.network import build_network; from geoseg.model.predictor import double_spec;"
+        "from geoseg.model.spec import NetworkSpec; spec = double_spec();"
+        "build_network(spec.model_copy(update={'network': NetworkSpec(library='geoseg', architecture='pixel', stride_px=16)}));"
+        "assert 'torch' in sys.modules; assert not {'segmentation_models_pytorch', 'timm'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ import pytest
 from geoseg.errors import MissingFileError, ModelError, WriteError
 from geoseg.model import exchange
 from geoseg.model.exchange import export_package, import_package
-from geoseg.model.package import CARD_NAME, WEIGHTS_NAME, find_package, packages_below
+from geoseg.model.package import CARD_NAME, GRAPH_NAME, WEIGHTS_NAME, find_package, packages_below, write_card
 from tests.doubles import contents, write_package
 
 
@@ -105,3 +105,20 @@ def test_packages_below_a_folder_are_found(folder: Path, tmp_path: Path) -> None
     assert packages_below(tmp_path) == [other, folder]
     with pytest.raises(MissingFileError, match="no model package"):
         packages_below(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["copy", "copy.zip"])
+def test_the_graph_travels_with_the_package(folder: Path, tmp_path: Path, name: str) -> None:
+    (folder / GRAPH_NAME).write_bytes(b"a graph")
+    write_card(folder, find_package(folder).spec)
+    back = import_package(export_package(find_package(folder), tmp_path / "out" / name), tmp_path / "back", "other")
+    assert back.graph is not None
+    assert back.graph.read_bytes() == b"a graph"
+    assert find_package(tmp_path / "back") == back
+
+
+def test_a_graph_that_is_a_link_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(b"a graph")
+    (folder / GRAPH_NAME).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ModelError, match="link"):
+        import_package(folder, tmp_path / "back")

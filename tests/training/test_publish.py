@@ -1,18 +1,21 @@
 """What stands in a card is what an evaluation of the package gives."""
 
+import sys
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pytest
 import shapely
 
 from geoseg.evaluation.evaluate import evaluate_site
 from geoseg.labels.site import Site
 from geoseg.model.network import build_network, save_weights
-from geoseg.model.package import WEIGHTS_NAME, find_package
-from geoseg.training.publish import measure_package
+from geoseg.model.package import GRAPH_NAME, WEIGHTS_NAME, find_package, write_card
+from geoseg.training.publish import measure_package, write_graph
 from geoseg.training.recipe import LossWeights, Recipe, Schedule
 from tests.doubles import CRS, TRANSFORM, draw_blobs, network_spec, write_raster
+from tests.model.networks import small_spec
 
 
 def test_the_accuracy_in_the_card_is_reproduced_from_the_package(tmp_path: Path) -> None:
@@ -28,7 +31,19 @@ def test_the_accuracy_in_the_card_is_reproduced_from_the_package(tmp_path: Path)
     said: list[str] = []
     measure_package(spec, recipe, tmp_path, folder, said.append)
     package = find_package(folder)
+    assert package.graph is not None
+    assert any(line.startswith("graph: its logits differ from torch's by at most ") for line in said)
     names = [metric.name for metric in package.spec.accuracy]
     assert {"IoU building", "recall building"} <= set(names)
     assert package.spec.accuracy == evaluate_site(package, site, tmp_path, device="cpu").card()
     assert sum(line.startswith("blobs: ") for line in said) == len(names)
+
+
+def test_a_package_is_whole_without_a_graph_where_none_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, said = small_spec("pixel"), []
+    save_weights(build_network(spec), tmp_path / WEIGHTS_NAME)
+    (tmp_path / GRAPH_NAME).write_bytes(b"of other weights")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    write_graph(tmp_path, spec, said.append)
+    assert said == ["graph: none. ONNX models are run without the package onnx, but writing one needs it: pip install 'geoseg[onnx]'."]
+    assert write_card(tmp_path, spec).graph is None

@@ -15,7 +15,8 @@ from geoseg.evaluation.evaluate import evaluate_site
 from geoseg.inference import infer_raster, tiles_of
 from geoseg.io.raster import open_raster
 from geoseg.model.execution import Execution
-from geoseg.model.network import build_network, load_predictor
+from geoseg.model.load import load_predictor
+from geoseg.model.network import build_network
 from geoseg.model.package import CARD_NAME, find_package
 from geoseg.tiling import TilePlan
 from geoseg.training.history import EpochDone, TrainingEvent, read_history

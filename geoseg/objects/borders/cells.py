@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.objects.borders.arcs import Arcs, collect_arcs, find_web, join_arcs, mark_ends
-from geoseg.objects.borders.choose import Measures
+from geoseg.objects.borders.choose import DOUGLAS_PEUCKER, VISVALINGAM, Measures
 from geoseg.objects.borders.components import find_diagonals, label, measure
-from geoseg.objects.borders.patches import METHODS, VectorizeOptions
 from geoseg.objects.borders.pixelsize import PixelSize, size_at
 from geoseg.objects.borders.sieve import NO_BACKGROUND
 from geoseg.objects.borders.simplify import simplify
 from geoseg.objects.borders.smooth import share_cut_off, smooth
+from geoseg.objects.options import VectorizeOptions
+
+_METHODS = {"douglas-peucker": DOUGLAS_PEUCKER, "visvalingam": VISVALINGAM}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +153,7 @@ def _draw_arcs(
     if options.simplify_m > 0:
         # The slack keeps borders that lie at the tolerance exactly (whole pixels) on one side of it, whatever the rounding.
         limit = options.simplify_m**2 * (1 + 1e-9)
-        method, cut_off = METHODS[options.method], share_cut_off(options.smooth_rounds)
+        method, cut_off = _METHODS[options.method], share_cut_off(options.smooth_rounds)
         measures = Measures(*size_at(task.pixel_m, origin[0] + cell[0] / 2), limit, method, cut_off)
         simplify(web, states, cell, measures, classes, options.cover_background)
     arcs = collect_arcs(web, states, origin)

@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 
 from geoseg.objects.borders.arcs import Arcs, kernel
 
-MAX_ROUNDS = 5
 _BITS = 3
 """Binary digits that a round adds to coordinates: cuts are at a quarter or an eighth of an edge."""
 _BIN_PX = 8
@@ -22,7 +21,7 @@ def smooth(arcs: Arcs, shape: tuple[int, int], rounds: int, cover_background: bo
     Args:
         arcs: Arcs of a cell, coordinates counted from it.
         shape: Cell (H, W).
-        rounds: How often, up to MAX_ROUNDS.
+        rounds: How often, up to MAX_ROUNDS of the options.
         cover_background: False only cuts corners whose ground is lost to outside.
 
     Returns:

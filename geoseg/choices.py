@@ -1,0 +1,73 @@
+"""What is chosen where a configuration leaves it open, without measuring: backend, device, halo, and sizes that fit into memory."""
+
+from collections.abc import Iterator
+
+from geoseg.config import RunConfig
+from geoseg.errors import ConfigError
+from geoseg.machine import count_cores
+from geoseg.model.device import pick_device
+from geoseg.model.execution import Backend, Execution
+from geoseg.model.graph import has_graph
+from geoseg.model.package import ModelPackage
+from geoseg.model.spec import ModelSpec
+
+_SMALLEST_TILE_PX = 256
+"""Below it halos are most of the work."""
+_CHUNK_PX, _GPU_CHUNK_PX = 2048, 4096
+"""Large enough that halos are seldom read twice and that writing is no work, small enough that a killed run loses seconds."""
+_GPU_BATCH = 8
+
+
+def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
+    """Choose how a network is run, as far as that is not given.
+
+    onnxruntime is the fastest on most processors and starts without torch, so it is taken where the package's graph is there.
+
+    Raises:
+        ConfigError: If what is given does not go together.
+    """
+    # the workers of a running scheduler know best how many cores they have
+    cores = config.threads or (0 if config.scheduler else max(1, count_cores() // max(1, config.workers)))
+    if package.spec.network.library == "sklearn":
+        if config.backend not in ("auto", "onnx"):
+            raise ConfigError(f"Model '{package.spec.name}' is no network: it runs with --backend onnx only, not with {config.backend}.")
+        return Execution(backend="onnx", threads=cores)
+    graphs = config.cache_folder / "graphs"
+    # and what devices
+    device = config.device if config.scheduler and config.device != "auto" else pick_device(config.device)
+    on_gpu = device.startswith("cuda")
+    backend: Backend = "onnx" if not on_gpu and has_graph(package, graphs) else "torch"
+    if config.backend != "auto":
+        backend = config.backend
+    precision = config.precision or "float32"
+    if precision != "float32" and (not on_gpu or backend == "onnx"):
+        raise ConfigError(f"--precision {precision} needs a GPU and --backend torch or compile; {backend} on {device} takes float32.")
+    return Execution(backend=backend, device=device, precision=precision, threads=cores, cache=graphs)
+
+
+def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution) -> Iterator[RunConfig]:
+    """Yield the configuration with what is not given filled in: as it runs best, then smaller, for machines with less memory."""
+    on_gpu = execution.device.startswith("cuda")
+    tile = config.tile_size or spec.tile_size_px
+    chunk = config.chunk_size or (_GPU_CHUNK_PX if on_gpu else _CHUNK_PX)
+    batch = config.batch_size or (_GPU_BATCH if on_gpu else 1)
+    halo = choose_halo(config, spec)
+    while True:
+        yield config.model_copy(
+            update={"tile_size": tile, "chunk_size": chunk, "batch_size": batch, "halo": halo, "stitch": config.stitch or spec.stitch}
+        )
+        if config.chunk_size is None and chunk > tile:
+            chunk = max(tile // 2, chunk // 2)
+        elif config.batch_size is None and batch > 1:
+            batch //= 2
+        elif config.tile_size is None and tile * 2 // 3 >= max(_SMALLEST_TILE_PX, 4 * halo):
+            tile = tile * 2 // 3
+        else:
+            return
+
+
+def choose_halo(config: RunConfig, spec: ModelSpec) -> int:
+    """Return the halo in pixels: what was asked for, else what was measured for the model."""
+    if isinstance(config.halo, int):
+        return config.halo
+    return spec.halo.exact_px if config.halo == "exact" else spec.halo.default_px

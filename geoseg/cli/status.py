@@ -1,0 +1,54 @@
+"""``geoseg status``: what is going on in a run folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geoseg.status import Status
+
+
+def status(
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Run folder.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show how far the run in OUT is, whether it is running, and how to go on. Reads only."""
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    from geoseg.status import read_status
+
+    found = read_status(output)
+    if as_json:
+        print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        return
+    table = Table(Column("what"), Column("value", overflow="fold"), title=f"Run in {output}", title_justify="left")
+    for name, value in _rows(found):
+        table.add_row(name, Text(value))
+    Console().print(table)
+
+
+def _rows(found: "Status") -> "Iterator[tuple[str, str]]":
+    yield "state", found.state
+    if found.chunks_done is not None:
+        yield "chunks", f"{found.chunks_done} of {'unknown, its model is gone' if found.chunks is None else found.chunks}"
+    if found.chunks_per_min is not None:
+        yield "rate", f"{found.chunks_per_min:g} chunks/min"
+    if found.left_s is not None:
+        yield "time left", f"{found.left_s / 60:.1f} min until all chunks are done"
+    for name in ("run_id", "source", "model", "holder", "last_error"):
+        if getattr(found, name) is not None:
+            yield name.replace("_", " "), getattr(found, name)
+    if found.products:
+        yield "products", ", ".join(found.products)
+    for warning in found.warnings:
+        yield "warning", warning
+    if found.next is not None:
+        yield "next", found.next

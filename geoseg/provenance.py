@@ -1,0 +1,61 @@
+"""What a result comes from: the run's id, the versions that made it, and the checksums of its files."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import rasterio
+
+from geoseg import __version__
+from geoseg.model.package import hash_file
+from geoseg.redact import redact_all
+
+ID_LENGTH = 16
+"""Hex digits of a run's id."""
+_LIBRARIES = ("numpy", "rasterio", "shapely")
+
+
+def identify_run(fingerprint: dict[str, Any]) -> str:
+    """Return the id of a run: a hash of everything that decides its result, so that equal ids mean equal results.
+
+    Args:
+        fingerprint: Options, checksum of the model and identity of the raster; values that are None count as missing.
+    """
+    text = json.dumps(_without_none(redact_all(fingerprint)), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:ID_LENGTH]
+
+
+def list_versions(*more: str) -> dict[str, str]:
+    """Return the versions of geoseg, Python, GDAL and its libraries, and of further ones that are installed."""
+    versions = {"geoseg": __version__, "python": platform.python_version(), "gdal": rasterio.__gdal_version__}
+    for name in (*_LIBRARIES, *more):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def checksum_files(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Return size and SHA-256 of files by name, as STAC's file extension writes them.
+
+    Raises:
+        OSError: If one cannot be read.
+    """
+    # hashing leaves the interpreter's lock
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda path: (path.name, path.stat().st_size, hash_file(path)), sorted(paths)))
+    return {name: {"file:size": size, "file:checksum": f"1220{digest}"} for name, size, digest in found}
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(inner) for inner in value]
+    return value

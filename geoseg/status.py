@@ -1,0 +1,124 @@
+"""What is going on in a run folder: running, stopped, finished, or somebody else's; nothing is changed."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from geoseg.errors import GeosegError, MissingFileError
+from geoseg.provenance import identify_run
+from geoseg.redact import HIDDEN, redact
+from geoseg.runfolder import RunFolder
+from geoseg.verification.record import list_chunks
+
+State = Literal["running", "stopped", "finished", "foreign", "empty"]
+_RECENT = 50
+"""Chunks that the rate is told from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What a run folder tells of itself."""
+
+    output: str
+    """The folder."""
+    state: State
+    """``running`` and ``stopped`` runs are not finished; a ``foreign`` folder holds other files, an ``empty`` one none."""
+    run_id: str | None = None
+    """Id of the run; see :func:`geoseg.provenance.identify_run`."""
+    source: str | None = None
+    """The raster."""
+    model: str | None = None
+    """The model."""
+    holder: str | None = None
+    """Process and host that is at work, or was last."""
+    chunks_done: int | None = None
+    """Chunks that are done."""
+    chunks: int | None = None
+    """Chunks in all; None if the model is not there any more, so that they cannot be counted."""
+    chunks_per_min: float | None = None
+    """Rate of the last chunks; None before there are three."""
+    left_s: float | None = None
+    """Seconds until all chunks are done, at that rate; None if the run is not running."""
+    products: tuple[str, ...] = ()
+    """Files that are there under their final names."""
+    warnings: tuple[str, ...] = ()
+    """What the run warned of."""
+    last_error: str | None = None
+    """What ended the run before its time, as far as it could still say so; a killed process cannot."""
+    next: str | None = None
+    """The command that goes on; that checks the result if the run is finished."""
+
+
+def read_status(output: Path) -> Status:
+    """Look into a run folder.
+
+    Args:
+        output: The folder; a run may be at work in it.
+
+    Raises:
+        MissingFileError: If there is no such folder.
+        RunFolderError: If its record or summary is damaged.
+    """
+    if not output.is_dir():
+        raise MissingFileError(f"There is no folder {output}. Name the one that -o named.")
+    folder = RunFolder(output)
+    names = sorted(path.name for path in output.iterdir())
+    if not folder.record.exists():
+        is_held = folder.is_held()
+        state: State = "running" if is_held else "foreign" if [name for name in names if name != folder.work.name] else "empty"
+        return Status(output=str(output), state=state, next=None if is_held else f"geoseg segment RASTER -o {shlex.quote(str(output))}")
+    record = folder.read_record()
+    common: dict[str, Any] = {
+        "output": str(output),
+        "run_id": identify_run(_table(record, "fingerprint")),
+        "source": redact(str(_table(record, "run").get("raster"))),
+        "model": str(_table(record, "run").get("model")),
+        "products": tuple(path.name for path in folder.products(output)),
+    }
+    if folder.summary.exists() and not folder.is_held():
+        summary = folder.read_summary()
+        chunks = summary["counts"].get("chunks")
+        check = f"geoseg verify {shlex.quote(str(output))}"
+        warnings = tuple(summary.get("warnings", ()))
+        return Status(**common, state="finished", chunks_done=chunks, chunks=chunks, warnings=warnings, next=check)
+    return _look_at_unfinished(folder, common, record)
+
+
+def _look_at_unfinished(folder: RunFolder, common: dict[str, Any], record: dict[str, Any]) -> Status:
+    is_running = bool(folder.is_held())
+    times = sorted(path.stat().st_mtime for path in _chunk_files(folder))
+    try:
+        done, missing = list_chunks(folder)
+        counted: dict[str, Any] = {"chunks_done": len(done), "chunks": len(done) + len(missing)}
+    except (GeosegError, LookupError, TypeError, ValueError):
+        counted, missing = {"chunks_done": len(times)}, []
+    recent = times[-_RECENT:]
+    rate = (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 2 and recent[-1] > recent[0] else None
+    who, error = folder.read_note("holder"), folder.read_note("error")
+    return Status(
+        **common,
+        **counted,
+        state="running" if is_running else "stopped",
+        holder=f"process {who.get('pid')} on {who.get('host')}, since {who.get('since')}" if who else None,
+        chunks_per_min=round(60 * rate, 2) if rate else None,
+        left_s=round(len(missing) / rate, 1) if rate and is_running and "chunks" in counted else None,
+        last_error=f"{error.get('time')} {error.get('error')}: {error.get('message')}" if error and not is_running else None,
+        next=None if is_running else _go_on(folder, _table(record, "run")),
+    )
+
+
+def _chunk_files(folder: RunFolder) -> list[Path]:
+    return list((folder.work / "chunks").glob("*.tif"))
+
+
+def _go_on(folder: RunFolder, run: dict[str, Any]) -> str:
+    """Return the command that goes on; the raster's address has to be given again if it holds secrets."""
+    raster = str(run.get("raster"))
+    named = "RASTER" if HIDDEN in raster else shlex.quote(raster)
+    return f"geoseg segment {named} -o {shlex.quote(str(folder.path))} --config {shlex.quote(str(folder.record))}"
+
+
+def _table(record: dict[str, Any], name: str) -> dict[str, Any]:
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}

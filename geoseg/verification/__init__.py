@@ -1,0 +1,1 @@
+"""Checks of what stands in a run folder, each of them by blocks."""

@@ -1,0 +1,222 @@
+"""Graphs of packages: beside the weights or exported once, verified, and pointing nowhere but into the weights."""
+
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+
+from geoseg.errors import MissingFileError, ModelError
+from geoseg.model import graph as graphs
+from geoseg.model.execution import Execution
+from geoseg.model.export import add_graph
+from geoseg.model.external import external_files
+from geoseg.model.graph import find_graph, graph_cache, has_graph, read_graph
+from geoseg.model.layout import find_tensors
+from geoseg.model.load import load_predictor
+from geoseg.model.package import GRAPH_NAME, WEIGHTS_NAME, ModelPackage, find_package, shipped_models, write_card
+from tests.doubles import contents
+from tests.model.networks import drawn, write_small
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> ModelPackage:
+    """A package without a graph."""
+    return write_small(tmp_path_factory.mktemp("bare") / "package")
+
+
+@pytest.fixture(scope="module")
+def cache(bare: ModelPackage, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache that holds its graph."""
+    folder = tmp_path_factory.mktemp("cache") / "below"
+    assert not has_graph(bare, folder)
+    find_graph(bare, folder)
+    return folder
+
+
+@pytest.fixture
+def whole(bare: ModelPackage, cache: Path, tmp_path: Path) -> ModelPackage:
+    """A copy of the package, with its graph."""
+    shutil.copytree(bare.folder, tmp_path / "whole")
+    shutil.copyfile(find_graph(bare, cache), tmp_path / "whole" / GRAPH_NAME)
+    return write_card(tmp_path / "whole", bare.spec)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_models()))
+def test_shipped_models_have_a_small_graph_that_holds_no_weights(name: str) -> None:
+    package = find_package(name)
+    assert has_graph(package)
+    assert package.graph is not None
+    assert find_graph(package) == package.graph
+    assert package.graph.stat().st_size < 80_000
+    assert external_files(read_graph(package.graph)) == {WEIGHTS_NAME}
+    places = {(p.offset_bytes, p.length_bytes) for p in find_tensors(package.weights).values()}
+    for tensor in onnx.load(package.graph, load_external_data=False).graph.initializer:
+        where = {entry.key: entry.value for entry in tensor.external_data}
+        assert not where or (int(where["offset"]), int(where["length"])) in places
+
+
+def test_a_graph_is_exported_once_and_then_found_without_another_process(
+    bare: ModelPackage, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert has_graph(bare, cache)
+    assert len(contents(cache)) == 1
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a second export"))
+    assert find_graph(bare, cache).parent == cache
+
+
+def test_other_weights_and_other_networks_have_graphs_of_their_own(bare: ModelPackage, cache: Path) -> None:
+    from dataclasses import replace
+
+    other = bare.spec.model_copy(update={"network": bare.spec.network.model_copy(update={"options": {"width": 8}})})
+    assert not has_graph(replace(bare, sha256="0" * 64), cache)
+    assert not has_graph(replace(bare, spec=other), cache)
+
+
+def test_a_graph_in_the_package_comes_before_one_in_the_cache(whole: ModelPackage, cache: Path, tmp_path: Path) -> None:
+    assert find_graph(whole, tmp_path / "empty") == whole.folder / GRAPH_NAME
+    assert find_package(whole.folder).graph_sha256 == whole.graph_sha256
+    pixels, valid = drawn(64, 96)
+    kept = load_predictor(find_package(whole.folder), Execution(backend="onnx", threads=1, cache=tmp_path / "empty"))
+    assert kept.predict(pixels, valid).shape == (1, 5, 64, 96)
+    assert not (tmp_path / "empty").exists()
+
+
+def test_a_package_gets_its_graph_and_a_newer_one_in_place_of_it(bare: ModelPackage, tmp_path: Path) -> None:
+    shutil.copytree(bare.folder, tmp_path / "package")
+    (tmp_path / "package" / GRAPH_NAME).write_bytes(b"an older one")
+    package, difference = add_graph(find_package(tmp_path / "package"))
+    assert difference < 1e-3
+    assert contents(package.folder) == {GRAPH_NAME, WEIGHTS_NAME, "model.json"}
+    assert find_package(package.folder) == package
+
+
+def test_a_changed_graph_is_refused_with_both_checksums(whole: ModelPackage) -> None:
+    with (whole.folder / GRAPH_NAME).open("ab") as stream:
+        stream.write(b"\0")
+    with pytest.raises(ModelError, match=r"The graph of .* have SHA-256 .* says .* damaged"):
+        find_package(whole.folder)
+    (whole.folder / GRAPH_NAME).unlink()
+    with pytest.raises(MissingFileError, match=f"holds no {GRAPH_NAME}"):
+        find_package(whole.folder)
+
+
+@pytest.mark.parametrize("location", ["/etc/passwd", "../weights.safetensors", "other.bin", "*/_ORT_MEM_ADDR_/*", ""])
+def test_a_graph_that_would_read_another_file_is_refused(location: str, whole: ModelPackage) -> None:
+    assert whole.graph is not None
+    model = onnx.load(whole.graph, load_external_data=False)
+    tensor = next(t for t in model.graph.initializer if t.external_data)
+    next(entry for entry in tensor.external_data if entry.key == "location").value = location
+    onnx.save(model, whole.graph)
+    package = write_card(whole.folder, whole.spec)
+    with pytest.raises(ModelError, match=rf"would read '{location.replace('*', '[*]')}'; only {WEIGHTS_NAME}"):
+        load_predictor(package, Execution(backend="onnx"))
+
+
+def test_a_graph_for_weights_that_lie_otherwise_is_refused(whole: ModelPackage) -> None:
+    from safetensors.numpy import load_file
+
+    # the same tensors with a note in the header: everything lies a little farther on
+    save_file(load_file(whole.weights), whole.weights, metadata={"note": "moved"})
+    package = write_card(whole.folder, whole.spec)
+    with pytest.raises(ModelError, match="made for weights that lie otherwise"):
+        load_predictor(package, Execution(backend="onnx"))
+
+
+def test_a_graph_of_another_network_is_refused_with_what_it_takes(whole: ModelPackage) -> None:
+    from dataclasses import replace
+
+    more = whole.spec.model_copy(update={"bands": ("a", "b", "c", "d"), "mean": (0.0,) * 4, "std": (1.0,) * 4})
+    with pytest.raises(ModelError, match=r"'image', 'tensor\(float\)', 4.*was expected"):
+        load_predictor(replace(whole, spec=more), Execution(backend="onnx"))
+
+
+def test_an_export_that_fails_says_why_and_leaves_nothing(bare: ModelPackage, tmp_path: Path) -> None:
+    shutil.copytree(bare.folder, tmp_path / "package")
+    network = bare.spec.network.model_copy(update={"architecture": "unheard"})
+    package = write_card(tmp_path / "package", bare.spec.model_copy(update={"network": network}))
+    with pytest.raises(ModelError, match=r"cannot be run by onnxruntime: .*'unheard' is none of .* Choose --backend torch"):
+        find_graph(package, tmp_path / "cache")
+    assert not contents(tmp_path / "cache")
+
+
+def test_a_cache_that_cannot_be_written_is_named(bare: ModelPackage, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ModelError, match=f"could not be kept in {tmp_path / 'file'}"):
+        find_graph(bare, tmp_path / "file")
+
+
+def test_graphs_are_kept_in_the_users_cache_unless_a_folder_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert graph_cache() == tmp_path / ".cache" / "geoseg" / "graphs"
+    with pytest.raises(MissingFileError, match="is gone"):
+        read_graph(graph_cache() / "none.onnx")
+    assert graphs.has_graph(find_package("korea"))
+
+
+def outside(location: str) -> Any:
+    tensor = TensorProto(name=location, data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="offset", value="location")
+    tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def test_external_data_is_found_wherever_it_stands_in_a_model() -> None:
+    inner = helper.make_graph([], "inner", [], [], initializer=[outside("in a branch")])
+    nodes = [
+        helper.make_node("If", ["x"], ["y"], then_branch=inner),
+        helper.make_node("Constant", [], ["c"], value=outside("in a constant")),
+        helper.make_node("Many", [], ["m"], tensors=[outside("in a list")], graphs=[inner]),
+    ]
+    function = helper.make_function(
+        "own", "f", [], [], [helper.make_node("Constant", [], ["c"], value=outside("in a function"))], [helper.make_opsetid("", 17)]
+    )
+    kept = numpy_helper.from_array(np.zeros(3, np.float32), "kept")
+    model = helper.make_model(helper.make_graph(nodes, "outer", [], [], initializer=[outside("on top"), kept]), functions=[function])
+    sparse = model.graph.sparse_initializer.add()
+    sparse.values.CopyFrom(outside("in sparse values"))
+    model.training_info.add().algorithm.initializer.append(outside("in training"))
+    found = external_files(model.SerializeToString())
+    assert found == {
+        "on top", "in a branch", "in a constant", "in a list", "in a function", "in sparse values", "in training",
+    }  # fmt: skip
+
+
+@given(content=st.binary(max_size=200))
+def test_bytes_that_are_no_model_are_refused_or_name_no_file(content: bytes) -> None:
+    with suppress(ModelError):
+        assert isinstance(external_files(content), set)
+
+
+@given(cut=st.integers(0, 400))
+def test_a_model_that_was_cut_off_is_refused_or_names_the_files_that_are_left(cut: int) -> None:
+    model = helper.make_model(helper.make_graph([], "g", [], [], initializer=[outside("a"), outside("b")])).SerializeToString()
+    with suppress(ModelError):
+        assert external_files(model[:cut]) <= {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\x3a\x7f", "127 bytes .* past the end"), (b"\x3b", "unknown kind 3"), (b"\xff" * 12, "does not end"), (b"\x80", "index out")],
+)
+def test_what_is_wrong_with_the_bytes_of_a_model_is_said(content: bytes, said: str) -> None:
+    with pytest.raises(ModelError, match=rf"no ONNX model: .*{said}"):
+        external_files(content)
+
+
+def test_a_model_nested_without_end_is_refused() -> None:
+    graph = onnx.GraphProto()
+    for _ in range(20):
+        outer = onnx.GraphProto()
+        outer.node.add().attribute.add().g.CopyFrom(graph)
+        graph = outer
+    with pytest.raises(ModelError, match="nested deeper than 32 messages"):
+        external_files(onnx.ModelProto(graph=graph).SerializeToString())
