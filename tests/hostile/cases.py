@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import struct
+import time
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.windows import Window
 
 from geoseg.config import make_config
-from geoseg.errors import ModelError
+from geoseg.errors import ModelError, RasterError
 from geoseg.io.raster import RasterOptions, has_data, open_raster
 from geoseg.io.vector import read_vector
 from geoseg.labels.coco import read_coco
