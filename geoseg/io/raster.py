@@ -42,6 +42,8 @@ _MOST_PX = 10**14
 """Pixels of a raster, at most; what declares more is a damaged header, or made to harm."""
 _MOST_BANDS = 4096
 """Bands of a raster, at most."""
+_MOST_AVERAGED = 1000
+"""Source pixels along a side of a run pixel, at most."""
 _SEARCHED_PX = 4 * 10**9
 """Pixels that are looked through for one that is valid, at most."""
 _FOREIGN = (RasterioError, CRSError, CPLE_BaseError, UnicodeDecodeError)
@@ -244,8 +246,14 @@ def open_raster(
     except _FOREIGN as exc:
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
     factor = 1
-    if resolution_m is not None and geobox.crs is not None:
-        factor = max(1, round(resolution_m / _ground_pixel_m(name, geobox)))
+    if geobox.crs is not None and (needs_georeference or resolution_m is not None):
+        ground_m = _ground_pixel_m(name, geobox)
+        factor = 1 if resolution_m is None else max(1, round(resolution_m / ground_m))
+        if factor > _MOST_AVERAGED:
+            raise RasterError(
+                f"{name} has pixels of {ground_m:.3g} m on the ground; the model was made for {resolution_m:.3g} m. "
+                f"At most {_MOST_AVERAGED} x {_MOST_AVERAGED} are averaged. Choose another model, or make the raster coarser."
+            )
     return RasterSource(path=name, bands=bands, geobox=_decimate(geobox, factor), decimation=factor, dtype=dtype, options=options)
 
 

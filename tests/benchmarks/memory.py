@@ -41,7 +41,7 @@ def measure(place: Place) -> list[Row]:
     return rows
 
 
-def _threshold(model: str, _threads: int) -> Predictor:
+def _threshold(model: str) -> Predictor:
     return ThresholdPredictor(spec=find_package(model).spec)
 
 

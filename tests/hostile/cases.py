@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import struct
+import time
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.windows import Window
 
 from geoseg.config import make_config
-from geoseg.errors import ModelError
+from geoseg.errors import ModelError, RasterError
 from geoseg.io.raster import RasterOptions, has_data, open_raster
 from geoseg.io.vector import read_vector
 from geoseg.labels.coco import read_coco
@@ -333,23 +334,23 @@ def network(work: Path) -> Case:
     return case
 
 
-def baseline_spec() -> ModelSpec:
-    """A per-pixel model of two classes and three bands."""
-    spec = double_spec()
+def baseline_spec(bands: int = 3) -> ModelSpec:
+    """A per-pixel model of two classes."""
+    spec = double_spec(bands)
     network = {"library": "sklearn", "architecture": "random_forest", "options": {"scales_px": [1]}, "stride_px": 1}
     given = spec.model_dump() | {"name": "pixels", "network": network, "heads": {"semantic": spec.heads["semantic"].model_dump()}}
     return ModelSpec.model_validate(given)
 
 
-def write_forest(folder: Path) -> Path:
+def write_forest(folder: Path, bands: int = 3) -> Path:
     """A package with a tiny random forest."""
     from skl2onnx import to_onnx
     from sklearn.ensemble import RandomForestClassifier
 
     from geoseg.model.pixelfeatures import pixel_features
 
-    spec = baseline_spec()
-    features = pixel_features(draw_blobs(16, 16), np.ones((16, 16), bool), spec.scaling, (1,))
+    spec = baseline_spec(bands)
+    features = pixel_features(draw_blobs(16, 16)[:bands], np.ones((16, 16), bool), spec.scaling, (1,))
     flat = features.reshape(-1, features.shape[-1]).astype(np.float32)
     forest = RandomForestClassifier(2, max_depth=3, random_state=1).fit(flat, np.arange(len(flat)) % 2)
     folder.mkdir(parents=True)
@@ -376,10 +377,30 @@ def onnx(work: Path) -> Case:
     return case
 
 
+def faulty(work: Path) -> Case:
+    """Not geoseg's: what the driver has to tell apart."""
+    numbers = {random.Random(f"1/faulty/{number}").random(): number for number in range(7)}
+
+    def case(rng: random.Random) -> None:
+        number = numbers[rng.random()]
+        if number == 1:
+            raise KeyError("a fault")
+        if number == 2:
+            raise RasterError("refused")
+        if number == 3:
+            time.sleep(60)
+        if number == 4:
+            bytearray(40 * 1024**3)
+        if number == 5:
+            os.abort()
+
+    return case
+
+
 _KINDS: dict[str, Callable[[Path], Case]] = {
-    f.__name__: f for f in (tiff, vrt, plan, model, toml, site, geojson, gpkg, labels, archive, safetensors, network, onnx)
+    f.__name__: f for f in (tiff, vrt, plan, model, toml, site, geojson, gpkg, labels, archive, safetensors, network, onnx, faulty)
 }
-KINDS = tuple(_KINDS)
+KINDS = tuple(kind for kind in _KINDS if kind != "faulty")
 
 
 def be_quiet() -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-LIMIT_S = 10
+LIMIT_S = int(os.environ.get("GEOSEG_FUZZ_LIMIT_S", "10"))
 """Longest time that a case may take; the parent kills the child after twice as long."""
 LIMIT_BYTES = 2 * 1024**3
 """Address space that a case may take on top of what the libraries have."""
@@ -165,7 +165,7 @@ def main() -> None:
     from tests.hostile.cases import KINDS
 
     parser = argparse.ArgumentParser(description="Show geoseg damaged files.")
-    parser.add_argument("--kind", default="all", choices=["all", *KINDS])
+    parser.add_argument("--kind", default="all", choices=["all", "faulty", *KINDS])
     parser.add_argument("--cases", type=int, default=1000, help="of each kind")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--from", type=int, default=0, dest="first")

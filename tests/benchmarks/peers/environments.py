@@ -37,7 +37,7 @@ PEERS = (
     Peer(
         name="torchgeo",
         # 0.8.1 imports requests and does not ask for it
-        requires=("torchgeo==0.8.1", "requests==2.32.5"),
+        requires=("torchgeo==0.8.1", "requests==2.34.2"),
         driver="run_torchgeo.py",
         has_defaults=False,
         note="the loop of its documentation; middles of tiles kept",
