@@ -6,8 +6,10 @@ from xml.sax.saxutils import escape
 
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from geoseg.errors import RunError
 from geoseg.io.raster import create_raster, open_plain
 from geoseg.pixels.mode import halve_by_mode
 from geoseg.tiling import partition
@@ -60,6 +62,12 @@ def _halve(larger: Path, smaller: Path) -> tuple[int, int]:
 
 
 def _halve_window(dataset: Any, halved: Any, window: Window) -> None:
-    values = halve_by_mode(dataset.read(1, window=window), None if dataset.nodata is None else int(dataset.nodata))
+    try:
+        whole = dataset.read(1, window=window)
+    except RasterioError as exc:
+        raise RunError(
+            f"{dataset.name} could not be read: {exc}. If a chunk is damaged, remove it and run the same command again."
+        ) from exc
+    values = halve_by_mode(whole, None if dataset.nodata is None else int(dataset.nodata))
     height, width = values.shape
     halved.write(values, 1, window=Window(window.col_off // 2, window.row_off // 2, width, height))
