@@ -65,9 +65,7 @@ def _halve_window(dataset: Any, halved: Any, window: Window) -> None:
     try:
         whole = dataset.read(1, window=window)
     except RasterioError as exc:
-        raise RunError(
-            f"{dataset.name} could not be read: {exc}. If a chunk is damaged, remove it and run the same command again."
-        ) from exc
+        raise RunError(f"{dataset.name} could not be read: {exc}. Remove what is damaged and run the same command again.") from exc
     values = halve_by_mode(whole, None if dataset.nodata is None else int(dataset.nodata))
     height, width = values.shape
     halved.write(values, 1, window=Window(window.col_off // 2, window.row_off // 2, width, height))
