@@ -110,13 +110,19 @@ class ThingMaker:
         """Label buildings, and make of the labels what was asked for."""
         with open_scratch(self.target / "labels.scratch.tif", self.geobox) as labels:
             table = self._label(labels)
-            if "buildings" in self.outputs:
-                self.add("buildings", self._outline(labels, table))
+            patches = self._draw(labels) if "buildings" in self.outputs else None
+            segments = self._merge(labels, table) if "panoptic" in self.outputs else None
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="rasters") as beside:
+            dressed = beside.submit(self._dress_rasters)
+            if patches is not None:
+                self.add("buildings", self._straighten(patches, table))
                 self.counts["buildings"] = len(table)
-            if "panoptic" in self.outputs:
-                segments = self._merge(labels, table)
+            if segments is not None:
                 self.add("panoptic", segments)
                 self.counts["segments"] = len(segments)
+            dressed.result()
+
+    def _dress_rasters(self) -> None:
         if "buildings" in self.outputs:
             self._dress("labels.scratch.tif", "instances.tif", LayerStyle(nodata=0), ("instance",))
         else:
@@ -130,10 +136,12 @@ class ThingMaker:
         write_cog(vrt, self.target, self.target / name, overviews="nearest")
         (self.target / scratch).unlink()
 
-    def _outline(self, labels: ScratchLabels, table: InstanceTable) -> gpd.GeoDataFrame:
-        settings = self.settings.buildings
-        patches = vectorize(labels.read, self.shape, self.pixel_m, settings.vectorize_options(self.pixel_m))
-        return building_features(patches, table, self._find_nodata(), self.stitched.scheme, self.geobox, settings.regularize_options())
+    def _draw(self, labels: ScratchLabels) -> Patches:
+        return vectorize(labels.read, self.shape, self.pixel_m, self.settings.buildings.vectorize_options(self.pixel_m))
+
+    def _straighten(self, patches: Patches, table: InstanceTable) -> gpd.GeoDataFrame:
+        options = self.settings.buildings.regularize_options()
+        return building_features(patches, table, self._find_nodata(), self.stitched.scheme, self.geobox, options)
 
     def _find_nodata(self) -> Patches:
         """Return the exact polygons of nodata, which simplified outlines must not cover."""

@@ -9,6 +9,7 @@ from rasterio.errors import RasterioError
 
 from geoseg.errors import WriteError
 from geoseg.io.files import move_whole, write_whole
+from geoseg.io.overviews import add_mode_overviews
 from geoseg.io.raster import bounded_cache
 
 _BLOCK_PX = 512
@@ -24,14 +25,19 @@ def write_cog(vrt: str, work_dir: Path, path: Path, *, overviews: str, smooth: b
         vrt: Text of the VRT; its relative paths start from ``work_dir``.
         work_dir: Where it is made.
         path: Final name. Category names go into ``<name>.aux.xml`` beside it, as GDAL keeps them.
-        overviews: Resampling of the overviews: ``mode``, ``average`` or ``nearest``.
+        overviews: Resampling of the overviews: ``mode`` (of one band of uint8), ``average`` or ``nearest``.
         smooth: Values change little from pixel to pixel: differences are stored, and with less effort, as more would save little.
 
     Raises:
+        RunError: If the virtual raster cannot be read.
         WriteError: If the disk does not take it.
     """
     description = work_dir / f"{path.stem}.vrt"
     write_whole(description, vrt.encode())
+    levels: list[Path] = []
+    if overviews == "mode":
+        vrt, levels = add_mode_overviews(vrt, description, _BLOCK_PX)
+        write_whole(description, vrt.encode())
     made = work_dir / path.name
     options = {"blocksize": _BLOCK_PX, "compress": "deflate", **(_SMOOTH if smooth else _FLAT)}
     try:
@@ -45,4 +51,5 @@ def write_cog(vrt: str, work_dir: Path, path: Path, *, overviews: str, smooth: b
     if sidecar.exists():
         move_whole(sidecar, path.with_name(path.name + ".aux.xml"))
     move_whole(made, path)
-    description.unlink()
+    for done in (description, *levels):
+        done.unlink()
