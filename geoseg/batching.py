@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -43,6 +43,13 @@ class TileInput:
         return self.wanted, self.pixels.shape, self.pixels.dtype.str
 
 
+class TileResult(Future[NDArray[Any]]):
+    """What becomes of a tile: (L, h, w) layers of the kept part, or (K, h, w) probabilities."""
+
+    network_s: float = 0.0
+    """Seconds that the network took for it, its share of a batch; known when it is done."""
+
+
 class TileRunner(Protocol):
     """What infers tiles."""
 
@@ -54,25 +61,11 @@ class TileRunner(Protocol):
     def ahead(self) -> int:
         """Tiles of a chunk that should be under way before the first result is waited for."""
 
-    def feed(self) -> Any:
+    def feed(self) -> AbstractContextManager[None]:
         """Return a context within which tiles are submitted; batches wait for them to fill."""
 
-    def submit(self, tile: TileInput) -> "Future[NDArray[Any]]":
-        """Take a tile; its result is (L, h, w) layers of the kept part, or (K, h, w) probabilities."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effort:
-    """What a network has done so far in one process."""
-
-    network_s: float
-    """Seconds in which it computed, summed over its threads."""
-    tiles: int
-    """Tiles inferred."""
-    ready: float
-    """Time of day at which the network was loaded, in seconds since 1970."""
-    first_tile: float | None
-    """Time of day at which the first batch was done."""
+    def submit(self, tile: TileInput) -> TileResult:
+        """Take a tile."""
 
 
 class Batcher:
@@ -97,14 +90,11 @@ class Batcher:
     def __init__(self, load: Callable[[], Predictor], batch_size: int = 1, lanes: int = 1) -> None:
         self._size = batch_size
         self._changed = threading.Condition()
-        self._waiting: dict[tuple[Any, ...], deque[tuple[TileInput, Future[NDArray[Any]]]]] = {}
+        self._waiting: dict[tuple[Any, ...], deque[tuple[TileInput, TileResult]]] = {}
         self._feeding = 0
         self._closed = False
         self._too_large_px: int | None = None
         self._notes: list[str] = []
-        self._network_s = 0.0
-        self._tiles = 0
-        self._first_tile: float | None = None
         ready: Future[Predictor] = Future()
         self.threads = [
             threading.Thread(target=self._work, args=(load, ready, lane), name=f"network {lane}", daemon=True) for lane in range(lanes)
@@ -112,7 +102,6 @@ class Batcher:
         for lane in self.threads:
             lane.start()
         self._predictor = ready.result()
-        self._ready = time.time()
 
     @property
     def spec(self) -> ModelSpec:
@@ -123,12 +112,6 @@ class Batcher:
     def ahead(self) -> int:
         """Tiles of a chunk that should be under way: two batches, so that one waits while the other runs."""
         return 2 * self._size
-
-    @property
-    def effort(self) -> Effort:
-        """What was done so far."""
-        with self._changed:
-            return Effort(network_s=self._network_s, tiles=self._tiles, ready=self._ready, first_tile=self._first_tile)
 
     def take_notes(self) -> tuple[str, ...]:
         """Return what the user should know, each once."""
@@ -148,9 +131,9 @@ class Batcher:
                 self._feeding -= 1
                 self._changed.notify_all()
 
-    def submit(self, tile: TileInput) -> "Future[NDArray[Any]]":
+    def submit(self, tile: TileInput) -> TileResult:
         """Take a tile; see :class:`TileRunner`."""
-        result: Future[NDArray[Any]] = Future()
+        result = TileResult()
         with self._changed:
             self._waiting.setdefault(tile.kind, deque()).append((tile, result))
             self._changed.notify_all()
@@ -178,7 +161,7 @@ class Batcher:
         while batch := self._take():
             self._run(predictor, [tile for tile, _ in batch], [result for _, result in batch])
 
-    def _take(self) -> list[tuple[TileInput, "Future[NDArray[Any]]"]]:
+    def _take(self) -> list[tuple[TileInput, TileResult]]:
         """Wait for a batch; an empty one ends the thread."""
         with self._changed:
             while True:
@@ -193,7 +176,7 @@ class Batcher:
                     return []
                 self._changed.wait()
 
-    def _run(self, predictor: Predictor, tiles: list[TileInput], results: list["Future[NDArray[Any]]"]) -> None:
+    def _run(self, predictor: Predictor, tiles: list[TileInput], results: list[TileResult]) -> None:
         began = time.perf_counter()
         try:
             outputs = self._infer(predictor, tiles)
@@ -201,12 +184,9 @@ class Batcher:
             for result in results:
                 result.set_exception(exc)
             return
-        finally:
-            with self._changed:
-                self._network_s += time.perf_counter() - began
-                self._tiles += len(tiles)
-                self._first_tile = self._first_tile or time.time()
+        share_s = (time.perf_counter() - began) / len(tiles)
         for result, output in zip(results, outputs, strict=True):
+            result.network_s = share_s
             result.set_result(output)
 
     def _infer(self, predictor: Predictor, tiles: list[TileInput]) -> list[NDArray[Any]]:
@@ -300,8 +280,8 @@ class Immediate:
         """Do nothing: no batch has to be filled."""
         yield
 
-    def submit(self, tile: TileInput) -> "Future[NDArray[Any]]":
+    def submit(self, tile: TileInput) -> TileResult:
         """Infer a tile; see :class:`TileRunner`."""
-        result: Future[NDArray[Any]] = Future()
+        result = TileResult()
         result.set_result(_forward(self._predictor, [tile], 1)[0])
         return result

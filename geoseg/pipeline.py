@@ -1,6 +1,7 @@
 """The straight line: a raster goes in, rasters and features come out."""
 
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from geoseg.config import RunConfig
@@ -18,16 +19,22 @@ from geoseg.runfolder import RunFolder
 from geoseg.runtime import ClusterOptions, map_chunks
 from geoseg.stitched import stitch_run
 from geoseg.tuning.tune import tune
-from geoseg.work import SegmentJob
+from geoseg.work import ChunkKey, ChunkResult, SegmentJob
+
+MapChunks = Callable[[SegmentJob, Iterable[ChunkKey], ClusterOptions], Iterator[tuple[ChunkKey, ChunkResult]]]
+"""Does a job on chunks and yields their results as they come."""
 
 
-def segment_raster(config: RunConfig, listener: Listener = ignore_events, load: LoadPredictor | None = None) -> Path:
+def segment_raster(
+    config: RunConfig, listener: Listener = ignore_events, load: LoadPredictor | None = None, mapping: MapChunks = map_chunks
+) -> Path:
     """Segment a raster into a run folder, going on where an earlier run of the same configuration stopped.
 
     Args:
         config: What to do.
         listener: Takes events as they come.
         load: Makes the predictor on each worker; None loads the network of the configured model.
+        mapping: Does the chunks; by default over Dask.
 
     Returns:
         The run folder.
@@ -51,7 +58,7 @@ def segment_raster(config: RunConfig, listener: Listener = ignore_events, load: 
         folder.begin(plan.config, plan.fingerprint())
         load = load or network_loader(plan.package, plan.execution)
         try:
-            performance = segment_chunks(plan, folder.chunks(plan), load, listener)
+            performance = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
         except UsageError:
             folder.abandon()
             raise
@@ -89,7 +96,9 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, performance: Per
     folder.adopt_objects()
 
 
-def segment_chunks(plan: RunPlan, store: ChunkStore, load: LoadPredictor, listener: Listener) -> Performance:
+def segment_chunks(
+    plan: RunPlan, store: ChunkStore, load: LoadPredictor, listener: Listener = ignore_events, mapping: MapChunks = map_chunks
+) -> Performance:
     """Infer every chunk that is not done yet.
 
     Raises:
@@ -114,7 +123,7 @@ def segment_chunks(plan: RunPlan, store: ChunkStore, load: LoadPredictor, listen
             load=load,
         )
         options = ClusterOptions(workers=min(config.workers, len(missing)), scheduler=config.scheduler, chunks_at_once=plan.chunks_at_once)
-        for (row, col), result in map_chunks(job, missing, options):
+        for (row, col), result in mapping(job, missing, options):
             done += 1
             performance.add(result)
             for note in result.notes:

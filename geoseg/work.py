@@ -1,14 +1,18 @@
 """What a worker does with chunks: read, infer, stitch, write."""
 
-import threading
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 
-from geoseg.batching import Batcher, Effort
+from geoseg.batching import Batcher
 from geoseg.inference import LoadPredictor, infer_chunk, read_padded
 from geoseg.io.chunks import ChunkStore
 from geoseg.io.raster import RasterSource
+from geoseg.metering import Effort, Meter
 from geoseg.tiling import TilePlan
+
+ChunkKey = tuple[int, int]
+"""Row and column of a chunk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +20,7 @@ class ChunkResult:
     """A chunk that stands under its final name, and what its worker has done since it last said so."""
 
     effort: Effort
-    """What its network did meanwhile, for this chunk and others."""
+    """What the network did meanwhile, for this chunk and others of the raster."""
     notes: tuple[str, ...]
     """What the user should know."""
 
@@ -42,7 +46,11 @@ class SegmentJob:
 
     def prepare(self) -> "ChunkWorker":
         """Load the predictor and return what does one chunk."""
-        return ChunkWorker(self)
+        return ChunkWorker(self, self.make_runner(), owns_runner=True)
+
+    def make_runner(self) -> Batcher:
+        """Load the predictor into threads of its own."""
+        return Batcher(self.load, self.batch_size, self.lanes)
 
 
 class ChunkWorker:
@@ -50,30 +58,40 @@ class ChunkWorker:
 
     Args:
         job: What to do.
+        runner: Infers tiles; other rasters may share it.
+        owns_runner: Close it in the end.
     """
 
-    def __init__(self, job: SegmentJob) -> None:
+    def __init__(self, job: SegmentJob, runner: Batcher, *, owns_runner: bool) -> None:
         self._job = job
         self._raster = job.source.open(job.read_threads)
-        self._runner = Batcher(job.load, job.batch_size, job.lanes)
-        self._lock = threading.Lock()
-        self._told = self._runner.effort
+        self._runner = runner
+        self._owns_runner = owns_runner
+        self._meter = Meter(runner)
 
-    def __call__(self, key: tuple[int, int]) -> ChunkResult:
-        """Do the chunk at a row and column."""
+    def __call__(self, key: ChunkKey) -> ChunkResult:
+        """Do a chunk."""
         job = self._job
         chunk = job.tiles.chunk(*key)
-        job.store.write(chunk, infer_chunk(self._runner, partial(read_padded, job.source, chunk.footprint, self._raster.read), chunk))
-        return self._tell()
-
-    def _tell(self) -> ChunkResult:
-        with self._lock:
-            before, now = self._told, self._runner.effort
-            self._told = now
-        since = replace(now, network_s=now.network_s - before.network_s, tiles=now.tiles - before.tiles)
-        return ChunkResult(effort=since, notes=self._runner.take_notes())
+        job.store.write(chunk, infer_chunk(self._meter, partial(read_padded, job.source, chunk.footprint, self._raster.read), chunk))
+        return ChunkResult(effort=self._meter.take_effort(), notes=self._runner.take_notes())
 
     def close(self) -> None:
-        """Let the network and the raster go."""
-        self._runner.close()
+        """Let the raster go, and the network if nobody shares it."""
+        if self._owns_runner:
+            self._runner.close()
         self._raster.close()
+
+
+def do_chunks(job: SegmentJob, keys: Iterable[ChunkKey], runner: Batcher) -> Iterator[tuple[ChunkKey, ChunkResult]]:
+    """Do the chunks of a small raster one after the other, in this thread, with a network that other threads share.
+
+    Yields:
+        Key and result of each.
+    """
+    worker = ChunkWorker(job, runner, owns_runner=False)
+    try:
+        for key in keys:
+            yield key, worker(key)
+    finally:
+        worker.close()

@@ -1,0 +1,72 @@
+"""What a network does for one raster, where several may share it."""
+
+import threading
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from geoseg.batching import TileInput, TileResult, TileRunner
+from geoseg.model.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """What a network has done for one raster in one process."""
+
+    network_s: float
+    """Seconds in which it computed, summed over its threads."""
+    tiles: int
+    """Tiles inferred."""
+    ready: float
+    """Time of day at which the network was loaded, in seconds since 1970."""
+    first_tile: float | None
+    """Time of day at which the first tile was done."""
+
+
+class Meter:
+    """Infers tiles by another runner, and counts.
+
+    Args:
+        runner: Infers tiles, perhaps those of other rasters too.
+    """
+
+    def __init__(self, runner: TileRunner) -> None:
+        self._runner = runner
+        self._lock = threading.Lock()
+        self._ready = time.time()
+        self._network_s = 0.0
+        self._tiles = 0
+        self._first_tile: float | None = None
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model."""
+        return self._runner.spec
+
+    @property
+    def ahead(self) -> int:
+        """Tiles of a chunk that should be under way; see :class:`geoseg.batching.TileRunner`."""
+        return self._runner.ahead
+
+    def feed(self) -> AbstractContextManager[None]:
+        """Announce tiles; see :class:`geoseg.batching.TileRunner`."""
+        return self._runner.feed()
+
+    def submit(self, tile: TileInput) -> TileResult:
+        """Take a tile; see :class:`geoseg.batching.TileRunner`."""
+        result = self._runner.submit(tile)
+        result.add_done_callback(lambda _done: self._count(result.network_s))
+        return result
+
+    def take_effort(self) -> Effort:
+        """Return what was done since the last call."""
+        with self._lock:
+            effort = Effort(network_s=self._network_s, tiles=self._tiles, ready=self._ready, first_tile=self._first_tile)
+            self._network_s, self._tiles = 0.0, 0
+        return effort
+
+    def _count(self, network_s: float) -> None:
+        with self._lock:
+            self._network_s += network_s
+            self._tiles += 1
+            self._first_tile = self._first_tile or time.time()
