@@ -9,6 +9,7 @@ Every leaf is also the builtin that fits, so ``except ValueError`` keeps working
     │   ├── ModelError                            a model package
     │   ├── LabelError                            training or evaluation labels
     │   └── RunFolderError                        an output folder
+    │       └── RunFolderBusyError                another command is at work in it
     ├── MissingFileError          (FileNotFoundError)
     └── RunError                  (RuntimeError)  work had started and could not be finished; exit code 1
         ├── ChunkError                            a chunk failed more often than it is retried
@@ -52,6 +53,10 @@ class LabelError(UsageError):
 
 class RunFolderError(UsageError):
     """An output folder belongs to another run or cannot be used."""
+
+
+class RunFolderBusyError(RunFolderError):
+    """Another command is at work in a run folder."""
 
 
 class MissingFileError(GeosegError, FileNotFoundError):

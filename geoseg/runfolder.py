@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from geoseg import __version__
 from geoseg.config import CHOSEN, RunConfig, to_toml
-from geoseg.errors import RunFolderError, WriteError
+from geoseg.errors import RunFolderBusyError, RunFolderError, WriteError
 from geoseg.io.chunks import ChunkStore
 from geoseg.io.files import move_whole, write_error, write_whole
 from geoseg.planning import RunPlan
@@ -335,7 +335,7 @@ def _lock(folder: int, path: Path) -> None:
             return
         except BlockingIOError as exc:
             if patience is None:
-                raise RunFolderError(f"Another geoseg command is at work in {path}. Wait for it, or choose another folder.") from exc
+                raise RunFolderBusyError(f"Another geoseg command is at work in {path}. Wait for it, or choose another folder.") from exc
             time.sleep(patience)
         except OSError:
             # some network file systems know no locks

@@ -1,0 +1,74 @@
+"""The ledger of a run list: one line for each raster that ended, whoever did it."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from geoseg.errors import WriteError
+from geoseg.redact import redact
+
+State = Literal["done", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """How a raster ended."""
+
+    name: str
+    """Name of its run folder."""
+    raster: str
+    """The raster; secrets of its address are hidden."""
+    state: State
+    """``done`` or ``failed``."""
+    elapsed_s: float
+    """Seconds that the last attempt took."""
+    attempts: int
+    """How often it was tried."""
+    ended: float
+    """Time of day, in seconds since 1970."""
+    warnings: tuple[str, ...] = ()
+    """What its run warned of."""
+    error: str | None = None
+    """Why it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """A file of JSON lines that several processes may append to at a time; the last line of a name counts."""
+
+    path: Path
+    """The file."""
+
+    def add(self, entry: Entry) -> None:
+        """Append a line: one write to a file opened for appending, so that lines of several processes do not mix.
+
+        Raises:
+            WriteError: If the disk does not take it.
+        """
+        fields = asdict(entry) | {"raster": redact(entry.raster), "error": redact(entry.error) if entry.error else None}
+        line = json.dumps(fields, ensure_ascii=False) + "\n"
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            target = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                os.write(target, line.encode())
+            finally:
+                os.close(target)
+        except OSError as exc:
+            raise WriteError(f"{self.path} could not be written: {exc}. Make room; the same command again goes on.") from exc
+
+    def read(self) -> dict[str, Entry]:
+        """Return the last line of each name; a line that was cut off counts for nothing."""
+        entries: dict[str, Entry] = {}
+        if not self.path.exists():
+            return entries
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                fields = json.loads(line)
+                entry = Entry(**{**fields, "warnings": tuple(fields["warnings"])})
+            except (ValueError, TypeError, KeyError):
+                continue
+            entries[entry.name] = entry
+        return entries
