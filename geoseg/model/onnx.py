@@ -57,7 +57,13 @@ class OnnxPredictor:
 
     def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         scaled = scale_batch(pixels, valid, self.spec.scaling, threads=self._threads)
-        (logits,) = self._session.run([LOGITS], {IMAGE: scaled})
+        expected = len(pixels), self.spec.channels, *pixels.shape[2:]
+        try:
+            (logits,) = self._session.run([LOGITS], {IMAGE: scaled})
+        except Exception as exc:  # onnxruntime's errors share no public base
+            raise ModelError(f"The graph of model '{self.spec.name}' cannot be run on a batch of {pixels.shape}: {exc}") from exc
+        if logits.shape != expected:
+            raise ModelError(f"The graph of model '{self.spec.name}' gives {logits.shape}; {expected} was expected.")
         return np.asarray(logits, np.float32)
 
 

@@ -139,6 +139,12 @@ def test_a_graph_of_another_network_is_refused_with_what_it_takes(whole: ModelPa
         load_predictor(replace(whole, spec=more), Execution(backend="onnx"))
 
 
+def test_a_tile_that_the_network_cannot_take_is_named(whole: ModelPackage) -> None:
+    predictor = load_predictor(whole, Execution(backend="onnx", threads=1))
+    with pytest.raises(ModelError, match=r"'small' .* \(1, 3, 40, 40\)"):
+        predictor.predict(np.zeros((1, 3, 40, 40), np.uint8), np.ones((1, 40, 40), bool))
+
+
 def test_an_export_that_fails_says_why_and_leaves_nothing(bare: ModelPackage, tmp_path: Path) -> None:
     shutil.copytree(bare.folder, tmp_path / "package")
     network = bare.spec.network.model_copy(update={"architecture": "unheard"})
