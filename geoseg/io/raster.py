@@ -247,7 +247,8 @@ def has_data(source: RasterSource) -> bool:
                     return True
         except (RasterioError, CPLE_BaseError, OSError) as exc:
             raise RunError(f"{source.path} could not be read: {exc}. Check the file with gdalinfo.") from exc
-    return any(source.read(window)[1].any() for window in partition(source.shape, _COARSE_PX))
+    with source.open() as raster:
+        return any(raster.read(window)[1].any() for window in partition(source.shape, _COARSE_PX))
 
 
 def bounded_cache() -> Env:
