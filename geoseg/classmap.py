@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from geoseg.errors import ConfigError, RasterError, UsageError
 from geoseg.features import mend, to_ground
 from geoseg.io.ground import measure_areas, pixel_step_m, row_areas_m2
 from geoseg.io.legend import describe_band
-from geoseg.io.raster import RasterSource, open_raster
+from geoseg.io.raster import OpenRaster, RasterSource, open_raster
 from geoseg.io.vector import STREAMED_DRIVERS, open_vector
 from geoseg.objects.vectorize import Patches, VectorizeOptions, gather_patches, stream_polygons
 
@@ -82,8 +83,10 @@ def vectorize_class_map(path: str, output: Path, options: ClassMapOptions) -> in
     names = band.names | options.names
     dtype = np.dtype(np.int64 if np.dtype(band.dtype).itemsize == 8 or band.dtype == "uint32" else np.int32)
     count = 0
-    with open_vector(output, options.layer or output.stem, "MultiPolygon" if drawing.connectivity == 8 else "Polygon") as add:
-        for patches in gather_patches(stream_polygons(task.read, source.shape, pixel_m, drawing, row_areas_m2=row_areas)):
+    shape = "MultiPolygon" if drawing.connectivity == 8 else "Polygon"
+    with task.source.open() as raster, open_vector(output, options.layer or output.stem, shape) as add:
+        read = partial(task.read, raster)
+        for patches in gather_patches(stream_polygons(read, source.shape, pixel_m, drawing, row_areas_m2=row_areas)):
             add(_make_table(patches, names, source.geobox, dtype))
             count += len(patches)
     return count
@@ -131,8 +134,8 @@ class _Task:
     def background(self) -> int:
         return int(np.iinfo(self.dtype).min)
 
-    def read(self, window: Window) -> NDArray[Any]:
-        pixels, valid = self.source.read(window)
+    def read(self, raster: OpenRaster, window: Window) -> NDArray[Any]:
+        pixels, valid = raster.read(window)
         values: NDArray[Any] = pixels[0].astype(self.dtype)
         for value in self.nodata:
             valid &= values != value

@@ -277,7 +277,8 @@ def has_data(source: RasterSource) -> bool:
             raise RunError(f"{source.path} could not be read: {exc}. Check the file with gdalinfo.") from exc
     if source.shape[0] * source.shape[1] > _SEARCHED_PX:
         return True
-    return any(source.read(window)[1].any() for window in partition(source.shape, _COARSE_PX))
+    with source.open() as raster:
+        return any(raster.read(window)[1].any() for window in partition(source.shape, _COARSE_PX))
 
 
 def bounded_cache() -> Env:
