@@ -166,7 +166,8 @@ def _take_turn(contender: Contender, job: Job, reference: NDArray[np.uint8] | No
     tally.cpu_s.append(child.cpu_s)
     tally.peak_bytes.append(child.peak_bytes)
     tally.agreement = float((labels == reference).mean())
-    print(f"{contender.name}, {contender.settings}: {child.seconds:.1f} s, {tally.agreement:.3%}", file=sys.stderr, flush=True)
+    said = f"{child.seconds:.1f} s, {child.peak_bytes / 1e6:.0f} MB, {tally.agreement:.3%} agree"
+    print(f"{contender.name}, {contender.settings}: {said}", file=sys.stderr, flush=True)
 
 
 def _row(contender: Contender, tally: _Tally, first_s: float, pixels: int) -> Row:
