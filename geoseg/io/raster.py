@@ -248,12 +248,13 @@ def open_raster(
     factor = 1
     if geobox.crs is not None and (needs_georeference or resolution_m is not None):
         ground_m = _ground_pixel_m(name, geobox)
-        factor = 1 if resolution_m is None else max(1, round(resolution_m / ground_m))
-        if factor > _MOST_AVERAGED:
+        finer = 1.0 if resolution_m is None else resolution_m / ground_m
+        if finer > _MOST_AVERAGED:
             raise RasterError(
                 f"{name} has pixels of {ground_m:.3g} m on the ground; the model was made for {resolution_m:.3g} m. "
                 f"At most {_MOST_AVERAGED} x {_MOST_AVERAGED} are averaged. Choose another model, or make the raster coarser."
             )
+        factor = max(1, round(finer))
     return RasterSource(path=name, bands=bands, geobox=_decimate(geobox, factor), decimation=factor, dtype=dtype, options=options)
 
 

@@ -152,6 +152,13 @@ def test_a_raster_that_no_disk_holds_is_refused_while_planning_with_numbers(fold
     assert not (folder / "out").exists()
 
 
+@pytest.mark.parametrize("resolution_m", [1e4, 1e308])
+def test_a_model_that_wants_a_raster_averaged_away_is_refused_with_numbers(tmp_path: Path, resolution_m: float) -> None:
+    raster = write_raster(tmp_path / "a.tif", draw_blobs(40, 50))
+    with pytest.raises(RasterError, match=r"pixels of 0\.5 m on the ground; the model was made for .* At most 1000 x 1000 are averaged"):
+        open_raster(raster, resolution_m=resolution_m)
+
+
 def test_an_empty_raster_that_takes_hours_to_look_through_is_not(tmp_path: Path) -> None:
     size = 'rasterXSize="900000" rasterYSize="900000"'
     (tmp_path / "a.vrt").write_text(
