@@ -41,6 +41,10 @@ class Sizes:
     """Runs of each kind, in alternation."""
     map_px: int
     """Side of the class map of the vectorizer."""
+    many: int
+    """Rasters of a list."""
+    alone: int
+    """How many of them are also done one by one."""
     warm_up: bool = True
     """Whether a run that is not timed comes first: it compiles files and fills caches."""
 
@@ -57,6 +61,8 @@ SIZES = {
         pass_mpx=0.01,
         turns=1,
         map_px=96,
+        many=6,
+        alone=1,
         warm_up=False,
     ),
     "quick": Sizes(
@@ -70,6 +76,8 @@ SIZES = {
         pass_mpx=4,
         turns=2,
         map_px=2048,
+        many=100,
+        alone=10,
     ),
     "full": Sizes(
         raster_px=4096,
@@ -82,6 +90,8 @@ SIZES = {
         pass_mpx=8,
         turns=3,
         map_px=4096,
+        many=1000,
+        alone=20,
     ),
 }
 GPU_TILES_PX, GPU_BATCHES = (512, 1024, 2048), (1, 4, 16)
