@@ -9,8 +9,8 @@ from geoseg.model.execution import Precision
 def halve(module: nn.Module, precision: Precision) -> nn.Module:
     """Return a network that computes in a precision, by autocast; its logits are float32.
 
-    The last convolution stays in float32: scores of eight bits tie where classes meet, and a third of the labels that bfloat16
-    changes are such ties.
+    The last convolution stays in float32: scores of eight bits tie where classes meet, and between a tenth and a half of the labels
+    that bfloat16 changes are such ties (docs/backends.md).
 
     Args:
         module: The network; its last convolution is wrapped in place, so it is of no further use for training.
