@@ -29,7 +29,7 @@ def test_importing_geoseg_loads_neither_torch_nor_gdal() -> None:
 
 def loaded_by(code: str) -> list[str]:
     """Return which packages that only objects are made with, or networks run in, some code loads."""
-    heavy = {"geopandas", "networkx", "numba", "pandas", "scipy", "torch"}
+    heavy = {"geopandas", "geoseg.things", "networkx", "numba", "pandas", "scipy", "torch"}
     code = f"import sys; {code}; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return done.stdout.split()
@@ -47,5 +47,6 @@ def test_a_run_for_classes_alone_never_loads_what_objects_are_made_with(tmp_path
         f"config = geoseg.config.RunConfig(raster={str(raster)!r}, model={str(model)!r}, output={str(tmp_path / 'out')!r}, "
         "outputs=('classes', 'confidence')); geoseg.pipeline.segment_raster(config, load=lambda *_: predictor)"
     )
-    assert loaded_by(code) == []
+    # what layers are decoded with may be compiled
+    assert set(loaded_by(code)) <= {"numba", "scipy"}
     assert (tmp_path / "out" / "summary.json").exists()
