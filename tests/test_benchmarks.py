@@ -13,6 +13,8 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
+from geoseg.model.execution import Execution
+from geoseg.model.load import load_predictor
 from geoseg.model.package import find_package
 from tests.benchmarks import bare, gpu, memory, start, vectorizer, whole
 from tests.benchmarks.__main__ import SECTIONS, parse, write
@@ -21,7 +23,7 @@ from tests.benchmarks.forward import measure_forward, run_forward
 from tests.benchmarks.models import copy_unscaled, small_spec
 from tests.benchmarks.peers.compare import Contender, Job, compare
 from tests.benchmarks.peers.handout import hand_out
-from tests.benchmarks.peers.network import CARD, ONNX, SCRIPT, WEIGHTS
+from tests.benchmarks.peers.network import CARD, ONNX, SCRIPT, WEIGHTS, build
 from tests.benchmarks.peers.turnstile import Turnstile
 from tests.benchmarks.peers.whole import _in_parts, infer_whole
 from tests.benchmarks.place import SIZES, Place, read_sample
@@ -240,7 +242,16 @@ def test_every_form_of_the_handed_out_weights_gives_the_same_labels(place: Place
     (exported,) = session.run(None, {"input": tile.astype(np.float32) / 255})
     assert session.get_modelmeta().custom_metadata_map["tiles_overlap"] == "25"
     assert np.abs(scripted - exported).max() < 1e-3
-    assert np.array_equal(infer_whole(place.town, job.handout)[0].shape, (160, 160))
+    odd = build(job.handout, divided_by=1.0)(torch.from_numpy(tile[:, :, :60, :50]))
+    assert odd.shape == (1, 5, 60, 50)
+
+
+def test_labels_of_the_whole_image_are_those_of_one_tile_of_geoseg(place: Place, job: Job) -> None:
+    labels, how = infer_whole(place.town, job.handout)
+    predictor = load_predictor(place.network, Execution())
+    pixels = read_all(place.town)[None]
+    assert np.array_equal(labels, predictor.predict(pixels, np.ones((1, 160, 160), bool))[0, 0])
+    assert how == "one pass over the whole image"
 
 
 def test_whole_image_inference_in_parts_is_exact_for_a_short_reach(monkeypatch: pytest.MonkeyPatch) -> None:

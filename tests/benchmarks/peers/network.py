@@ -21,15 +21,14 @@ class Scaled(nn.Module):
 
     def __init__(self, network: nn.Module, card: dict[str, Any], divided_by: float) -> None:
         super().__init__()
-        self.network = network
-        self.start, self.stop = card["semantic"]
+        self.classes = Classes(network, card)
         self.register_buffer("mean", torch.tensor(card["mean"])[:, None, None] / divided_by)
         self.register_buffer("std", torch.tensor(card["std"])[:, None, None] / divided_by)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map (N, C, H, W) pixels to (N, K, H, W) logits."""
-        logits: Tensor = self.network((pixels.float() - self.mean) / self.std)
-        return logits[:, self.start : self.stop]
+        logits: Tensor = self.classes((pixels.float() - self.mean) / self.std)
+        return logits
 
 
 class Classes(nn.Module):
@@ -39,10 +38,15 @@ class Classes(nn.Module):
         super().__init__()
         self.network = network
         self.start, self.stop = card["semantic"]
+        self.stride = card["stride"]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Map (N, C, H, W) standardized pixels to (N, K, H, W) logits."""
-        return self.network(pixels)[:, self.start : self.stop]
+        """Map (N, C, H, W) standardized pixels to (N, K, H, W) logits; tiles of odd sizes are padded to whole strides."""
+        height, width = pixels.shape[2:]
+        below, right = -height % self.stride, -width % self.stride
+        padded = nn.functional.pad(pixels, (0, right, 0, below)) if below or right else pixels
+        logits: Tensor = self.network(padded)
+        return logits[:, self.start : self.stop, :height, :width]
 
 
 def build(folder: Path, divided_by: float | None) -> nn.Module:

@@ -11,7 +11,7 @@ from rastervision.pytorch_learner import (
     SolverConfig,
 )
 
-_TILE, _BATCH = 300, 8
+_TILE, _BATCH = 256, 8
 
 
 def infer(asked: Asked) -> "object":

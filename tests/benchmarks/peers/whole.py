@@ -36,7 +36,7 @@ def infer_whole(raster: Path, handout: Path) -> tuple[np.ndarray, str]:
     start, stop = card["semantic"]
 
     def label(part: Tensor) -> np.ndarray:
-        found: np.ndarray = module.network(part[None])[0, start:stop].argmax(dim=0).to(torch.uint8).numpy()
+        found: np.ndarray = module.classes.network(part[None])[0, start:stop].argmax(dim=0).to(torch.uint8).numpy()
         return found
 
     with torch.inference_mode():
