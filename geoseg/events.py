@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from geoseg.redact import redact_all
+from geoseg.redact import redact, redact_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +12,7 @@ class RunPlanned:
     """Everything is checked and counted; work begins."""
 
     source: str
-    """The raster."""
+    """The raster; secrets in its address are hidden."""
     model: str
     """Name and version of the model."""
     height_px: int
@@ -27,6 +27,9 @@ class RunPlanned:
     """Chunks that an earlier run left finished."""
     memory_bytes: int
     """Projected peak memory."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", redact(self.source))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,10 @@ class Warned:
     """Something that the user should know; the run goes on."""
 
     message: str
-    """One sentence or two."""
+    """One sentence or two; secrets in it are hidden."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", redact(self.message))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
