@@ -4,11 +4,8 @@ from typing import Any
 
 import numpy as np
 from affine import Affine
-from odc.geo.geobox import GeoBox
-from pyproj.exceptions import ProjError
 
 from geoseg.errors import RasterError
-from geoseg.io.ground import pixel_size_m
 
 _MOST_PX = 10**14
 """Pixels of a raster, at most; what declares more is a damaged header, or made to harm."""
@@ -57,13 +54,17 @@ def _check_georeference(name: str, dataset: Any) -> None:
         )
 
 
-def count_averaged(name: str, geobox: GeoBox, resolution_m: float | None) -> int:
-    """Return how many pixels along a side of a run pixel are averaged, 1 or more; None asks for the raster's own.
+def count_averaged(name: str, ground_m: float, resolution_m: float | None) -> int:
+    """Return how many pixels along a side of a run pixel are averaged, 1 or more.
+
+    Args:
+        name: Of the raster.
+        ground_m: Size of its pixels on the ground.
+        resolution_m: Size that the model was made for; None takes the raster's own.
 
     Raises:
-        RasterError: If the raster does not lie on the earth, or is finer than can be averaged.
+        RasterError: If the raster is finer than can be averaged.
     """
-    ground_m = _ground_pixel_m(name, geobox)
     finer = 1.0 if resolution_m is None else resolution_m / ground_m
     if finer > _MOST_AVERAGED:
         raise RasterError(
@@ -71,13 +72,3 @@ def count_averaged(name: str, geobox: GeoBox, resolution_m: float | None) -> int
             f"At most {_MOST_AVERAGED} x {_MOST_AVERAGED} are averaged. Choose another model, or make the raster coarser."
         )
     return max(1, round(finer))
-
-
-def _ground_pixel_m(name: str, geobox: GeoBox) -> float:
-    try:
-        size = pixel_size_m(geobox)
-    except ProjError as exc:
-        raise RasterError(f"{name} does not lie on the earth, so it has no metres on the ground: {exc}.") from exc
-    if not 0 < size < np.inf:
-        raise RasterError(f"{name} has pixels of {size} m on the ground: its transform does not fit its CRS. Check both with gdalinfo.")
-    return size

@@ -15,6 +15,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import Env
@@ -27,6 +28,7 @@ from shapely.geometry.base import BaseGeometry
 from geoseg.errors import MissingFileError, RasterError, RunError, WriteError
 from geoseg.io.checks import check_raster, count_averaged
 from geoseg.io.files import is_there
+from geoseg.io.ground import pixel_size_m
 from geoseg.io.pointers import refuse_far_pointers
 from geoseg.tiling import partition
 
@@ -166,7 +168,7 @@ def open_raster(
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
     factor = 1
     if geobox.crs is not None and (needs_georeference or resolution_m is not None):
-        factor = count_averaged(name, geobox, resolution_m)
+        factor = count_averaged(name, _ground_pixel_m(name, geobox), resolution_m)
     return RasterSource(path=name, bands=bands, geobox=_decimate(geobox, factor), decimation=factor, dtype=dtype, options=options)
 
 
@@ -234,6 +236,16 @@ def _read_valid(dataset: Any, **where: Any) -> NDArray[np.bool_]:
     if ColorInterp.alpha in dataset.colorinterp and MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
         valid &= dataset.read(dataset.colorinterp.index(ColorInterp.alpha) + 1, **where) != 0
     return valid
+
+
+def _ground_pixel_m(name: str, geobox: GeoBox) -> float:
+    try:
+        size = pixel_size_m(geobox)
+    except ProjError as exc:
+        raise RasterError(f"{name} does not lie on the earth, so it has no metres on the ground: {exc}.") from exc
+    if not 0 < size < np.inf:
+        raise RasterError(f"{name} has pixels of {size} m on the ground: its transform does not fit its CRS. Check both with gdalinfo.")
+    return size
 
 
 class _AssumedCrs:
