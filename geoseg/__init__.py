@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from geoseg.planning import RunPlan, plan_run
     from geoseg.redo import redo_objects
     from geoseg.settings import ObjectSettings
+    from geoseg.status import Status, read_status
+    from geoseg.verify import Verdict, verify_run
 
 __version__ = "0.3.0"
 
@@ -32,13 +34,17 @@ __all__ = [
     "RunPlan",
     "RunPlanned",
     "StageDone",
+    "Status",
     "UsageError",
+    "Verdict",
     "Warned",
     "find_package",
     "make_config",
     "plan_run",
+    "read_status",
     "redo_objects",
     "segment_raster",
+    "verify_run",
 ]
 
 _HOMES = {
@@ -51,6 +57,8 @@ _HOMES = {
     "planning": ("RunPlan", "plan_run"),
     "redo": ("redo_objects",),
     "settings": ("ObjectSettings",),
+    "status": ("Status", "read_status"),
+    "verify": ("Verdict", "verify_run"),
 }
 
 

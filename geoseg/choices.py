@@ -40,8 +40,10 @@ def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
     if config.backend != "auto":
         backend = config.backend
     precision = config.precision or "float32"
-    if precision != "float32" and (not on_gpu or backend == "onnx"):
-        raise ConfigError(f"--precision {precision} needs a GPU and --backend torch or compile; {backend} on {device} takes float32.")
+    if precision != "float32" and config.backend == "auto":
+        backend = "torch"
+    if precision != "float32" and backend == "onnx":
+        raise ConfigError(f"--precision {precision} needs --backend torch or compile; onnx takes float32.")
     return Execution(backend=backend, device=device, precision=precision, threads=cores, cache=graphs)
 
 

@@ -75,7 +75,7 @@ class RunConfig(BaseModel):
     backend: Backend | Literal["auto"] = "auto"
     """Library that runs the network; ``auto`` takes the fastest for the length of the job."""
     precision: Precision | None = None
-    """What the network computes with, on a GPU; None takes float32, or what was measured to be faster with the same labels."""
+    """What the network computes with; None takes float32, or on a GPU what was measured to be faster with the same labels."""
     threads: int = Field(default=0, ge=0)
     """Processor threads for the network, of each worker; 0 shares the cores among the workers."""
     workers: int = Field(default=0, ge=0)

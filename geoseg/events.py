@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from geoseg.redact import redact_all
+from geoseg.redact import redact, redact_all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +12,7 @@ class RunPlanned:
     """Everything is checked and counted; work begins."""
 
     source: str
-    """The raster."""
+    """The raster; secrets in its address are hidden."""
     model: str
     """Name and version of the model."""
     height_px: int
@@ -39,6 +39,9 @@ class Tuned:
     """Backend, batch and tile."""
     measured: tuple[str, ...]
     """What each way took."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", redact(self.source))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,10 @@ class Warned:
     """Something that the user should know; the run goes on."""
 
     message: str
-    """One sentence or two."""
+    """One sentence or two; secrets in it are hidden."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", redact(self.message))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from geoseg.errors import (
     RunFolderError,
     WriteError,
 )
-from geoseg.events import Warned, to_json_line
+from geoseg.events import RunPlanned, Warned, to_json_line
 from geoseg.model.predictor import NeighborhoodPredictor, double_spec
 from geoseg.pipeline import segment_raster
 from geoseg.planning import plan_run
@@ -30,6 +30,7 @@ from geoseg.redo import redo_objects
 from geoseg.status import read_status
 from geoseg.verify import verify_run
 from tests.doubles import Listening, Logged, always, call_geoseg, configure, draw_blobs, write_package, write_raster
+from tests.hostile.cases import write_forest
 
 NEAR = NeighborhoodPredictor(spec=double_spec(), radius_px=4)
 HIDDEN = [
@@ -95,6 +96,11 @@ def test_no_error_says_a_secret_also_after_it_traveled(kind: type[GeosegError]) 
 
 
 def test_no_event_says_a_secret() -> None:
+    planned = RunPlanned(
+        source="s3://b/a.tif?sig=hunter2", model="m", height_px=1, width_px=1, tiles=1, chunks=1, chunks_done=0, memory_bytes=1
+    )
+    assert "hunter2" not in repr(planned)
+    assert "hunter2" not in repr(Warned(message="https://ada:hunter2@host/a.tif is coarse"))
     assert "hunter2" not in to_json_line(Warned(message="https://ada:hunter2@host/a.tif is coarse"))
 
 
@@ -157,3 +163,10 @@ def test_the_command_line_says_no_secret(
         said = capsys.readouterr()
         assert "***" in said.err
         assert "hunter2" not in said.out + said.err
+
+
+def test_a_plan_says_no_secret(raster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call_geoseg(monkeypatch, "plan", raster, "-m", write_forest(tmp_path / "forest")) == 0
+    said = capsys.readouterr()
+    assert "***" in said.out
+    assert "hunter2" not in said.out + said.err

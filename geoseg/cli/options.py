@@ -42,7 +42,9 @@ Backend = Annotated[
 ]
 Precision = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
-    typer.Option("--precision", help="Numbers that a GPU computes with.  [default: as measured, or float32]", show_default=False),
+    typer.Option(
+        "--precision", help="Numbers that the network computes with.  [default: as measured on a GPU, or float32]", show_default=False
+    ),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", metavar="N", help="Processor threads of each worker.  [default: all cores]")]
 Workers = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes; 0 works in this one.  [default: 0]")]

@@ -32,6 +32,7 @@ def plan(
 
     from geoseg.config import make_config
     from geoseg.dryrun import estimate
+    from geoseg.redact import redact
 
     given = o.collect(
         raster=raster,
@@ -53,7 +54,7 @@ def plan(
         workers=workers,
         memory=memory,
     )
-    table = Table("what", "value", title=f"Plan for {raster}", title_justify="left")
+    table = Table("what", "value", title=f"Plan for {redact(raster)}", title_justify="left")
     for name, value in estimate(make_config(given, config), tune_now=tune).rows():
         table.add_row(name, value)
     Console().print(table)

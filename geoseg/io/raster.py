@@ -27,6 +27,7 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import MissingFileError, RasterError, RunError, WriteError
+from geoseg.io.checks import check_raster, count_averaged
 from geoseg.io.files import is_there
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.pointers import refuse_far_pointers
@@ -38,12 +39,6 @@ _COARSE_PX = 1024
 _CACHE_BYTES = 64 * 2**20
 _STRIP_PX = 1024
 """Source rows that are averaged at a time."""
-_MOST_PX = 10**14
-"""Pixels of a raster, at most; what declares more is a damaged header, or made to harm."""
-_MOST_BANDS = 4096
-"""Bands of a raster, at most."""
-_MOST_AVERAGED = 1000
-"""Source pixels along a side of a run pixel, at most."""
 _SEARCHED_PX = 4 * 10**9
 """Pixels that are looked through for one that is valid, at most."""
 _FOREIGN = (RasterioError, CRSError, CPLE_BaseError, UnicodeDecodeError)
@@ -238,7 +233,7 @@ def open_raster(
         refuse_far_pointers(Path(name))
     try:
         with open_dataset(name, options) as dataset:
-            _check(name, dataset, needs_georeference)
+            check_raster(name, dataset, needs_georeference)
             # warping may have added an alpha band, which is not the raster's own
             bands = tuple(range(1, getattr(dataset, "src_dataset", dataset).count + 1))
             dtype = np.result_type(*(dataset.dtypes[band - 1] for band in bands)).name
@@ -247,14 +242,7 @@ def open_raster(
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
     factor = 1
     if geobox.crs is not None and (needs_georeference or resolution_m is not None):
-        ground_m = _ground_pixel_m(name, geobox)
-        finer = 1.0 if resolution_m is None else resolution_m / ground_m
-        if finer > _MOST_AVERAGED:
-            raise RasterError(
-                f"{name} has pixels of {ground_m:.3g} m on the ground; the model was made for {resolution_m:.3g} m. "
-                f"At most {_MOST_AVERAGED} x {_MOST_AVERAGED} are averaged. Choose another model, or make the raster coarser."
-            )
-        factor = max(1, round(finer))
+        factor = count_averaged(name, _ground_pixel_m(name, geobox), resolution_m)
     return RasterSource(path=name, bands=bands, geobox=_decimate(geobox, factor), decimation=factor, dtype=dtype, options=options)
 
 
@@ -352,40 +340,6 @@ def _with_crs(dataset: Any, options: RasterOptions) -> Any:
     if dataset.crs is None and options.assume_crs is not None:
         return _AssumedCrs(dataset, options.assume_crs)
     return dataset
-
-
-def _check(name: str, dataset: Any, needs_georeference: bool) -> None:
-    if dataset.count == 0:
-        raise RasterError(f"{name} has no bands of its own; it is a container. Name one of its subdatasets: {dataset.subdatasets[:3]}.")
-    if dataset.count > _MOST_BANDS or dataset.height * dataset.width > _MOST_PX:
-        raise RasterError(
-            f"{name} declares {dataset.width} x {dataset.height} pixels in {dataset.count} bands; at most {_MOST_PX:.0e} pixels in "
-            f"{_MOST_BANDS} bands are taken. Check its header with gdalinfo."
-        )
-    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
-        raise RasterError(
-            f"{name} holds complex numbers ({dataset.dtypes[0]}); real bands are needed. Convert it, for example to amplitude in dB."
-        )
-    if needs_georeference:
-        _check_georeference(name, dataset)
-
-
-def _check_georeference(name: str, dataset: Any) -> None:
-    if dataset.transform == Affine.identity() and (dataset.gcps[0] or dataset.rpcs):
-        raise RasterError(
-            f"{name} is placed by ground control points or RPCs, not by a grid. Warp it on the fly with --warp, or with gdalwarp."
-        )
-    if dataset.crs is None:
-        raise RasterError(
-            f"{name} declares no CRS, so lengths and areas would have no unit. Name it with --assume-crs, for example EPSG:32645."
-        )
-    t = dataset.transform
-    if not np.isfinite(tuple(t)[:6]).all() or t.determinant == 0:
-        raise RasterError(f"{name} has the transform {tuple(t)[:6]}, which places no pixel. Correct it, for example with gdal_edit.")
-    if t.b != 0 or t.d != 0:
-        raise RasterError(
-            f"{name} is rotated (transform {tuple(t)[:6]}); a north-up grid is needed. Warp it on the fly with --warp, or with gdalwarp."
-        )
 
 
 def _decimate(geobox: GeoBox, factor: int) -> GeoBox:

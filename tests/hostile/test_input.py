@@ -1,5 +1,6 @@
 """Files made to harm: pointers, entities, pickles, links, sizes that are lies. All are refused at once, and say why."""
 
+import json
 import pickle
 import struct
 import subprocess
@@ -12,7 +13,7 @@ from affine import Affine
 
 from geoseg.errors import GeosegError, MissingFileError, ModelError, RasterError, RunError, UsageError, WriteError
 from geoseg.io.raster import RasterOptions, has_data, open_raster, read_whole
-from geoseg.io.vector import read_vector
+from geoseg.io.vector import read_as_drawn, read_vector
 from geoseg.labels.cvat import read_cvat
 from geoseg.model.exchange import import_package
 from geoseg.model.package import CARD_NAME, WEIGHTS_NAME, find_package, write_card
@@ -214,6 +215,39 @@ except GeosegError as exc:
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in ("read", RunError.__name__)
+
+
+# Vectors
+
+
+def write_geojson(path: Path, *rings: list[list[float]]) -> Path:
+    features = [{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}} for ring in rings]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+HERE = [[85.35, 27.64], [85.36, 27.64], [85.36, 27.65], [85.35, 27.64]]
+
+
+def test_coordinates_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    path = write_geojson(tmp_path / "a.geojson", HERE, [[0, 0], [1, 1e400], [1, 0], [0, 0]])
+    with pytest.raises(UsageError, match=r"a\.geojson holds 1 features with coordinates that are no numbers|could not be read"):
+        read_vector(path, CRS)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_ring_of_two_points_is_refused(tmp_path: Path) -> None:
+    path = write_geojson(tmp_path / "a.geojson", HERE[:2])
+    with pytest.raises(UsageError, match=r"a\.geojson could not be read as vector data"):
+        read_vector(path, CRS)
+
+
+def test_features_without_a_place_in_the_crs_are_counted_for_areas_and_missing_for_labels(tmp_path: Path) -> None:
+    far = [[-3.0, 0.0], [-2.0, 0.0], [-2.0, 1.0], [-3.0, 0.0]]
+    path = write_geojson(tmp_path / "a.geojson", HERE, far)
+    with pytest.raises(UsageError, match=r"holds 1 features that have no place in EPSG:32645"):
+        read_vector(path, CRS)
+    assert list(read_as_drawn(path, CRS).geometry.isna()) == [False, True]
 
 
 # Models
