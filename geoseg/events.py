@@ -30,6 +30,9 @@ class RunPlanned:
     execution: str
     """How the network is run."""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "source", redact(self.source))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuned:
@@ -39,9 +42,6 @@ class Tuned:
     """Backend, batch and tile."""
     measured: tuple[str, ...]
     """What each way took."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "source", redact(self.source))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
