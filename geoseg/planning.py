@@ -21,9 +21,9 @@ from geoseg.model.package import ModelPackage, find_package, hash_file
 from geoseg.model.spec import ModelSpec
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 
-_LIBRARIES_BYTES: dict[Backend, int] = {"torch": 1_350_000_000, "compile": 1_500_000_000, "onnx": 450_000_000}
+_LIBRARIES_BYTES: dict[Backend, int] = {"torch": 1_350_000_000, "compile": 1_500_000_000, "onnx": 400_000_000}
 """Python, GDAL, Dask and what runs the network once loaded, and what the heap loses to gaps; measured, see docs/performance.md."""
-_FORWARD: dict[Backend, float] = {"torch": 1.0, "compile": 1.0, "onnx": 2.0}
+_FORWARD: dict[Backend, float] = {"torch": 1.0, "compile": 1.0, "onnx": 1.0}
 """Memory of a forward pass against the model's ``memory_bytes_per_px``, which is measured with torch."""
 _LAYER_BYTES_PER_PX = 14
 """Pixels, valid, stitched layers and the encoded file of one chunk."""

@@ -9,6 +9,8 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from platformdirs import user_cache_dir
+
 from geoseg import __version__
 from geoseg.errors import MissingFileError, ModelError
 from geoseg.model.external import external_files
@@ -24,7 +26,7 @@ _TIMEOUT_S = 600
 
 def graph_cache() -> Path:
     """Return the folder where exported graphs are kept unless another one is named."""
-    return Path.home() / ".cache" / "geoseg" / "graphs"
+    return Path(user_cache_dir("geoseg", appauthor=False)) / "graphs"
 
 
 def has_graph(package: ModelPackage, cache: Path | None = None) -> bool:

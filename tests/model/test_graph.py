@@ -161,8 +161,8 @@ def test_a_cache_that_cannot_be_written_is_named(bare: ModelPackage, tmp_path: P
 
 
 def test_graphs_are_kept_in_the_users_cache_unless_a_folder_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert graph_cache() == tmp_path / ".cache" / "geoseg" / "graphs"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert graph_cache() == tmp_path / "geoseg" / "graphs"
     with pytest.raises(MissingFileError, match="is gone"):
         read_graph(graph_cache() / "none.onnx")
     assert graphs.has_graph(find_package("korea"))
