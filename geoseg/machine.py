@@ -3,12 +3,15 @@
 import math
 import os
 import platform
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 _CGROUPS = Path("/sys/fs/cgroup")
+_START_FIELD = 19
+"""Of ``/proc/self/stat``, counted from the program's name: when it was started, in clock ticks since the machine was."""
 _OWN_GROUPS = Path("/proc/self/cgroup")
 
 
@@ -28,6 +31,16 @@ def free_memory_bytes(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> int:
             if limit is not None and used is not None:
                 free.append(max(0, int(limit - used)))
     return min(free)
+
+
+def process_age_s() -> float:
+    """Return the seconds since this process was started, before Python's own start."""
+    try:
+        # the name of the program stands in brackets and may hold anything
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        return time.time() - float(psutil.Process().create_time())
 
 
 def name_processor() -> str:

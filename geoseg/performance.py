@@ -3,8 +3,7 @@
 import time
 from typing import Any
 
-import psutil
-
+from geoseg.machine import process_age_s
 from geoseg.planning import RunPlan
 from geoseg.work import ChunkResult
 
@@ -51,5 +50,5 @@ class Performance:
         if self._ready is not None and self._first_tile is not None:
             callers = max(1, plan.config.workers) * plan.lanes
             known["network_share"] = round(self._network_s / (callers * max(self._last - self._ready, 1e-9)), 3)
-            known["first_tile_s"] = round(self._first_tile - psutil.Process().create_time(), 3)
+            known["first_tile_s"] = round(self._first_tile - time.time() + process_age_s(), 3)
         return known

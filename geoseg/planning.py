@@ -140,6 +140,7 @@ class RunPlan:
             "grid": [height, width, *tuple(self.source.geobox.transform)[:6]],
             "model_sha256": self.package.sha256,
             "tiles_per_chunk": self.tiles.tiles_per_chunk,
+            "fit": self.tiles.fit,
         }
 
 

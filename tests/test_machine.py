@@ -1,6 +1,9 @@
 """Cores and memory: never more than the container gives."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -58,6 +61,13 @@ def test_files_that_cannot_be_read_are_no_limit(tmp_path: Path, text: str) -> No
     write_group(tmp_path / "job", cpu__max=text, memory__max=text, memory__current=text)
     assert count_cores(tmp_path, own) == len(os.sched_getaffinity(0))
     assert free_memory_bytes(tmp_path, own) > 0
+
+
+def test_a_process_knows_how_long_it_has_been_there() -> None:
+    code = "import time; time.sleep(0.5); from geoseg.machine import process_age_s; print(process_age_s())"
+    began = time.monotonic()
+    age_s = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert 0.49 <= age_s <= time.monotonic() - began + 0.02
 
 
 def test_the_processor_has_a_name() -> None:

@@ -29,8 +29,8 @@ def look_at_record(run: CheckedRun) -> Iterator[str]:
         return
     try:
         asked = redact_all(make_config({}, run.folder.record).result_keys())
-        # these two are resolved in a fingerprint
-        decided = {key: value for key, value in asked.items() if key not in ("raster", "stitch")}
+        # an absolute path in a fingerprint
+        decided = {key: value for key, value in asked.items() if key != "raster"}
         yield from (f"[run] is not what [fingerprint] was made of: {text}" for text in find_differences(fingerprint, decided))
     except GeosegError as exc:
         yield f"run.toml holds no configuration: {exc}"
@@ -103,8 +103,10 @@ def list_chunks(folder: RunFolder) -> tuple[list[str], list[str]]:
     plan = TilePlan(
         height=int(height),
         width=int(width),
+        tile_size_px=fingerprint["tile_size"],
+        halo_px=fingerprint["halo"],
         stride_px=stride_px,
-        **{key: fingerprint[key] for key in ("tile_size_px", "halo_px", "tiles_per_chunk", "stitch")},
+        **{key: fingerprint[key] for key in ("tiles_per_chunk", "stitch", "fit")},
     )
     there = {path.stem for path in (folder.work / "chunks").glob("*.tif")}
     names = [chunk.name for chunk in plan.chunks()]
