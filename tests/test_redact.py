@@ -30,7 +30,7 @@ from geoseg.redo import redo_objects
 from geoseg.status import read_status
 from geoseg.verify import verify_run
 from tests.doubles import Listening, Logged, always, call_geoseg, configure, draw_blobs, write_package, write_raster
-from tests.hostile.cases import write_forest
+from tests.hostile.forest import write_forest
 
 NEAR = NeighborhoodPredictor(spec=double_spec(), radius_px=4)
 HIDDEN = [
