@@ -104,7 +104,10 @@ def list_chunks(folder: RunFolder) -> tuple[list[str], list[str]]:
         height=int(height),
         width=int(width),
         stride_px=stride_px,
-        **{key: fingerprint[key] for key in ("tile_size_px", "halo_px", "tiles_per_chunk", "stitch")},
+        tile_size_px=int(fingerprint.get("tile_size_px") or fingerprint["tile_size"]),
+        halo_px=int(fingerprint["halo_px"] if "halo_px" in fingerprint else fingerprint["halo"]),
+        tiles_per_chunk=int(fingerprint["tiles_per_chunk"]),
+        stitch=fingerprint["stitch"],
     )
     there = {path.stem for path in (folder.work / "chunks").glob("*.tif")}
     names = [chunk.name for chunk in plan.chunks()]
