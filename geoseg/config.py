@@ -58,6 +58,8 @@ class RunConfig(BaseModel):
     """CRS of a raster that declares none."""
     warp: bool = False
     """Warp a rotated or GCP-only raster to north-up."""
+    trust_vrt: bool = False
+    """Open a virtual raster that points out of its folder, or at an address."""
     aoi: Path | None = None
     """Vector file; only pixels inside its polygons are segmented."""
     tile_size: int | None = Field(default=None, gt=0)

@@ -207,7 +207,7 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
         UsageError: If the raster or the area of interest does not fit.
         RasterError: If no pixel holds data.
     """
-    options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp)
+    options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
     source = open_raster(config.raster, options, resolution_m=spec.resolution_m)
     source = replace(source, bands=_choose_bands(config, spec, source))
     if config.aoi is not None:

@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from geoseg.redo import redo_objects
 from geoseg.status import read_status
 from geoseg.verify import verify_run
 from tests.doubles import Listening, Logged, always, call_geoseg, configure, draw_blobs, write_package, write_raster
-from tests.hostile.cases import write_forest
+from tests.hostile.forest import write_forest
 
 NEAR = NeighborhoodPredictor(spec=double_spec(), radius_px=4)
 HIDDEN = [
@@ -96,9 +97,7 @@ def test_no_error_says_a_secret_also_after_it_traveled(kind: type[GeosegError]) 
 
 
 def test_no_event_says_a_secret() -> None:
-    planned = RunPlanned(
-        source="s3://b/a.tif?sig=hunter2", model="m", height_px=1, width_px=1, tiles=1, chunks=1, chunks_done=0, memory_bytes=1
-    )
+    planned = RunPlanned(**{field.name: 1 for field in fields(RunPlanned)} | {"source": "s3://b/a.tif?sig=hunter2"})
     assert "hunter2" not in repr(planned)
     assert "hunter2" not in repr(Warned(message="https://ada:hunter2@host/a.tif is coarse"))
     assert "hunter2" not in to_json_line(Warned(message="https://ada:hunter2@host/a.tif is coarse"))

@@ -127,6 +127,13 @@ def test_a_run_of_each_shipped_model_passes(model: str, tmp_path: Path) -> None:
     assert failed(segment_raster(config)) == set()
 
 
+def test_a_run_of_an_early_version_without_checksums_is_checked_as_far_as_it_goes(run: Path) -> None:
+    edit_json(run / "summary.json", lambda summary: summary.pop("run_id"))
+    edit_json(run / "item.json", lambda item: item["properties"].pop("geoseg:run_id"))
+    edit_json(run / "item.json", lambda item: [asset.pop("file:checksum") for asset in item["assets"].values()])
+    assert states(run) == dict.fromkeys(CHECKS, "ok") | {"roads": "skipped", "checksums": "skipped"}
+
+
 # Damage to files: found by checksums, whatever it hits
 
 

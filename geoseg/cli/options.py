@@ -16,6 +16,10 @@ Config = Annotated[Path | None, typer.Option("--config", help="TOML file with th
 Bands = Annotated[str | None, typer.Option("--bands", help="Bands in the model's order, for example 4,3,2.")]
 AssumeCrs = Annotated[str | None, typer.Option("--assume-crs", help="CRS of a raster that declares none, for example EPSG:32645.")]
 Warp = Annotated[bool | None, typer.Option("--warp", help="Warp a rotated or GCP-only raster to north-up.", show_default=False)]
+TrustVrt = Annotated[
+    bool | None, typer.Option("--trust-vrt", help="Open a virtual raster that points out of its folder.", show_default=False)
+]
+LogJson = Annotated[Path | None, typer.Option("--log-json", metavar="FILE", help="Also write structured log lines, outside OUT.")]
 Aoi = Annotated[Path | None, typer.Option("--aoi", help="Vector file; only inside its polygons is segmented.")]
 TileSize = Annotated[
     int | None, typer.Option("--tile-size", metavar="PX", help="Side of a tile, at most.  [default: as measured, or the model's]")

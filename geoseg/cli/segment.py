@@ -13,6 +13,7 @@ def segment(
     bands: o.Bands = None,
     assume_crs: o.AssumeCrs = None,
     warp: o.Warp = None,
+    trust_vrt: o.TrustVrt = None,
     aoi: o.Aoi = None,
     tile_size: o.TileSize = None,
     halo: o.HaloSize = None,
@@ -30,9 +31,11 @@ def segment(
     settings: o.Settings = None,
     overwrite: o.Overwrite = False,
     progress: o.Progress = "auto",
+    log_json: o.LogJson = None,
 ) -> None:
     """Segment RASTER into classes, buildings and roads. The same command again goes on where it stopped."""
     # the command line starts fast: the pipeline is only loaded by the commands that need it
+    from geoseg.cli.log import log_to
     from geoseg.cli.progress import show_progress
     from geoseg.config import make_config
     from geoseg.pipeline import segment_raster
@@ -46,6 +49,7 @@ def segment(
         bands=bands,
         assume_crs=assume_crs,
         warp=warp,
+        trust_vrt=trust_vrt,
         aoi=aoi,
         tile_size=tile_size,
         halo=halo,
@@ -68,5 +72,5 @@ def segment(
         folder = RunFolder(Path(run.output))
         with folder.hold():
             folder.clear()
-    with show_progress(progress) as listener:
+    with show_progress(progress) as shown, log_to(log_json, shown) as listener:
         segment_raster(run, listener)

@@ -41,7 +41,7 @@ _STRIP_PX = 1024
 """Source rows that are averaged at a time."""
 _SEARCHED_PX = 4 * 10**9
 """Pixels that are looked through for one that is valid, at most."""
-_FOREIGN = (RasterioError, CRSError, CPLE_BaseError, UnicodeDecodeError)
+_FOREIGN = (RasterioError, CRSError, ProjError, CPLE_BaseError, UnicodeDecodeError)
 """What GDAL's Python side raises on damaged files; names and messages of such files need not be UTF-8."""
 
 

@@ -36,6 +36,7 @@ from geoseg.model.spec import ModelSpec
 from geoseg.planning import plan_run
 from geoseg.runfolder import RunFolder
 from tests.doubles import CRS, TRANSFORM, configure, draw_blobs, network_spec, write_package, write_raster
+from tests.hostile.forest import baseline_spec, write_forest
 from tests.hostile.mutate import damage_bytes, damage_tree, write_toml
 
 Case = Callable[[random.Random], object]
@@ -332,31 +333,6 @@ def network(work: Path) -> Case:
         build_network(checked)
 
     return case
-
-
-def baseline_spec(bands: int = 3) -> ModelSpec:
-    """A per-pixel model of two classes."""
-    spec = double_spec(bands)
-    network = {"library": "sklearn", "architecture": "random_forest", "options": {"scales_px": [1]}, "stride_px": 1}
-    given = spec.model_dump() | {"name": "pixels", "network": network, "heads": {"semantic": spec.heads["semantic"].model_dump()}}
-    return ModelSpec.model_validate(given)
-
-
-def write_forest(folder: Path, bands: int = 3) -> Path:
-    """A package with a tiny random forest."""
-    from skl2onnx import to_onnx
-    from sklearn.ensemble import RandomForestClassifier
-
-    from geoseg.model.pixelfeatures import pixel_features
-
-    spec = baseline_spec(bands)
-    features = pixel_features(draw_blobs(16, 16)[:bands], np.ones((16, 16), bool), spec.scaling, (1,))
-    flat = features.reshape(-1, features.shape[-1]).astype(np.float32)
-    forest = RandomForestClassifier(2, max_depth=3, random_state=1).fit(flat, np.arange(len(flat)) % 2)
-    folder.mkdir(parents=True)
-    (folder / ONNX_NAME).write_bytes(to_onnx(forest, flat[:1], options={"zipmap": False}).SerializeToString())
-    write_card(folder, spec)
-    return folder
 
 
 def onnx(work: Path) -> Case:

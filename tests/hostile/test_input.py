@@ -136,6 +136,12 @@ def test_files_that_make_gdal_fetch_are_refused(tmp_path: Path, root: str) -> No
         read_vector(tmp_path / "a.xml", CRS)
 
 
+def test_a_crs_that_is_none_is_refused(folder: Path) -> None:
+    (folder / "a.vrt").write_text(describe_vrt("base.tif").replace(f"<SRS>{CRS}</SRS>", "<SRS>LOCAL_CS[&quot;{a&quot;]</SRS>"))
+    with pytest.raises(RasterError, match=r"a\.vrt"):
+        open_raster(folder / "a.vrt")
+
+
 # Sizes that are lies
 
 

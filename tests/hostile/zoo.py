@@ -20,7 +20,7 @@ def main(zoo: Path, work: Path) -> None:
     import onnxruntime  # noqa: F401 - loaded before the forks
 
     from geoseg import dryrun, pipeline, runtime  # noqa: F401 - likewise
-    from tests.hostile.cases import write_forest
+    from tests.hostile.forest import write_forest
 
     model = write_forest(work / "model", bands=1)
     for path in sorted(zoo.rglob("*")):
