@@ -106,14 +106,7 @@ def list_chunks(folder: RunFolder) -> tuple[list[str], list[str]]:
         tile_size_px=fingerprint["tile_size"],
         halo_px=fingerprint["halo"],
         stride_px=stride_px,
-<<<<<<< HEAD
         **{key: fingerprint[key] for key in ("tiles_per_chunk", "stitch", "fit")},
-=======
-        tile_size_px=int(fingerprint.get("tile_size_px") or fingerprint["tile_size"]),
-        halo_px=int(fingerprint["halo_px"] if "halo_px" in fingerprint else fingerprint["halo"]),
-        tiles_per_chunk=int(fingerprint["tiles_per_chunk"]),
-        stitch=fingerprint["stitch"],
->>>>>>> h-trust
     )
     there = {path.stem for path in (folder.work / "chunks").glob("*.tif")}
     names = [chunk.name for chunk in plan.chunks()]
