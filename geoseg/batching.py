@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.errors import DeviceMemoryError
+from geoseg.errors import DeviceMemoryError, RunError
 from geoseg.model.predictor import Keep, Predictor
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.quarters import quarter_tile
@@ -132,9 +132,15 @@ class Batcher:
                 self._changed.notify_all()
 
     def submit(self, tile: TileInput) -> TileResult:
-        """Take a tile; see :class:`TileRunner`."""
+        """Take a tile; see :class:`TileRunner`.
+
+        Raises:
+            RunError: If it was closed: nobody would ever infer the tile.
+        """
         result = TileResult()
         with self._changed:
+            if self._closed:
+                raise RunError("The network was let go while tiles were still coming. The same command again goes on.")
             self._waiting.setdefault(tile.kind, deque()).append((tile, result))
             self._changed.notify_all()
         return result

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from geoseg.batching import LAYERS, PROBABILITIES, Batcher, Immediate, TileInput, Wanted
-from geoseg.errors import DeviceMemoryError, ModelError
+from geoseg.errors import DeviceMemoryError, ModelError, RunError
 from geoseg.model.predictor import Keep, NeighborhoodPredictor, Predictor, double_spec
 from geoseg.model.spec import ModelSpec
 
@@ -211,6 +211,13 @@ def test_closing_ends_what_waits_first() -> None:
     results = [batcher.submit(draw_tile(seed)) for seed in range(3)]
     batcher.close()
     assert all(result.done() for result in results)
+
+
+def test_a_tile_that_comes_after_the_end_is_refused_and_not_waited_for_in_vain() -> None:
+    batcher = Batcher(Watched, 1)
+    batcher.close()
+    with pytest.raises(RunError, match="let go"):
+        batcher.submit(draw_tile(0))
 
 
 def test_in_memory_a_tile_is_inferred_at_once() -> None:
