@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -177,11 +178,18 @@ def _empty_layers(plan: LayerPlan, window: Window) -> NDArray[np.uint8]:
 
 def network_loader(package: ModelPackage, execution: Execution) -> LoadPredictor:
     """Return what loads the network of a package; no library of networks is loaded until it is called."""
-    return partial(_load_network, package, execution)
+    return _NetworkLoader(package=package, execution=execution)
 
 
-def _load_network(package: ModelPackage, execution: Execution) -> Predictor:
-    # torch and onnxruntime are only imported where a model runs
-    from geoseg.model.load import load_predictor
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _NetworkLoader:
+    """Equal for equal networks, so that rasters can tell whether they may share one."""
 
-    return load_predictor(package, execution)
+    package: ModelPackage
+    execution: Execution
+
+    def __call__(self) -> Predictor:
+        # torch and onnxruntime are only imported where a model runs
+        from geoseg.model.load import load_predictor
+
+        return load_predictor(self.package, self.execution)

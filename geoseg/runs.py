@@ -10,7 +10,7 @@ from pathlib import Path
 from geoseg.attempts import Attempt, AttemptQueue
 from geoseg.batching import Batcher
 from geoseg.config import RunConfig
-from geoseg.errors import GeosegError, MissingFileError, RunFolderBusyError, UsageError
+from geoseg.errors import GeosegError, MissingFileError, RunError, RunFolderBusyError, UsageError
 from geoseg.events import Event, Finished, Warned
 from geoseg.inference import LoadPredictor
 from geoseg.ledger import Entry, Ledger
@@ -74,13 +74,16 @@ def segment_list(
     """
     batch = _Batch(output, configure, options, listener, load)
     queue = AttemptQueue(items)
-    with ThreadPoolExecutor(options.rasters_at_once, thread_name_prefix="raster") as threads:
-        try:
-            for end in [threads.submit(batch.work, queue) for _ in range(options.rasters_at_once)]:
-                end.result()
-        finally:
-            queue.close()
-    batch.network.close()
+    threads = ThreadPoolExecutor(options.rasters_at_once, thread_name_prefix="raster")
+    try:
+        for end in [threads.submit(batch.work, queue) for _ in range(options.rasters_at_once)]:
+            end.result()
+    finally:
+        # whoever stops the list does not wait for the rasters under way: they end with their chunk or stage
+        batch.stopped.set()
+        queue.close()
+        threads.shutdown(wait=False)
+        batch.networks.close()
     return BatchResult(done=tuple(batch.done), failed=tuple(batch.failed), elsewhere=tuple(batch.elsewhere))
 
 
@@ -94,9 +97,11 @@ class _Batch:
         self._listener = listener
         self._load = load
         self._ledger = Ledger(output / LEDGER_NAME)
-        self._known = self._ledger.read().keys()
+        self._known_as_done = {entry.name for entry in self._ledger.read().values() if entry.state == "done"}
         self._lock = threading.Lock()
-        self.network = SharedNetwork()
+        self.networks = SharedNetworks()
+        self.stopped = threading.Event()
+        """Set when nobody waits for the rasters any more."""
         self.done: list[str] = []
         self.failed: list[Entry] = []
         self.elsewhere: list[str] = []
@@ -122,6 +127,8 @@ class _Batch:
 
         def listen(event: Event) -> None:
             nonlocal was_complete
+            if self.stopped.is_set():
+                raise RunError("The list was stopped. The same command again goes on.")
             if isinstance(event, Warned):
                 warnings.append(event.message)
             elif isinstance(event, Finished):
@@ -130,11 +137,13 @@ class _Batch:
         error: str | None = None
         try:
             config = self._configure(item.raster, self._output / item.name)
-            segment_raster(config, listen, self._load, self.network.do)
+            segment_raster(config, listen, self._load, self.networks.do)
         except RunFolderBusyError:
             self.elsewhere.append(item.name)
             return True
         except Exception as exc:  # whatever one raster fails with must not stop the others
+            if self.stopped.is_set():
+                return True
             if not isinstance(exc, UsageError | MissingFileError) and attempt.number <= self._options.retries:
                 return False
             error = str(exc) if isinstance(exc, GeosegError) else f"{type(exc).__name__}: {exc}"
@@ -157,26 +166,41 @@ class _Batch:
                 self.done.append(entry.name)
             else:
                 self.failed.append(entry)
-            if not was_complete or entry.name not in self._known:
+            if not was_complete or entry.name not in self._known_as_done:
                 self._ledger.add(entry)
             self._listener(entry)
 
 
-class SharedNetwork:
-    """One network for all rasters of a list, loaded when the first of them needs it; its batches hold tiles of several."""
+class SharedNetworks:
+    """The networks of a list, each loaded when the first raster needs it; its batches hold tiles of several rasters.
+
+    Rasters share one only where their plans run it alike: a long raster may have been measured, or begun by an earlier command,
+    with another backend or batch than a short one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._runner: Batcher | None = None
+        self._runners: list[tuple[tuple[LoadPredictor, int, int], Batcher]] = []
+        self._closed = False
 
     def do(self, job: SegmentJob, keys: Iterable[ChunkKey], options: ClusterOptions) -> Iterator[tuple[ChunkKey, ChunkResult]]:
         """Do chunks of a raster in this thread; see :data:`geoseg.pipeline.MapChunks`."""
+        return do_chunks(job, keys, self._find(job))
+
+    def _find(self, job: SegmentJob) -> Batcher:
+        wanted = (job.load, job.batch_size, job.lanes)
         with self._lock:
-            if self._runner is None:
-                self._runner = job.make_runner()
-        return do_chunks(job, keys, self._runner)
+            if self._closed:
+                raise RunError("The list was stopped. The same command again goes on.")
+            for known, runner in self._runners:
+                if known == wanted:
+                    return runner
+            self._runners.append((wanted, job.make_runner()))
+            return self._runners[-1][1]
 
     def close(self) -> None:
-        """Let the network go."""
-        if self._runner is not None:
-            self._runner.close()
+        """Let the networks go."""
+        with self._lock:
+            self._closed = True
+            for _, runner in self._runners:
+                runner.close()

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,13 @@ from numpy.typing import NDArray
 from geoseg.attempts import AttemptQueue
 from geoseg.config import RunConfig
 from geoseg.ledger import Entry, Ledger
+from geoseg.model.execution import Execution
+from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Keep, NeighborhoodPredictor, Predictor, double_spec
 from geoseg.model.spec import ModelSpec
 from geoseg.pipeline import segment_raster
 from geoseg.runlist import RunItem, read_run_list
-from geoseg.runs import LEDGER_NAME, BatchOptions, BatchResult, SharedNetwork, segment_list
+from geoseg.runs import LEDGER_NAME, BatchOptions, BatchResult, SharedNetworks, segment_list
 from tests.doubles import always, call_geoseg, configure, draw_blobs, write_network, write_package, write_raster
 
 NEAR = NeighborhoodPredictor(spec=double_spec())
@@ -141,7 +144,7 @@ def test_a_raster_that_another_command_is_at_work_on_is_left_to_it(images: Path,
     first = threading.Thread(
         target=segment_raster,
         args=(configuring(package)(str(images / "scene3.tif"), tmp_path / "out" / "scene3"),),
-        kwargs={"load": Waiting, "mapping": SharedNetwork().do},
+        kwargs={"load": Waiting, "mapping": SharedNetworks().do},
     )
     first.start()
     assert inside.wait(20)
@@ -150,6 +153,60 @@ def test_a_raster_that_another_command_is_at_work_on_is_left_to_it(images: Path,
     first.join()
     assert result.elsewhere == ("scene3",)
     assert len(result.done) == 5
+
+
+def test_the_ledger_hears_of_a_raster_that_another_command_has_mended(images: Path, package: Path, tmp_path: Path) -> None:
+    (images / "scene2.tif").write_bytes(b"no raster")
+    run(images, tmp_path / "out", package)
+    ledger = Ledger(tmp_path / "out" / LEDGER_NAME)
+    assert ledger.read()["scene2"].state == "failed"
+    write_raster(images / "scene2.tif", draw_blobs(60, 60, seed=2))
+    segment_raster(configuring(package)(str(images / "scene2.tif"), tmp_path / "out" / "scene2"), load=always(NEAR))
+    run(images, tmp_path / "out", package)
+    assert ledger.read()["scene2"].state == "done"
+
+
+def test_rasters_share_a_network_only_where_their_plans_run_it_alike(
+    images: Path, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_package: ModelPackage, execution: Execution) -> Predictor:
+        loaded.append(execution.backend)
+        return NEAR
+
+    loaded: list[str] = []
+    monkeypatch.setattr("geoseg.model.load.load_predictor", load)
+    ways = {f"scene{number}": {"backend": "onnx" if number == 3 else "torch"} for number in range(6)}
+    segment_list(
+        read_run_list(str(images)),
+        tmp_path / "out",
+        lambda raster, folder: configuring(package, **ways[folder.name])(raster, folder),
+        BatchOptions(rasters_at_once=1),
+    )
+    assert loaded == ["torch", "onnx"]
+
+
+def test_whoever_stops_a_list_does_not_wait_for_the_rasters_under_way(images: Path, package: Path, tmp_path: Path) -> None:
+    class Slow(Counted):
+        def predict(self, *given: Any) -> NDArray[np.uint8]:
+            time.sleep(0.3)
+            return super().predict(*given)
+
+    def stop(_entry: Entry) -> None:
+        raise KeyboardInterrupt
+
+    write_raster(images / "large.tif", draw_blobs(400, 400))
+    (images / "bad.tif").write_bytes(b"no raster")
+    before = set(threading.enumerate())
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        segment_list(read_run_list(str(images)), tmp_path / "out", configuring(package, chunk_size=64), QUICK, stop, always(Slow()))
+    assert time.monotonic() - began < 5
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert not (tmp_path / "out" / "large" / "summary.json").exists()
+    run(images, tmp_path / "out", package, chunk_size=64)
+    assert (tmp_path / "out" / "large" / "summary.json").exists()
 
 
 def test_lines_that_were_cut_off_count_for_nothing(tmp_path: Path) -> None:
