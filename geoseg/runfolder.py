@@ -139,20 +139,33 @@ class RunFolder:
             # refused with its reason by what comes next
             yield
             return
+        folder = self._open_locked()
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            folder = os.open(self.path, os.O_RDONLY)
-        except OSError as exc:
-            raise write_error(self.path, exc) from exc
-        try:
-            _lock(folder, self.path)
             with self._recording():
                 yield
         finally:
-            os.close(folder)
             with suppress(OSError):
-                # nothing came of it
-                self.path.rmdir()
+                if _is_at(folder, self.path):
+                    # empty: nothing came of it
+                    self.path.rmdir()
+            os.close(folder)
+
+    def _open_locked(self) -> int:
+        """Make the folder if there is none, open and lock it; once more if its holder has removed it meanwhile."""
+        while True:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                folder = os.open(self.path, os.O_RDONLY)
+            except OSError as exc:
+                raise write_error(self.path, exc) from exc
+            try:
+                _lock(folder, self.path)
+                if _is_at(folder, self.path):
+                    return folder
+            except BaseException:
+                os.close(folder)
+                raise
+            os.close(folder)
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
@@ -300,6 +313,8 @@ class RunFolder:
                 "Move them away or choose another -o."
             )
         try:
+            # first what says that the run is finished: if this is cut off, the rest is never taken for whole
+            self.summary.unlink(missing_ok=True)
             shutil.rmtree(self.path)
         except OSError as exc:
             raise WriteError(f"{self.path} could not be removed: {exc}.") from exc
@@ -340,6 +355,14 @@ def _lock(folder: int, path: Path) -> None:
         except OSError:
             # some network file systems know no locks
             return
+
+
+def _is_at(folder: int, path: Path) -> bool:
+    """Tell whether an open folder is the one under a path: a lock on one that was removed keeps nobody out."""
+    try:
+        return os.path.samestat(os.fstat(folder), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def describe_config(config: RunConfig, fingerprint: dict[str, Any]) -> bytes:

@@ -1,6 +1,7 @@
 """The settings guard: another model, raster or option that changes results is refused, with what differs."""
 
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import shapely
 
 from geoseg.config import RunConfig
-from geoseg.errors import RunFolderError
+from geoseg.errors import RunFolderBusyError, RunFolderError
 from geoseg.model.package import WEIGHTS_NAME, write_card
 from geoseg.model.predictor import double_spec
 from geoseg.planning import plan_run
@@ -108,3 +109,47 @@ def test_objects_made_otherwise_are_sent_to_their_command(config: RunConfig) -> 
     folder.summary.write_text("{}")
     with pytest.raises(RunFolderError, match=r"objects\.buildings\.min_area_m2 was [\d.]+, is now 77\.0\. geoseg objects"):
         folder.is_finished(changed)
+
+
+def test_who_waits_for_a_folder_that_its_holder_removes_still_keeps_others_out(tmp_path: Path) -> None:
+    folder, inside, done = RunFolder(tmp_path / "out"), threading.Event(), threading.Event()
+
+    def second() -> None:
+        with RunFolder(folder.path).hold():
+            inside.set()
+            done.wait(20)
+
+    waiting = threading.Thread(target=second)
+    with folder.hold():
+        waiting.start()
+        # the second one is in the middle of its patience
+        assert not inside.wait(0.05)
+    assert inside.wait(20)
+    with pytest.raises(RunFolderBusyError), folder.hold():
+        pass
+    done.set()
+    waiting.join()
+    assert not folder.path.exists()
+
+
+def test_who_finds_a_folder_held_leaves_it_to_its_holder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "out")
+    with folder.hold():
+        for _ in range(2):
+            with pytest.raises(RunFolderBusyError), RunFolder(folder.path).hold():
+                pass
+        assert folder.path.exists()
+
+
+def test_a_removal_that_is_cut_off_leaves_no_run_that_counts_as_finished(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(_path: Path) -> None:
+        raise KeyboardInterrupt
+
+    folder = begin(config)
+    folder.finish()
+    folder.summary.write_text("{}")
+    assert folder.is_finished(plan_run(config).fingerprint())
+    monkeypatch.setattr(shutil, "rmtree", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        folder.clear()
+    assert not folder.is_finished(plan_run(config).fingerprint())
