@@ -139,6 +139,7 @@ class RunPlan:
             "aoi_sha256": hash_file(self.config.aoi) if self.config.aoi is not None else None,
             "grid": [height, width, *tuple(self.source.geobox.transform)[:6]],
             "model_sha256": self.package.sha256,
+            "model_spec_sha256": self.package.spec.result_sha256,
             "tiles_per_chunk": self.tiles.tiles_per_chunk,
             "fit": self.tiles.fit,
         }

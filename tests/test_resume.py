@@ -175,6 +175,14 @@ def test_another_model_in_the_same_folder_is_refused(config: RunConfig, finished
         segment_raster(config, load=always(NEAR))
 
 
+def test_a_model_that_takes_its_weights_for_something_else_is_refused(config: RunConfig, finished: Path) -> None:
+    write_card(Path(config.model), NEAR.spec.model_copy(update={"mean": (1.0, 2.0, 3.0)}))
+    with pytest.raises(RunFolderError, match="model_spec_sha256 was"):
+        segment_raster(config, load=always(NEAR))
+    write_card(Path(config.model), NEAR.spec.model_copy(update={"description": "The same, in other words."}))
+    assert segment_raster(config, load=always(NEAR)) == finished
+
+
 def test_a_raster_that_was_changed_is_refused(config: RunConfig, finished: Path) -> None:
     write_raster(Path(config.raster), draw_blobs(*SHAPE, seed=2), nodata=0)
     with pytest.raises(RunFolderError, match="raster_changed was"):

@@ -1,6 +1,8 @@
 """What a model is: bands in, channels out, classes, tiles, and what is known of its accuracy."""
 
 import datetime
+import hashlib
+import json
 import re
 from typing import Any, Literal
 
@@ -213,6 +215,12 @@ class ModelSpec(_Strict):
     def stitch(self) -> Stitch:
         """How its tiles become one piece: blended where a pixel depends on the whole tile."""
         return "blend" if self.network.global_context else "crop"
+
+    @property
+    def result_sha256(self) -> str:
+        """Checksum of what decides results beside the weights: bands, scaling, classes, heads and network."""
+        decisive = self.model_dump(mode="json", include={"bands", "mean", "std", "classes", "heads", "network"})
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     @property
     def channels(self) -> int:

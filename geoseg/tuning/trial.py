@@ -68,7 +68,7 @@ class Trial:
     batch_s: float
     """Seconds of a forward pass over one batch, decoding included: the median of some."""
     agreement: float | None = None
-    """Share of the labels that are those of the reference; None where they were not compared."""
+    """Share of the labels that are those of the reference; None where they could not be compared."""
 
     @property
     def mpx_per_s(self) -> float:
@@ -126,7 +126,7 @@ def _is_reference(candidate: Candidate) -> bool:
 
 
 def _compared(trial: Trial, labels: NDArray[np.uint8], reference: NDArray[np.uint8], valid: NDArray[np.bool_]) -> Trial:
-    same = float((labels == reference)[valid].mean()) if valid.any() else 1.0
+    same = float((labels == reference)[valid].mean()) if valid.any() else None
     return Trial(candidate=trial.candidate, load_s=trial.load_s, batch_s=trial.batch_s, agreement=same)
 
 

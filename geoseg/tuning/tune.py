@@ -3,6 +3,7 @@
 import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from rasterio.windows import Window
@@ -29,6 +30,8 @@ _GUESSED_MPX_PER_S = {"cpu": 1.0, "cuda": 50.0}
 """What a network does on an unknown machine; only decides whether to measure."""
 _WORTH_CHANGING = 1.05
 """What is chosen without measuring stands unless another way is faster by more than the noise of such short measurements."""
+_SPOTS = 5
+"""Where the middle of a raster is empty, so many rows and columns of places are looked at."""
 _VERSIONS = ("torch", "onnxruntime", "segmentation-models-pytorch")
 
 
@@ -52,12 +55,19 @@ def tune(plan: RunPlan, asked: RunConfig, listener: Listener, *, at_once: bool =
     if not trials and (at_once or _guess_s(plan) >= _WORTH_S):
         trials = try_candidates(plan.package, _take_sample(plan, candidates), candidates, plan.package.spec.tile_size_px)
         book.write(key, trials)
-    usable = [t for t in trials if t.agreement is None or t.agreement >= AGREEMENT]
+    usable = [trial for trial in trials if _is_usable(trial, asked)]
     if not usable:
         return plan
     best = min(usable, key=lambda trial: _predict_s(trial, plan, asked) * (1 if _is_default(trial.candidate, plan) else _WORTH_CHANGING))
     listener(Tuned(chosen=best.candidate.describe(), measured=tuple(_describe(trial) for trial in trials)))
     return _apply(plan, asked, best.candidate)
+
+
+def _is_usable(trial: Trial, asked: RunConfig) -> bool:
+    """Tell whether labels are good enough; where they could not be compared, 16 bits have to be asked for."""
+    if trial.agreement is None:
+        return trial.candidate.execution.precision in ("float32", asked.precision)
+    return trial.agreement >= AGREEMENT
 
 
 def _candidates(plan: RunPlan, asked: RunConfig) -> Iterator[Candidate]:
@@ -129,12 +139,36 @@ def _predict_s(trial: Trial, plan: RunPlan, asked: RunConfig) -> float:
 
 
 def _take_sample(plan: RunPlan, candidates: list[Candidate]) -> Sample:
-    """Read a piece of the raster's middle, as large as the largest tile."""
+    """Read a piece of the raster as large as the largest tile: its middle, or the fullest of some others where that is half empty."""
     side = max(plan.package.spec.tile_size_px, *(candidate.tile_size_px for candidate in candidates))
     height, width = plan.source.shape
-    window = Window(max(0, (width - side) // 2), max(0, (height - side) // 2), side, side)
-    pixels, valid = read_padded(plan.source, window)
-    return Sample(pixels=pixels, valid=valid)
+    enough_px = min(side, height) * min(side, width) / 2
+    best: Sample | None = None
+    for row, col in _spots(plan):
+        window = Window(_begin(col, side, width), _begin(row, side, height), side, side)
+        pixels, valid = read_padded(plan.source, window)
+        if best is None or valid.sum() > best.valid.sum():
+            best = Sample(pixels=pixels, valid=valid)
+        if best.valid.sum() >= enough_px:
+            break
+    assert best is not None
+    return best
+
+
+def _spots(plan: RunPlan) -> Iterator[tuple[float, float]]:
+    """Yield rows and columns of a raster where there may be data: in the area of interest, in the middle, then all over it."""
+    height, width = plan.source.shape
+    if plan.source.aoi is not None:
+        inside = plan.source.aoi.representative_point()
+        col, row = ~plan.source.geobox.transform @ (inside.x, inside.y)
+        yield row, col
+    yield height / 2, width / 2
+    for down, across in product(range(_SPOTS), repeat=2):
+        yield height * (down + 0.5) / _SPOTS, width * (across + 0.5) / _SPOTS
+
+
+def _begin(middle: float, side: int, length: int) -> int:
+    return max(0, min(round(middle - side / 2), length - side))
 
 
 def _identify(plan: RunPlan, candidates: list[Candidate]) -> str:

@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 
 from geoseg.config import RunConfig
 from geoseg.events import Event, Tuned
@@ -14,8 +16,10 @@ from geoseg.planning import RunPlan, plan_run
 from geoseg.tuning import tune as module
 from geoseg.tuning.book import TuningBook
 from geoseg.tuning.trial import Candidate, Sample, Trial, try_candidates
+from geoseg.tuning.trial import _compared as compare
+from geoseg.tuning.tune import _take_sample as take_sample
 from geoseg.tuning.tune import tune
-from tests.doubles import configure, draw_blobs, write_network, write_raster
+from tests.doubles import CRS, TRANSFORM, configure, draw_blobs, write_network, write_raster
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,29 @@ def test_labels_that_differ_rule_a_way_out(monkeypatch: pytest.MonkeyPatch, plan
     Trials(monkeypatch, torch=(1, 1, 0.5), onnx=(0, 9, 0.5))
     (plan.config.cache_folder / "tuning.json").unlink()
     assert heard(plan, asked, at_once=True)[0] is plan
+
+
+def test_the_sample_is_taken_where_data_is(network: Path, tmp_path: Path) -> None:
+    pixels = draw_blobs(1500, 1400)
+    pixels[:, 300:, :] = 0
+    asked = configure(write_raster(tmp_path / "frame.tif", pixels, nodata=0), network, tmp_path / "out", device="cpu")
+    candidate = Candidate(execution=plan_run(asked).execution, tile_size_px=256, batch_size=1)
+    assert take_sample(plan_run(asked), [candidate]).valid.mean() > 0.5
+    x, y = TRANSFORM @ (1300, 100)
+    gpd.GeoDataFrame(geometry=[shapely.box(x, y, x + 20, y + 20)], crs=CRS).to_file(tmp_path / "aoi.gpkg")
+    inside = asked.model_copy(update={"aoi": tmp_path / "aoi.gpkg"})
+    assert take_sample(plan_run(inside), [candidate]).valid.sum() == 40 * 40
+
+
+def test_labels_that_cannot_be_compared_are_no_proof(monkeypatch: pytest.MonkeyPatch, plan: RunPlan, asked: RunConfig) -> None:
+    labels, nothing = np.zeros((8, 8), np.uint8), np.zeros((8, 8), bool)
+    halved = Candidate(execution=replace(plan.execution, precision="bfloat16"), tile_size_px=256, batch_size=1)
+    trial = compare(Trial(candidate=halved, load_s=0, batch_s=0.01), labels, labels, nothing)
+    assert trial.agreement is None
+    monkeypatch.setattr(module, "try_candidates", lambda *_: [trial])
+    assert heard(plan, asked, at_once=True)[0] is plan
+    tuned, _ = heard(plan, asked.model_copy(update={"precision": "bfloat16"}), at_once=True)
+    assert tuned.execution.precision == "bfloat16"
 
 
 def test_only_what_was_left_open_is_chosen(monkeypatch: pytest.MonkeyPatch, asked: RunConfig) -> None:
