@@ -4,6 +4,8 @@ import os
 import platform
 import sys
 
+from geoseg.interpreter import python_command
+
 _SETTINGS = {
     "MALLOC_ARENA_MAX": "1",  # what one thread freed another can take
     "MALLOC_MMAP_MAX_": "0",  # large tensors come from the heap as well
@@ -25,4 +27,4 @@ def restart_keeping_memory(arguments: list[str]) -> None:
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _SETTINGS):
         return
     os.environ.update(_SETTINGS)
-    os.execv(sys.executable, [sys.executable, "-m", "geoseg", *arguments])
+    os.execv(sys.executable, python_command("-m", "geoseg", *arguments))

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +12,7 @@ from platformdirs import user_cache_dir
 
 from geoseg import __version__
 from geoseg.errors import MissingFileError, ModelError
+from geoseg.interpreter import python_command
 from geoseg.model.external import external_files
 from geoseg.model.package import GRAPH_NAME, WEIGHTS_NAME, ModelPackage
 
@@ -107,7 +107,7 @@ def _export(package: ModelPackage, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".geoseg-") as work:
             made = Path(work) / GRAPH_NAME
-            command = [sys.executable, "-c", _EXPORT, str(package.folder.absolute()), str(made)]
+            command = python_command("-c", _EXPORT, str(package.folder.absolute()), str(made))
             done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
             if done.returncode or not made.is_file():
                 raise ModelError(

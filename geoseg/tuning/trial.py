@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import GeosegError
 from geoseg.inference import network_loader
+from geoseg.interpreter import python_command
 from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage, find_package
 from geoseg.model.predictor import Predictor
@@ -141,7 +142,7 @@ def _try_in_process(package: ModelPackage, sample: Sample, group: list[Candidate
         "candidates": [to_plain(candidate) for candidate in group],
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    command = [sys.executable, "-m", "geoseg.tuning.trial", str(folder)]
+    command = python_command("-m", "geoseg.tuning.trial", str(folder))
     # what was timed before the limit counts
     with suppress(subprocess.TimeoutExpired):
         subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, check=False)
