@@ -82,13 +82,15 @@ class Batcher:
         load: Makes the predictor.
         batch_size: Tiles in one forward pass.
         lanes: Threads that call the predictor.
+        halo_px: Margin of the quarters of a tile; None takes the model's.
 
     Raises:
         ModelError: If the predictor cannot be loaded.
     """
 
-    def __init__(self, load: Callable[[], Predictor], batch_size: int = 1, lanes: int = 1) -> None:
+    def __init__(self, load: Callable[[], Predictor], batch_size: int = 1, lanes: int = 1, *, halo_px: int | None = None) -> None:
         self._size = batch_size
+        self._halo_px = halo_px
         self._changed = threading.Condition()
         self._waiting: dict[tuple[Any, ...], deque[tuple[TileInput, TileResult]]] = {}
         self._feeding = 0
@@ -219,17 +221,18 @@ class Batcher:
                 self._notes.append(f"The memory of the device holds no tile of {cols} x {rows} px; going on with quarters of it.")
 
     def _infer_quarters(self, predictor: Predictor, tile: TileInput) -> NDArray[Any]:
-        """Infer a tile in four parts that overlap by the model's halo.
+        """Infer a tile in four parts that overlap by the halo.
 
         Raises:
             DeviceMemoryError: If the parts would be no smaller than the tile.
         """
         spec = predictor.spec
-        parts = quarter_tile(tile.valid.shape, tile.keep, spec.halo.default_px, spec.network.stride_px)
+        halo = spec.halo.default_px if self._halo_px is None else self._halo_px
+        parts = quarter_tile(tile.valid.shape, tile.keep, halo, spec.network.stride_px)
         rows, cols = tile.valid.shape
         if parts is None:
             raise DeviceMemoryError(
-                f"The device has no memory for a tile of {cols} x {rows} px, the smallest that halos of {spec.halo.default_px} px allow. "
+                f"The device has no memory for a tile of {cols} x {rows} px, the smallest that halos of {halo} px allow. "
                 "Choose another --device, or a smaller --halo."
             )
         whole: NDArray[Any] | None = None

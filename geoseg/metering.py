@@ -4,6 +4,7 @@ import threading
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from uuid import uuid4
 
 from geoseg.batching import TileInput, TileResult, TileRunner
 from geoseg.model.spec import ModelSpec
@@ -13,6 +14,8 @@ from geoseg.model.spec import ModelSpec
 class Effort:
     """What a network has done for one raster in one process."""
 
+    meter: str
+    """Whose it is: one name for each worker."""
     network_s: float
     """Seconds in which it computed, summed over its threads."""
     tiles: int
@@ -32,6 +35,7 @@ class Meter:
 
     def __init__(self, runner: TileRunner) -> None:
         self._runner = runner
+        self._name = uuid4().hex
         self._lock = threading.Lock()
         self._ready = time.time()
         self._network_s = 0.0
@@ -61,7 +65,7 @@ class Meter:
     def take_effort(self) -> Effort:
         """Return what was done since the last call."""
         with self._lock:
-            effort = Effort(network_s=self._network_s, tiles=self._tiles, ready=self._ready, first_tile=self._first_tile)
+            effort = Effort(meter=self._name, network_s=self._network_s, tiles=self._tiles, ready=self._ready, first_tile=self._first_tile)
             self._network_s, self._tiles = 0.0, 0
         return effort
 

@@ -14,6 +14,7 @@ class Performance:
     def __init__(self) -> None:
         self._network_s = 0.0
         self._tiles = 0
+        self._meters: set[str] = set()
         self._ready: float | None = None
         self._first_tile: float | None = None
         self._last: float = 0.0
@@ -24,6 +25,7 @@ class Performance:
         effort = result.effort
         self._network_s += effort.network_s
         self._tiles += effort.tiles
+        self._meters.add(effort.meter)
         self._ready = min(self._ready or effort.ready, effort.ready)
         if effort.first_tile is not None:
             self._first_tile = min(self._first_tile or effort.first_tile, effort.first_tile)
@@ -48,7 +50,8 @@ class Performance:
             "network_s": round(self._network_s, 3),
         }
         if self._ready is not None and self._first_tile is not None:
-            callers = max(1, plan.config.workers) * plan.lanes
+            # not as many as were asked for: few chunks need few workers, and a scheduler has workers of its own
+            callers = len(self._meters) * plan.lanes
             known["network_share"] = round(self._network_s / (callers * max(self._last - self._ready, 1e-9)), 3)
             known["first_tile_s"] = round(self._first_tile - time.time() + process_age_s(), 3)
         return known

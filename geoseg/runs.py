@@ -180,7 +180,7 @@ class SharedNetworks:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._runners: list[tuple[tuple[LoadPredictor, int, int], Batcher]] = []
+        self._runners: list[tuple[tuple[LoadPredictor, int, int, int], Batcher]] = []
         self._closed = False
 
     def do(self, job: SegmentJob, keys: Iterable[ChunkKey], options: ClusterOptions) -> Iterator[tuple[ChunkKey, ChunkResult]]:
@@ -188,7 +188,7 @@ class SharedNetworks:
         return do_chunks(job, keys, self._find(job))
 
     def _find(self, job: SegmentJob) -> Batcher:
-        wanted = (job.load, job.batch_size, job.lanes)
+        wanted = (job.load, job.batch_size, job.lanes, job.tiles.halo_px)
         with self._lock:
             if self._closed:
                 raise RunError("The list was stopped. The same command again goes on.")

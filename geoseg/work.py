@@ -50,7 +50,7 @@ class SegmentJob:
 
     def make_runner(self) -> Batcher:
         """Load the predictor into threads of its own."""
-        return Batcher(self.load, self.batch_size, self.lanes)
+        return Batcher(self.load, self.batch_size, self.lanes, halo_px=self.tiles.halo_px)
 
 
 class ChunkWorker:

@@ -173,6 +173,13 @@ def test_a_tile_that_does_not_fit_is_inferred_in_quarters_with_the_same_result(w
     assert "quarters" in batcher.take_notes()[1]
 
 
+@pytest.mark.parametrize(("asked_px", "side"), [(0, 16), (8, 32), (16, 48), (None, 32)])
+def test_quarters_have_the_halo_that_was_asked_for(asked_px: int | None, side: int) -> None:
+    watched = Watched(most_px=48 * 48)
+    infer(Batcher(lambda: watched, 1, halo_px=asked_px), [draw_tile(1, keep=(slice(16, 48), slice(16, 48)))])
+    assert watched.batches == [(1, side, side)] * 4
+
+
 def test_a_tile_that_does_not_fit_however_small_is_an_error_with_numbers() -> None:
     batcher = Batcher(lambda: Watched(most_px=100), 1)
     with batcher.feed():
