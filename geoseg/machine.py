@@ -23,13 +23,16 @@ def count_cores(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> int:
 
 
 def free_memory_bytes(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> int:
-    """Return the memory that is free on the machine, or that the container's limit leaves if that is less."""
+    """Return the memory that is free on the machine, or that the container's limit leaves if that is less.
+
+    What the kernel keeps of files that were read counts as free: it goes where a process needs the room.
+    """
     free = [int(psutil.virtual_memory().available)]
     for folder in _groups(root, own):
         for limit_name, used_name in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
             limit, used = _read_number(folder / limit_name), _read_number(folder / used_name)
             if limit is not None and used is not None:
-                free.append(max(0, int(limit - used)))
+                free.append(max(0, int(limit - max(0.0, used - _cached_bytes(folder)))))
     return min(free)
 
 
@@ -78,6 +81,18 @@ def _read_quota(folder: Path) -> float | None:
     except ValueError:
         return None
     return quota / period if quota > 0 and period > 0 else None
+
+
+def _cached_bytes(folder: Path) -> float:
+    """Return how much of the memory that a group uses holds copies of files."""
+    try:
+        rows = [line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines()]
+        stat = {name: float(value) for name, value in rows}
+    except (OSError, ValueError):
+        return 0.0
+    # version 1 counts the groups within only under these names
+    prefix = "total_" if "total_inactive_file" in stat else ""
+    return sum(stat.get(f"{prefix}{name}", 0.0) for name in ("inactive_file", "active_file"))
 
 
 def _read_number(path: Path) -> float | None:

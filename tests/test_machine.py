@@ -45,6 +45,17 @@ def test_the_limit_of_any_group_around_the_process_holds(tmp_path: Path) -> None
     assert free_memory_bytes(tmp_path, own) == 0
 
 
+def test_copies_of_files_that_were_read_do_not_count_as_taken(tmp_path: Path) -> None:
+    own = own_groups(tmp_path, "0::/job")
+    write_group(tmp_path / "job", memory__max="8000", memory__current="7900", memory__stat="anon 900\ninactive_file 5000\nactive_file 2000")
+    assert free_memory_bytes(tmp_path, own) == 7100
+    write_group(tmp_path / "job", memory__stat="inactive_file 1\nactive_file 1\ntotal_inactive_file 4000\ntotal_active_file 1000")
+    assert free_memory_bytes(tmp_path, own) == 5100
+    for damaged in ("", "nonsense", "inactive_file many"):
+        write_group(tmp_path / "job", memory__stat=damaged)
+        assert free_memory_bytes(tmp_path, own) == 100
+
+
 def test_groups_of_version_1_are_understood(tmp_path: Path) -> None:
     own = own_groups(tmp_path, "4:memory:/box", "3:cpu,cpuacct:/box")
     write_group(tmp_path / "memory" / "box", memory__limit_in_bytes="5000", memory__usage_in_bytes="2000")

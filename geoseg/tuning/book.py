@@ -1,8 +1,10 @@
 """What was measured on this machine, kept from run to run."""
 
+import fcntl
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,24 @@ class TuningBook:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             content = self._read_all() | {key: [asdict(trial) | {"candidate": to_plain(trial.candidate)} for trial in trials]}
             write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode())
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Measure one at a time, whatever threads and processes want to: two that measure at once slow each other down."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError:
+            # a cache that cannot be written
+            yield
+            return
+        try:
+            with suppress(OSError):
+                # some network file systems know no locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
 
     def _read_all(self) -> dict[str, Any]:
         with suppress(OSError, ValueError):

@@ -53,8 +53,12 @@ def tune(plan: RunPlan, asked: RunConfig, listener: Listener, *, at_once: bool =
     book, key = TuningBook(plan.config.cache_folder / "tuning.json"), _identify(plan, candidates)
     trials = book.read(key)
     if not trials and (at_once or _guess_s(plan) >= _WORTH_S):
-        trials = try_candidates(plan.package, _take_sample(plan, candidates), candidates, plan.package.spec.tile_size_px)
-        book.write(key, trials)
+        with book.hold():
+            # somebody else may have measured meanwhile
+            trials = book.read(key)
+            if not trials:
+                trials = try_candidates(plan.package, _take_sample(plan, candidates), candidates, plan.package.spec.tile_size_px)
+                book.write(key, trials)
     usable = [trial for trial in trials if _is_usable(trial, asked)]
     if not usable:
         return plan

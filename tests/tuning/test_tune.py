@@ -1,6 +1,8 @@
 """Choosing by measurement: what was measured decides, only what was left open is chosen, and wrong labels are out."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,20 @@ def test_the_fastest_for_the_length_of_the_run_is_chosen_said_and_remembered(
     long, (event,) = heard(plan, asked)
     assert long.execution.backend == "onnx"
     assert len(trials.tried) == 1
+
+
+def test_rasters_that_begin_together_are_measured_once(monkeypatch: pytest.MonkeyPatch, plan: RunPlan, asked: RunConfig) -> None:
+    trials = Trials(monkeypatch, torch=(1, 1, 1), onnx=(0, 9, 1))
+
+    def slow(*given: Any) -> list[Trial]:
+        time.sleep(0.3)
+        return trials(*given)
+
+    monkeypatch.setattr(module, "try_candidates", slow)
+    with ThreadPoolExecutor(4) as threads:
+        plans = [end.result() for end in [threads.submit(tune, plan, asked, lambda _: None, at_once=True) for _ in range(4)]]
+    assert len(trials.tried) == 1
+    assert {made.execution.backend for made in plans} == {"onnx"}
 
 
 def test_what_is_faster_by_a_hair_is_not_worth_a_change(monkeypatch: pytest.MonkeyPatch, plan: RunPlan, asked: RunConfig) -> None:
