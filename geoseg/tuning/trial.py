@@ -1,6 +1,7 @@
 """Candidates timed in a process of their own, so that what is not chosen leaves neither libraries nor memory behind."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -139,6 +140,7 @@ def _try_in_process(package: ModelPackage, sample: Sample, group: list[Candidate
         "model": str(package.folder.absolute()),
         "cache": None if cache is None else str(cache.absolute()),
         "compare_px": compare_px,
+        "parent": os.getpid(),
         "candidates": [to_plain(candidate) for candidate in group],
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
@@ -158,6 +160,9 @@ def _main(folder: Path) -> None:
     package = find_package(job["model"])
     loaded: dict[Execution, tuple[Predictor, float]] = {}
     for index, fields in enumerate(job["candidates"]):
+        if os.getppid() != job["parent"]:
+            # it was killed, and nobody reads what would be timed
+            return
         candidate = from_plain(fields, None if job["cache"] is None else Path(job["cache"]))
         try:
             if candidate.execution not in loaded:

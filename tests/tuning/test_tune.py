@@ -1,6 +1,7 @@
 """Choosing by measurement: what was measured decides, only what was left open is chosen, and wrong labels are out."""
 
 import json
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,8 +18,9 @@ from geoseg.events import Event, Tuned
 from geoseg.planning import RunPlan, plan_run
 from geoseg.tuning import tune as module
 from geoseg.tuning.book import TuningBook
-from geoseg.tuning.trial import Candidate, Sample, Trial, try_candidates
+from geoseg.tuning.trial import Candidate, Sample, Trial, to_plain, try_candidates
 from geoseg.tuning.trial import _compared as compare
+from geoseg.tuning.trial import _main as run_trial
 from geoseg.tuning.tune import _take_sample as take_sample
 from geoseg.tuning.tune import tune
 from tests.doubles import CRS, TRANSFORM, configure, draw_blobs, write_network, write_raster
@@ -193,6 +195,20 @@ def test_a_damaged_book_is_as_good_as_none(tmp_path: Path, content: str) -> None
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     TuningBook(tmp_path / "file" / "tuning.json").write("key", [])
+
+
+def test_a_trial_whose_run_was_killed_ends(plan: RunPlan, tmp_path: Path) -> None:
+    np.save(tmp_path / "pixels.npy", np.zeros((3, 64, 64), np.uint8))
+    np.save(tmp_path / "valid.npy", np.ones((64, 64), bool))
+    candidate = to_plain(Candidate(execution=plan.execution, tile_size_px=64, batch_size=1))
+    job = {"model": str(plan.package.folder), "cache": None, "compare_px": 64, "candidates": [candidate]}
+    # a process has no parent of its own number
+    (tmp_path / "job.json").write_text(json.dumps({**job, "parent": os.getpid()}))
+    run_trial(tmp_path)
+    assert not (tmp_path / "results.jsonl").exists()
+    (tmp_path / "job.json").write_text(json.dumps({**job, "parent": os.getppid()}))
+    run_trial(tmp_path)
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 1
 
 
 @pytest.mark.slow
