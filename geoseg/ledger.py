@@ -1,5 +1,6 @@
 """The ledger of a run list: one line for each raster that ended, whoever did it."""
 
+import errno
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -48,12 +49,17 @@ class Ledger:
             WriteError: If the disk does not take it.
         """
         fields = asdict(entry) | {"raster": redact(entry.raster), "error": redact(entry.error) if entry.error else None}
-        line = json.dumps(fields, ensure_ascii=False) + "\n"
+        line = (json.dumps(fields, ensure_ascii=False) + "\n").encode()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            target = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            target = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             try:
-                os.write(target, line.encode())
+                end = os.fstat(target).st_size
+                if end and os.pread(target, 1, end - 1) != b"\n":
+                    # a line that was cut off must not take this one with it
+                    line = b"\n" + line
+                if os.write(target, line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(target)
         except OSError as exc:

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +219,10 @@ def test_lines_that_were_cut_off_count_for_nothing(tmp_path: Path) -> None:
     assert ledger.read()["a"].warnings == ("w",)
     assert list(ledger.read()) == ["a"]
     assert "secret" not in ledger.path.read_text()
+    with ledger.path.open("a") as stream:
+        stream.write('{"name": "c", "ra')
+    ledger.add(replace(entry, name="d"))
+    assert list(ledger.read()) == ["a", "d"]
 
 
 def test_an_attempt_that_waits_lets_others_go_first() -> None:

@@ -27,7 +27,7 @@ def plan(
     memory: o.Memory = None,
     tune: o.Tune = False,
 ) -> None:
-    """Say what segmenting RASTER would take: tiles, halo work, memory, disk and time. Writes nothing."""
+    """Say what segmenting RASTER would take: tiles, halo work, memory, disk and time. Writes nothing but what --tune measures."""
     from rich.console import Console
     from rich.table import Table
 
