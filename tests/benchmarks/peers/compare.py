@@ -142,15 +142,17 @@ def compare(job: Job, contenders: list[Contender], reference: NDArray[np.uint8],
         _take_turn(contender, small, None, tallies[id(contender)], Turnstile(None))
     turnstile = Turnstile(lock)
     try:
-        for _ in range(turns):
-            for contender in contenders:
+        for turn in range(turns):
+            # nobody is always the first, whose files are cold
+            first = turn % len(contenders)
+            for contender in [*contenders[first:], *contenders[:first]]:
                 if not tallies[id(contender)].failed:
                     _take_turn(contender, job, reference, tallies[id(contender)], turnstile)
     except KeyboardInterrupt:
         print("stopped; what was measured until now:", file=sys.stderr)
     turnstile.release()
-    first = tallies[id(contenders[0])].seconds
-    return [_row(c, tallies[id(c)], statistics.median(first) if first else float("nan"), reference.size) for c in contenders]
+    ours = tallies[id(contenders[0])].seconds
+    return [_row(c, tallies[id(c)], statistics.median(ours) if ours else float("nan"), reference.size) for c in contenders]
 
 
 def _take_turn(contender: Contender, job: Job, reference: NDArray[np.uint8] | None, tally: _Tally, turnstile: Turnstile) -> None:
