@@ -6,11 +6,12 @@ import sys
 
 from geoseg.interpreter import python_command
 
-_SETTINGS = {
+KEEPING = {
     "MALLOC_ARENA_MAX": "1",  # what one thread freed another can take
     "MALLOC_MMAP_MAX_": "0",  # large tensors come from the heap as well
     "MALLOC_TRIM_THRESHOLD_": "4000000000",  # and stay there when they are freed
-    "MALLOC_TOP_PAD_": "67108864",
+    "MALLOC_TOP_PAD_": "8388608",
+    "GDAL_MAX_DATASET_POOL_SIZE": "8",  # of GDAL, which does not hear later of it: chunks that are open at a time, 3 MB each
 }
 """See ``man mallopt``. glibc reads them before the first line of Python runs; set later, they do not hold for all threads."""
 
@@ -24,7 +25,7 @@ def restart_keeping_memory(arguments: list[str]) -> None:
     Args:
         arguments: Of the command line, without the program's name.
     """
-    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in _SETTINGS):
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in KEEPING):
         return
-    os.environ.update(_SETTINGS)
+    os.environ.update(KEEPING)
     os.execv(sys.executable, python_command("-m", "geoseg", *arguments))

@@ -166,8 +166,15 @@ class Batcher:
             predictor = ready.result()
         except BaseException:  # lane 0 has told
             return
-        while batch := self._take():
+        while self._run_next(predictor):
+            pass
+
+    def _run_next(self, predictor: Predictor) -> bool:
+        """Run a batch; a method of its own, so that its pixels are let go before the next one is waited for."""
+        batch = self._take()
+        if batch:
             self._run(predictor, [tile for tile, _ in batch], [result for _, result in batch])
+        return bool(batch)
 
     def _take(self) -> list[tuple[TileInput, TileResult]]:
         """Wait for a batch; an empty one ends the thread."""

@@ -13,7 +13,7 @@ from geoseg.model.spec import ModelSpec
 
 _SMALLEST_TILE_PX = 256
 """Below it halos are most of the work."""
-_CHUNK_PX, _GPU_CHUNK_PX = 2048, 4096
+_CHUNK_PX, _GPU_CHUNK_PX = 1536, 4096
 """Large enough that halos are seldom read twice and that writing is no work, small enough that a killed run loses seconds."""
 _GPU_BATCH = 8
 

@@ -2,9 +2,13 @@
 
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
+
+from numpy.typing import NDArray
 
 from geoseg.batching import TileInput, TileResult, TileRunner
 from geoseg.model.spec import ModelSpec
@@ -59,7 +63,8 @@ class Meter:
     def submit(self, tile: TileInput) -> TileResult:
         """Take a tile; see :class:`geoseg.batching.TileRunner`."""
         result = self._runner.submit(tile)
-        result.add_done_callback(lambda _done: self._count(result.network_s))
+        # not a closure over the result: that would keep it, and its pixels, alive in a circle
+        result.add_done_callback(self._count)
         return result
 
     def take_effort(self) -> Effort:
@@ -69,8 +74,8 @@ class Meter:
             self._network_s, self._tiles = 0.0, 0
         return effort
 
-    def _count(self, network_s: float) -> None:
+    def _count(self, done: Future[NDArray[Any]]) -> None:
         with self._lock:
-            self._network_s += network_s
+            self._network_s += done.network_s if isinstance(done, TileResult) else 0.0
             self._tiles += 1
             self._first_tile = self._first_tile or time.time()

@@ -287,6 +287,20 @@ def test_a_turnstile_keeps_others_out_for_several_turns_but_not_for_long(tmp_pat
     assert is_free()
 
 
+def test_a_comparison_that_is_stopped_shows_what_was_measured(job: Job) -> None:
+    reference, calls = infer_whole(job.raster, job.handout)[0], []
+
+    def run(given: Job, scratch: Path) -> tuple[Child, NDArray[np.uint8]]:
+        calls.append(given.raster)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return Child(seconds=2.0, cpu_s=2.0, peak_bytes=1), reference
+
+    one, two = compare(job, [Contender(name=name, settings="own", run=run) for name in ("one", "two")], reference, turns=5)
+    assert one.values["seconds"] == 2
+    assert two.note == "not measured: stopped before its turn"
+
+
 def test_contenders_take_turns_and_a_failing_one_says_why(job: Job) -> None:
     reference, order = infer_whole(job.raster, job.handout)[0], []
 
@@ -308,7 +322,7 @@ def test_contenders_take_turns_and_a_failing_one_says_why(job: Job) -> None:
 
     contenders = [contender("first", 1.0, lambda _: None), contender("slow", 4.0, spoil), contender("broken", 1.0, fail)]
     first, slow, broken = compare(job, contenders, reference, turns=2)
-    assert order == ["first", "slow", "broken", "first", "slow", "first", "slow"]
+    assert order == ["first", "slow", "broken", "first", "slow", "slow", "first"]
     assert (first.values["agreement %"], slow.values["agreement %"]) == (100, 90)
     assert slow.values["geoseg / this"] == 0.25
     assert slow.values["peak MB"] == 2

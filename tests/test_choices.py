@@ -97,11 +97,11 @@ def test_a_run_is_made_to_fit_its_memory_or_refused_with_numbers(config: RunConf
     spec = double_spec(tile_size_px=768, halo_px=16)
     large = config.model_copy(update={"model": str(write_package(config.output.parent / "large", spec)), "memory": "100GB"})
     wanted = plan_run(large)
-    assert (wanted.tiles.tile_size_px, wanted.config.chunk_size) == (768, 2048)
+    assert (wanted.tiles.tile_size_px, wanted.config.chunk_size) == (768, 1536)
     tight = plan_run(large.model_copy(update={"memory": str(wanted.memory_bytes - 1)}))
     assert tight.memory_bytes < wanted.memory_bytes
     assert tight.tiles.tile_size_px < 768 or tight.tiles.tiles_per_chunk < wanted.tiles.tiles_per_chunk
     with pytest.raises(MemoryLimitError, match=r"about 1\.\d GB of memory; 1\.0 GB may be used"):
         plan_run(large.model_copy(update={"memory": "1GB"}))
     with pytest.raises(MemoryLimitError):
-        plan_run(large.model_copy(update={"memory": str(wanted.memory_bytes - 1), "tile_size": 768, "chunk_size": 2048}))
+        plan_run(large.model_copy(update={"memory": str(wanted.memory_bytes - 1), "tile_size": 768, "chunk_size": 1536}))

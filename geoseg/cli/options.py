@@ -32,7 +32,7 @@ Stitch = Annotated[
     typer.Option("--stitch", help="Throw halos away or blend overlapping tiles.  [default: the model's]", show_default=False),
 ]
 ChunkSize = Annotated[
-    int | None, typer.Option("--chunk-size", metavar="PX", help="Side of the unit of work.  [default: 2048, 4096 on a GPU]")
+    int | None, typer.Option("--chunk-size", metavar="PX", help="Side of the unit of work.  [default: 1536, 4096 on a GPU]")
 ]
 BatchSize = Annotated[
     int | None, typer.Option("--batch-size", metavar="N", help="Tiles in one forward pass.  [default: as measured, or 1, 8 on a GPU]")

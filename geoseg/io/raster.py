@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -19,7 +20,7 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.env import Env
+from rasterio.env import Env, set_gdal_config
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.features import geometry_mask
 from rasterio.vrt import WarpedVRT
@@ -36,7 +37,9 @@ from geoseg.pixels.average import average_blocks, whole_blocks
 from geoseg.tiling import partition
 
 _COARSE_PX = 1024
-_CACHE_BYTES = 64 * 2**20
+_CACHE_BYTES = 16 * 2**20
+_OPEN_SOURCES = 8
+"""Files of a virtual raster that are open at a time; each holds buffers of three megabytes, and large runs have thousands (law 8)."""
 _STRIP_PX = 1024
 """Source rows that are averaged at a time."""
 _SEARCHED_PX = 4 * 10**9
@@ -178,7 +181,7 @@ class OpenRaster:
 
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read the pixels of a window; see :meth:`RasterSource.read`."""
-        with self._lock, Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_NUM_THREADS=self._threads):
+        with self._lock, bounded_cache(), Env(GDAL_NUM_THREADS=self._threads):
             try:
                 if self._dataset is None:
                     self._dataset = _open(self._source.path, self._source.options)
@@ -271,8 +274,15 @@ def has_data(source: RasterSource) -> bool:
 
 
 def bounded_cache() -> Env:
-    """Keep GDAL's block cache small: its own choice, a share of the machine's memory, fills up with the raster (law 8)."""
-    return Env(GDAL_CACHEMAX=_CACHE_BYTES)
+    """Keep what GDAL holds small: its own choice, a share of the machine's memory, fills up with the raster (law 8)."""
+    _limit_cache()
+    return Env(GDAL_MAX_DATASET_POOL_SIZE=_OPEN_SOURCES)
+
+
+@cache
+def _limit_cache() -> None:
+    """Limit GDAL's block cache, once and for all threads: as an option of environments, each that ends sets it back for all."""
+    set_gdal_config("GDAL_CACHEMAX", _CACHE_BYTES)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.allocator import _SETTINGS as KEEPING_MEMORY
+from geoseg.allocator import KEEPING
 from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
 from geoseg.model.package import find_package
@@ -56,7 +56,7 @@ def run_way(request: dict[str, Any]) -> dict[str, Any]:
 def start(request: dict[str, Any]) -> dict[str, Any]:
     """Measure in a new process."""
     command = [sys.executable, "-m", "tests.benchmarks.bench_backends", "--request", json.dumps(request)]
-    done = subprocess.run(command, env={**os.environ, **KEEPING_MEMORY}, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env={**os.environ, **KEEPING}, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found
 

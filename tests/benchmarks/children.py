@@ -85,6 +85,9 @@ def _listen(process: "subprocess.Popen[str]", timeout_s: float) -> list[tuple[fl
         assert process.stdout is not None
         lines = [(time.monotonic(), line.rstrip("\n")) for line in process.stdout]
         process.wait()
+    except BaseException:
+        end()
+        raise
     finally:
         timer.cancel()
     return lines

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from geoseg.allocator import _SETTINGS as KEEPING_MEMORY
+from geoseg.allocator import KEEPING
 from geoseg.model.network import build_network, load_weights
 from geoseg.model.package import find_package
 from tests.benchmarks.children import Child, run_part
@@ -30,7 +30,7 @@ _WARM_UP = 2
 
 def run_forward(request: dict[str, object]) -> Child:
     """Measure in a new process that keeps freed memory as the command geoseg does."""
-    return run_part("forward", request, threads=int(str(request["threads"])), extra=KEEPING_MEMORY)
+    return run_part("forward", request, threads=int(str(request["threads"])), extra=KEEPING)
 
 
 def measure_forward(request: dict[str, object]) -> dict[str, object]:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from geoseg.allocator import KEEPING
 from geoseg.config import make_config
 from geoseg.model.package import find_package
 from geoseg.model.predictor import Predictor, ThresholdPredictor
@@ -20,7 +21,7 @@ _SECTION = "memory"
 
 
 def measure(place: Place) -> list[Row]:
-    """Run over each size in a process of its own; the first size is what the others are compared with."""
+    """Run over each size in a process of its own, its allocator set as the command sets it; the first is what others are compared with."""
     package = write_threshold_package(place.folder / "threshold", min(1024, 16 * (min(place.sizes.memory_px[0]) // 32)))
     block = posterized_block(min(1024, place.sizes.memory_px[0][0]))
     rows: list[Row] = []
@@ -30,7 +31,7 @@ def measure(place: Place) -> list[Row]:
             raster = repeat_block(Path(folder) / "large.tif", block, (height, width))
             request = {"raster": str(raster), "model": str(package.folder), "output": str(Path(folder) / "run")}
             try:
-                child = run_part("memory", request, threads=place.threads)
+                child = run_part("memory", request, threads=place.threads, extra=KEEPING)
             except ChildError as exc:
                 rows.append(Row(section=_SECTION, what=what, note=f"not measured: {exc}"))
                 continue

@@ -10,6 +10,7 @@ works at all; that is not timed.
 
 import argparse
 import json
+import signal
 import statistics
 import sys
 from collections.abc import Callable
@@ -140,13 +141,18 @@ def compare(job: Job, contenders: list[Contender], reference: NDArray[np.uint8],
     for contender in contenders:
         _take_turn(contender, small, None, tallies[id(contender)], Turnstile(None))
     turnstile = Turnstile(lock)
-    for _ in range(turns):
-        for contender in contenders:
-            if not tallies[id(contender)].failed:
-                _take_turn(contender, job, reference, tallies[id(contender)], turnstile)
+    try:
+        for turn in range(turns):
+            # nobody is always the first, whose files are cold
+            first = turn % len(contenders)
+            for contender in [*contenders[first:], *contenders[:first]]:
+                if not tallies[id(contender)].failed:
+                    _take_turn(contender, job, reference, tallies[id(contender)], turnstile)
+    except KeyboardInterrupt:
+        print("stopped; what was measured until now:", file=sys.stderr)
     turnstile.release()
-    first = tallies[id(contenders[0])].seconds
-    return [_row(c, tallies[id(c)], statistics.median(first) if first else float("nan"), reference.size) for c in contenders]
+    ours = tallies[id(contenders[0])].seconds
+    return [_row(c, tallies[id(c)], statistics.median(ours) if ours else float("nan"), reference.size) for c in contenders]
 
 
 def _take_turn(contender: Contender, job: Job, reference: NDArray[np.uint8] | None, tally: _Tally, turnstile: Turnstile) -> None:
@@ -173,7 +179,7 @@ def _take_turn(contender: Contender, job: Job, reference: NDArray[np.uint8] | No
 def _row(contender: Contender, tally: _Tally, first_s: float, pixels: int) -> Row:
     what = {"contender": contender.name, "settings": contender.settings}
     if tally.failed or not tally.seconds:
-        return Row(section="peers", what=what, note=f"failed: {tally.failed}")
+        return Row(section="peers", what=what, note=f"failed: {tally.failed}" if tally.failed else "not measured: stopped before its turn")
     seconds = statistics.median(tally.seconds)
     values = {
         "seconds": round(seconds, 2),
@@ -253,6 +259,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     given = parse()
+    # ended from outside, it shows what it has, as after Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     peers = [peer for peer in PEERS if given.peer is None or peer.name in given.peer]
     if given.install:
         for peer in peers:
