@@ -41,6 +41,8 @@ _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "roads": 0.1,
 }
 """What is made of them, scratch included; measured on a drone orthophoto of a town."""
+_FROM_CONFIDENCE = {"confidence", "panoptic"}
+_FROM_EVIDENCE = {"evidence", "buildings", "panoptic", "roads"}
 _GPU_LANES = 2
 """Threads that call the network on a GPU: while one waits for a copy, the other computes."""
 
@@ -61,6 +63,15 @@ class RunPlan:
     """How the network is run."""
     batch_size: int
     """Tiles in one forward pass."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the model's layers that are stored: the class map, and what the outputs are made from."""
+        wanted = set(self.config.outputs)
+        kept = {"class"} | ({"confidence"} if wanted & _FROM_CONFIDENCE else set())
+        if wanted & _FROM_EVIDENCE:
+            kept |= {evidence.name for evidence in self.package.spec.layers.evidence}
+        return tuple(name for name in self.package.spec.layers.names if name in kept)
 
     @property
     def on_gpu(self) -> bool:

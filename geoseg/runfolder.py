@@ -74,7 +74,7 @@ class RunFolder:
 
     def chunks(self, plan: RunPlan) -> ChunkStore:
         """Return the store of finished chunks."""
-        return ChunkStore(folder=self.work / "chunks", geobox=plan.source.geobox, layers=plan.package.spec.layers.names)
+        return ChunkStore(folder=self.work / "chunks", geobox=plan.source.geobox, layers=plan.layers)
 
     def is_finished(self, fingerprint: dict[str, Any]) -> bool:
         """Tell whether this very run is finished here.

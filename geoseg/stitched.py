@@ -27,8 +27,8 @@ class Stitched:
     """Classes of the class map."""
     classes: Path
     """Class values, NODATA_CLASS where there is no data."""
-    confidence: Path
-    """Percent, NODATA_CLASS where there is no data."""
+    confidence: Path | None
+    """Percent, NODATA_CLASS where there is no data; None if nothing is made from it."""
     evidence: Path | None
     """A band for each layer in 1/255; None if the model makes classes only."""
     layers: tuple[str, ...]
@@ -50,9 +50,9 @@ class Stitched:
         Raises:
             RunError: If it cannot be read.
         """
-        whole = {"class": self.classes, "confidence": self.confidence}
-        if layer in whole:
-            with open_layer(whole[layer]) as read:
+        whole = {"class": self.classes, "confidence": self.confidence}.get(layer)
+        if whole is not None:
+            with open_layer(whole) as read:
                 yield read
         else:
             assert self.evidence is not None, f"no evidence for {layer}"
@@ -76,13 +76,15 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         WriteError: If the disk does not take it.
     """
     spec = plan.package.spec
-    layers = tuple(evidence.name for evidence in spec.layers.evidence)
+    layers = tuple(evidence.name for evidence in spec.layers.evidence if evidence.name in plan.layers)
     products = [
         _Product(
             name="classes", bands=("class",), style=LayerStyle(nodata=NODATA_CLASS, scheme=spec.scheme), overviews="mode", smooth=False
         ),
-        _Product(name="confidence", bands=("confidence",), style=LayerStyle(nodata=NODATA_CLASS), overviews="average", smooth=True),
     ]
+    if "confidence" in plan.layers:
+        style = LayerStyle(nodata=NODATA_CLASS)
+        products.append(_Product(name="confidence", bands=("confidence",), style=style, overviews="average", smooth=True))
     if layers:
         products.append(_Product(name="evidence", bands=layers, style=LayerStyle(), overviews="average", smooth=True))
     # most of the work is GDAL's, which does not hold the interpreter
@@ -92,7 +94,7 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         geobox=plan.source.geobox,
         scheme=spec.scheme,
         classes=made["classes"],
-        confidence=made["confidence"],
+        confidence=made.get("confidence"),
         evidence=made.get("evidence"),
         layers=layers,
     )

@@ -73,7 +73,9 @@ class ChunkWorker:
         """Do a chunk."""
         job = self._job
         chunk = job.tiles.chunk(*key)
-        job.store.write(chunk, infer_chunk(self._meter, partial(read_padded, job.source, chunk.footprint, self._raster.read), chunk))
+        layers = infer_chunk(self._meter, partial(read_padded, job.source, chunk.footprint, self._raster.read), chunk)
+        stored = [self._meter.spec.layers.index(name) for name in job.store.layers]
+        job.store.write(chunk, layers[stored])
         return ChunkResult(effort=self._meter.take_effort(), notes=self._runner.take_notes())
 
     def close(self) -> None:

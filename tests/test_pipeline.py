@@ -22,6 +22,7 @@ from geoseg.inference import infer_raster
 from geoseg.io.raster import open_raster
 from geoseg.model.predictor import ConstantPredictor, NeighborhoodPredictor, ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
+from geoseg.planning import plan_run
 from geoseg.tiling import TilingOptions, plan_tiles
 from tests.doubles import (
     CRS,
@@ -205,6 +206,7 @@ import resource, sys
 from pathlib import Path
 from geoseg.model.predictor import ConstantPredictor
 from geoseg.pipeline import segment_raster
+from geoseg.planning import plan_run
 from geoseg.config import make_config
 from geoseg.model.package import find_package
 raster, model, output = sys.argv[1:]
@@ -287,3 +289,25 @@ def test_a_run_says_how_its_network_ran_and_goes_on_with_less_where_memory_is_sh
     assert note in summary["warnings"]
     roomy = segment_raster(configure(raster, package, tmp_path / "roomy", batch_size=4), load=always(NEAR))
     assert read_band(run / "classes.tif").tobytes() == read_band(roomy / "classes.tif").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "layers"),
+    [
+        (("classes",), ("class",)),
+        (("landcover",), ("class",)),
+        (("classes", "confidence"), ("class", "confidence")),
+        (("roads",), ("class", "building_interior", "building_boundary", "building")),
+        (("panoptic",), ("class", "confidence", "building_interior", "building_boundary", "building")),
+    ],
+)
+def test_only_layers_that_outputs_are_made_from_are_stored(
+    raster: Path, package: Path, reference: Path, tmp_path: Path, outputs: tuple[str, ...], layers: tuple[str, ...]
+) -> None:
+    config = configure(raster, package, tmp_path / "out", outputs=outputs)
+    assert plan_run(config).layers == layers
+    run = segment_raster(config, load=always(NEAR))
+    for name in ("classes.tif", "confidence.tif", "panoptic.tif"):
+        if (run / name).exists():
+            assert (run / name).read_bytes() == (reference / name).read_bytes()
+    assert json.loads((run / "summary.json").read_text())["classes"] == json.loads((reference / "summary.json").read_text())["classes"]
