@@ -1,10 +1,8 @@
 """The stitched rasters of a run, that everything after inference is made from."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from odc.geo.geobox import GeoBox
@@ -87,9 +85,8 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         products.append(_Product(name="confidence", bands=("confidence",), style=style, overviews="average", smooth=True))
     if layers:
         products.append(_Product(name="evidence", bands=layers, style=LayerStyle(), overviews="average", smooth=True))
-    # most of the work is GDAL's, which does not hold the interpreter
-    with ThreadPoolExecutor(max_workers=len(products), thread_name_prefix="cog") as pool:
-        made = dict(zip((p.name for p in products), pool.map(partial(_make_product, plan, folder), products), strict=True))
+    # one after the other: GDAL's threads can lock each other up where several files are written through one cache
+    made = {product.name: _make_product(plan, folder, product) for product in products}
     return Stitched(
         geobox=plan.source.geobox,
         scheme=spec.scheme,

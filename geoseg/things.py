@@ -112,15 +112,13 @@ class ThingMaker:
             table = self._label(labels)
             patches = self._draw(labels) if "buildings" in self.outputs else None
             segments = self._merge(labels, table) if "panoptic" in self.outputs else None
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="rasters") as beside:
-            dressed = beside.submit(self._dress_rasters)
-            if patches is not None:
-                self.add("buildings", self._straighten(patches, table))
-                self.counts["buildings"] = len(table)
-            if segments is not None:
-                self.add("panoptic", segments)
-                self.counts["segments"] = len(segments)
-            dressed.result()
+        if patches is not None:
+            self.add("buildings", self._straighten(patches, table))
+            self.counts["buildings"] = len(table)
+        if segments is not None:
+            self.add("panoptic", segments)
+            self.counts["segments"] = len(segments)
+        self._dress_rasters()
 
     def _dress_rasters(self) -> None:
         if "buildings" in self.outputs:

@@ -392,7 +392,7 @@ def test_a_disk_that_is_too_small_is_refused_before_work_begins(segment: Callabl
 def test_a_disk_that_fills_up_leaves_only_whole_files_and_the_run_goes_on(small_disk: Path, tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (3, 700, 700), np.uint8)
     raster = write_raster(tmp_path / "noise.tif", noise)
-    config = configure(raster, write_package(tmp_path / "package"), small_disk / "out", chunk_size=96, outputs=("classes",))
+    config = configure(raster, write_package(tmp_path / "package"), small_disk / "out", chunk_size=96, outputs=("classes", "evidence"))
     ballast = small_disk / "ballast"
     load = always(ThresholdPredictor(spec=double_spec()))
 

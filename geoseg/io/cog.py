@@ -41,7 +41,8 @@ def write_cog(vrt: str, work_dir: Path, path: Path, *, overviews: str, smooth: b
     made = work_dir / path.name
     options = {"blocksize": _BLOCK_PX, "compress": "deflate", **(_SMOOTH if smooth else _FLAT)}
     try:
-        with bounded_cache(), Env(GDAL_NUM_THREADS="ALL_CPUS", GDAL_TIFF_INTERNAL_MASK=True):
+        # no threads for reading: one that has to write the blocks of another file out of the cache can lock up all of them
+        with bounded_cache(), Env(GDAL_TIFF_INTERNAL_MASK=True):
             rasterio.shutil.copy(
                 description, made, driver="COG", overview_resampling=overviews, num_threads="all_cpus", bigtiff="if_safer", **options
             )

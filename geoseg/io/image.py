@@ -1,6 +1,7 @@
 """Images that are in memory, as tiled GeoTIFFs."""
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from affine import Affine
@@ -10,6 +11,9 @@ from rasterio.io import MemoryFile
 
 from geoseg.io.files import write_whole
 from geoseg.io.raster import bounded_cache
+
+_ONE_AT_A_TIME = Lock()
+"""Files that are written at the same time share GDAL's cache, and can wait for each other for ever when it is full."""
 
 
 def encode_geotiff(layers: NDArray[Any], transform: Affine, crs: Any, nodata: float | None = None) -> bytes:
@@ -24,7 +28,7 @@ def encode_geotiff(layers: NDArray[Any], transform: Affine, crs: Any, nodata: fl
     count, height, width = layers.shape
     profile = {"driver": "GTiff", "count": count, "dtype": layers.dtype.name, "height": height, "width": width}
     storage = {"tiled": True, "blockxsize": 256, "blockysize": 256, "interleave": "band", "compress": "zstd", "zstd_level": 1}
-    with bounded_cache(), MemoryFile() as memory:
+    with _ONE_AT_A_TIME, bounded_cache(), MemoryFile() as memory:
         with memory.open(**profile, **storage, transform=transform, crs=crs, nodata=nodata) as dataset:
             dataset.write(layers)
         return bytes(memory.getbuffer())

@@ -37,7 +37,7 @@ from geoseg.pixels.average import average_blocks, whole_blocks
 from geoseg.tiling import partition
 
 _COARSE_PX = 1024
-_CACHE_BYTES = 16 * 2**20
+_CACHE_BYTES = 64 * 2**20
 _OPEN_SOURCES = 8
 """Files of a virtual raster that are open at a time; each holds buffers of three megabytes, and large runs have thousands (law 8)."""
 _STRIP_PX = 1024
