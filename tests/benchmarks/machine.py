@@ -4,11 +4,11 @@ import datetime
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import psutil
 
 from geoseg import __version__
+from geoseg.machine import name_processor
 
 _LIBRARIES = ("torch", "onnxruntime", "segmentation_models_pytorch", "rasterio", "numpy")
 
@@ -16,7 +16,7 @@ _LIBRARIES = ("torch", "onnxruntime", "segmentation_models_pytorch", "rasterio",
 def describe(threads: int) -> dict[str, object]:
     """Return processor, memory, date and versions as a table for JSON."""
     return {
-        "processor": processor(),
+        "processor": name_processor(),
         "cores": os.cpu_count(),
         "threads": threads,
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
@@ -25,16 +25,6 @@ def describe(threads: int) -> dict[str, object]:
         "load": round(os.getloadavg()[0], 2),
         "versions": {"geoseg": __version__, **{name: _version(name) for name in _LIBRARIES}},
     }
-
-
-def processor() -> str:
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str:
