@@ -26,6 +26,9 @@ _CLOSE_TIMEOUT_S = 5
 _BETWEEN_CALLS_S = 1.0
 """Wait before a scheduler that does not answer is called again."""
 _RESTART_TIMEOUT_S = 60
+_STARTS = 3
+_MEND_AFTER_S = 20.0
+"""Wait for a worker that died to be started again before another one takes its place."""
 _LOST = (OSError, TimeoutError, RuntimeError)
 """What Dask raises where a scheduler does not answer, or its client has closed."""
 _QUIET = {
@@ -94,7 +97,7 @@ def open_cluster(options: ClusterOptions, listener: Listener) -> "Iterator[Clust
                 cluster.close()
             return
         with _start(options) as started:
-            cluster = Cluster(lambda: Client(started), options, listener)
+            cluster = Cluster(lambda: Client(started, set_as_default=False), options, listener, lambda: _mend(started, options.workers))
             try:
                 yield cluster
             finally:
@@ -102,7 +105,25 @@ def open_cluster(options: ClusterOptions, listener: Listener) -> "Iterator[Clust
 
 
 def _start(options: ClusterOptions) -> Any:
-    """Start workers on this machine."""
+    """Start workers on this machine.
+
+    Raises:
+        UsageError: If something that this needs is not installed.
+        RunError: If they do not start.
+    """
+    for _ in range(_STARTS - 1):
+        # one that is ended while it starts, for example by who needs its memory, takes the others with it
+        with suppress(RuntimeError):
+            return _start_once(options)
+    try:
+        return _start_once(options)
+    except RuntimeError as exc:
+        raise RunError(
+            f"{options.workers} workers could not be started, {_STARTS} times: {exc} Look for what ends processes here."
+        ) from exc
+
+
+def _start_once(options: ClusterOptions) -> Any:
     given = {
         "n_workers": options.workers,
         "threads_per_worker": options.chunks_at_once,
@@ -121,6 +142,18 @@ def _start(options: ClusterOptions) -> Any:
             "Or start one worker for each GPU and name their --scheduler."
         ) from exc
     return LocalCUDACluster(memory_limit=None, **given)
+
+
+def _mend(started: Any, workers: int) -> None:
+    """Start workers instead of those whose processes are gone for good."""
+
+    def replace_lost() -> None:
+        there = {worker.name for worker in started.scheduler.workers.values()}
+        for name in [name for name in started.workers if name not in there]:
+            started.loop.add_callback(started.workers.pop(name).close)
+        started.scale(workers)
+
+    started.loop.add_callback(replace_lost)
 
 
 def _connect(named: str) -> Client:
@@ -152,12 +185,17 @@ class Cluster:
         connect: Connects to the scheduler.
         options: What workers need, and how long they are waited for.
         listener: Hears of the workers.
+        mend: Starts workers instead of those that are gone for good.
     """
 
     ahead = 1
 
-    def __init__(self, connect: Callable[[], Client], options: ClusterOptions, listener: Listener) -> None:
+    def __init__(
+        self, connect: Callable[[], Client], options: ClusterOptions, listener: Listener, mend: Callable[[], None] = lambda: None
+    ) -> None:
         self._connect = connect
+        self._mend = mend
+        self._whole_at = time.monotonic()
         self._options = options
         self._listener = listener
         self._session = name_session()
@@ -196,6 +234,13 @@ class Cluster:
     def _ask(self) -> dict[str, int]:
         scheduler: Any = self._client.scheduler
         found: dict[str, int] = self._client.sync(scheduler.ncores_running, callback_timeout=_ASK_TIMEOUT_S)
+        now = time.monotonic()
+        if len(found) >= self._options.workers:
+            self._whole_at = now
+        elif now - self._whole_at > _MEND_AFTER_S:
+            # one that is ended while it starts again is given up by who watches over it
+            self._whole_at = now
+            self._mend()
         if not self._options.resources:
             return found
         if not found.keys() <= self._able.keys():
