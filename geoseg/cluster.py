@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,7 +27,8 @@ _CLOSE_TIMEOUT_S = 5
 _BETWEEN_CALLS_S = 1.0
 """Wait before a scheduler that does not answer is called again."""
 _RESTART_TIMEOUT_S = 60
-_STARTS = 3
+_START_TIMEOUT_S = 30
+"""Workers that take longer to start join later."""
 _MEND_AFTER_S = 20.0
 """Wait for a worker that died to be started again before another one takes its place."""
 _LOST = (OSError, TimeoutError, RuntimeError)
@@ -87,17 +89,18 @@ def open_cluster(options: ClusterOptions, listener: Listener) -> "Iterator[Clust
         UsageError: If the scheduler cannot be reached.
     """
     with dask.config.set(_QUIET):
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for name in ("distributed", "tornado.application"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         if options.scheduler is not None:
-            address = options.scheduler
-            cluster = Cluster(lambda: _connect(address), options, listener)
+            cluster = Cluster(partial(_connect, options.scheduler), options, listener)
             try:
                 yield cluster
             finally:
                 cluster.close()
             return
         with _start(options) as started:
-            cluster = Cluster(lambda: Client(started, set_as_default=False), options, listener, lambda: _mend(started, options.workers))
+            start_workers = partial(_start_workers, started, options.workers)
+            cluster = Cluster(partial(Client, started, set_as_default=False), options, listener, start_workers)
             try:
                 yield cluster
             finally:
@@ -105,27 +108,12 @@ def open_cluster(options: ClusterOptions, listener: Listener) -> "Iterator[Clust
 
 
 def _start(options: ClusterOptions) -> Any:
-    """Start workers on this machine.
+    """Start a scheduler on this machine, if possible without workers: one that is ended while it starts would take all with it.
 
     Raises:
         UsageError: If something that this needs is not installed.
-        RunError: If they do not start.
     """
-    for _ in range(_STARTS - 1):
-        # one that is ended while it starts, for example by who needs its memory, takes the others with it
-        with suppress(RuntimeError):
-            return _start_once(options)
-    try:
-        return _start_once(options)
-    except RuntimeError as exc:
-        raise RunError(
-            f"{options.workers} workers could not be started, {_STARTS} times: {exc} Look for what ends processes here."
-        ) from exc
-
-
-def _start_once(options: ClusterOptions) -> Any:
     given = {
-        "n_workers": options.workers,
         "threads_per_worker": options.chunks_at_once,
         "dashboard_address": "127.0.0.1:0",
         "worker_dashboard_address": "127.0.0.1:0",
@@ -133,7 +121,7 @@ def _start_once(options: ClusterOptions) -> Any:
         "resources": dict(options.resources) or None,
     }
     if not options.gpus or options.workers == 1:
-        return LocalCluster(processes=True, memory_limit=0, **given)
+        return LocalCluster(n_workers=0, processes=True, memory_limit=0, **given)
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError as exc:
@@ -141,11 +129,11 @@ def _start_once(options: ClusterOptions) -> Any:
             f"--workers {options.workers} on GPUs needs dask-cuda, which gives each worker a GPU of its own: install geoseg[cuda]. "
             "Or start one worker for each GPU and name their --scheduler."
         ) from exc
-    return LocalCUDACluster(memory_limit=None, **given)
+    return LocalCUDACluster(n_workers=options.workers, memory_limit=None, device_memory_limit=None, **given)
 
 
-def _mend(started: Any, workers: int) -> None:
-    """Start workers instead of those whose processes are gone for good."""
+def _start_workers(started: Any, workers: int) -> None:
+    """Start workers, as far as they are not there; those whose processes are gone for good are replaced."""
 
     def replace_lost() -> None:
         there = {worker.name for worker in started.scheduler.workers.values()}
@@ -185,16 +173,16 @@ class Cluster:
         connect: Connects to the scheduler.
         options: What workers need, and how long they are waited for.
         listener: Hears of the workers.
-        mend: Starts workers instead of those that are gone for good.
+        start_workers: Starts those that are not there, if it is known how.
     """
 
     ahead = 1
 
     def __init__(
-        self, connect: Callable[[], Client], options: ClusterOptions, listener: Listener, mend: Callable[[], None] = lambda: None
+        self, connect: Callable[[], Client], options: ClusterOptions, listener: Listener, start_workers: Callable[[], None] = lambda: None
     ) -> None:
         self._connect = connect
-        self._mend = mend
+        self._start_workers = start_workers
         self._whole_at = time.monotonic()
         self._options = options
         self._listener = listener
@@ -216,6 +204,10 @@ class Cluster:
         client.register_plugin(_SharedPlugin(), name=self._session)
         for name, job in self._jobs.items():
             client.register_plugin(_JobPlugin(job), name=name)
+        if self._options.workers:
+            self._start_workers()
+            with suppress(TimeoutError):
+                client.wait_for_workers(self._options.workers, timeout=_START_TIMEOUT_S)
         workers = self._ask()
         self._listener(ClusterReady(workers=len(workers), threads=sum(workers.values()), dashboard=client.dashboard_link or ""))
         if not workers:
@@ -240,7 +232,7 @@ class Cluster:
         elif now - self._whole_at > _MEND_AFTER_S:
             # one that is ended while it starts again is given up by who watches over it
             self._whole_at = now
-            self._mend()
+            self._start_workers()
         if not self._options.resources:
             return found
         if not found.keys() <= self._able.keys():
