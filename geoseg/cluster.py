@@ -29,8 +29,10 @@ _BETWEEN_CALLS_S = 1.0
 _RESTART_TIMEOUT_S = 60
 _START_TIMEOUT_S = 30
 """Workers that take longer to start join later."""
-_MEND_AFTER_S = 20.0
-"""Wait for a worker that died to be started again before another one takes its place."""
+_LOOK_S = 0.05
+"""Between looks whether workers that start are there."""
+_MEND_AFTER_S = 3.0
+"""Wait for a worker that died to be started again before it is looked whether that will happen."""
 _LOST = (OSError, TimeoutError, RuntimeError)
 """What Dask raises where a scheduler does not answer, or its client has closed."""
 _QUIET = {
@@ -137,11 +139,19 @@ def _start_workers(started: Any, workers: int) -> None:
 
     def replace_lost() -> None:
         there = {worker.name for worker in started.scheduler.workers.values()}
-        for name in [name for name in started.workers if name not in there]:
+        # who watches over a process gives up one that is ended while it starts
+        given_up = [
+            name for name, nanny in started.workers.items() if name not in there and not (nanny.process and nanny.process.is_alive())
+        ]
+        for name in given_up:
             started.loop.add_callback(started.workers.pop(name).close)
         started.scale(workers)
 
     started.loop.add_callback(replace_lost)
+
+
+def _is_alive(nanny: Any) -> bool:
+    return bool(nanny.process and nanny.process.is_alive())
 
 
 def _connect(named: str) -> Client:
@@ -206,9 +216,10 @@ class Cluster:
             client.register_plugin(_JobPlugin(job), name=name)
         if self._options.workers:
             self._start_workers()
-            with suppress(TimeoutError):
-                client.wait_for_workers(self._options.workers, timeout=_START_TIMEOUT_S)
-        workers = self._ask()
+        workers, until = self._ask(), time.monotonic() + _START_TIMEOUT_S
+        while len(workers) < self._options.workers and time.monotonic() < until:
+            time.sleep(_LOOK_S)
+            workers = self._ask()
         self._listener(ClusterReady(workers=len(workers), threads=sum(workers.values()), dashboard=client.dashboard_link or ""))
         if not workers:
             needed = "".join(f" with {name}={number:g}" for name, number in self._options.resources.items())
@@ -230,7 +241,6 @@ class Cluster:
         if len(found) >= self._options.workers:
             self._whole_at = now
         elif now - self._whole_at > _MEND_AFTER_S:
-            # one that is ended while it starts again is given up by who watches over it
             self._whole_at = now
             self._start_workers()
         if not self._options.resources:
