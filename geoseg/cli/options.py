@@ -10,7 +10,10 @@ import typer
 from geoseg.errors import UsageError
 
 Raster = Annotated[str, typer.Argument(help="Raster to segment: any file that GDAL reads.", show_default=False)]
-Model = Annotated[str | None, typer.Option("-m", "--model", help="Shipped model or folder of a model package.  [default: aerial]")]
+Model = Annotated[
+    str | None,
+    typer.Option("-m", "--model", help="Shipped model, package, or model from elsewhere (docs/model-packages.md).  [default: aerial]"),
+]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Run folder; made if it does not exist.", show_default=False)]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file with the same words, for example an earlier run.toml.")]
 Bands = Annotated[str | None, typer.Option("--bands", help="Bands in the model's order, for example 4,3,2.")]
