@@ -40,7 +40,7 @@ _RESULT_KEYS = (
     "objects",
 )
 """Keys that change the result; a run only goes on under the same ones."""
-_RESULT_KEYS_SINCE = ("mosaic", "feather", "stack", "bbox", "exclude")
+_RESULT_KEYS_SINCE = ("mosaic", "feather", "stack", "bbox", "exclude", "collar")
 """Those that runs of earlier versions did not have; they count where they are not left at their default."""
 
 
@@ -75,6 +75,8 @@ class RunConfig(BaseModel):
     """West, south, east and north in degrees; only pixels inside are segmented."""
     exclude: Path | None = None
     """Vector file; pixels inside its polygons are not segmented."""
+    collar: Literal["auto", "none"] = "none"
+    """``auto`` takes a uniform white or black margin around a raster for nodata, though the file does not say so."""
     tile_size: int | None = Field(default=None, gt=0)
     """Side of a tile, at most; None takes what was measured on this machine, else the model's."""
     halo: int | Literal["exact"] | None = None

@@ -13,7 +13,7 @@ from geoseg.io.address import checksum_names
 from geoseg.io.bands import find_bands, list_lacking, match_bands
 from geoseg.io.gather import Arrangement, gather_imagery
 from geoseg.io.ground import pixel_size_m
-from geoseg.io.imagery import Imagery
+from geoseg.io.imagery import FileImagery, Imagery
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, settle_grid
 from geoseg.io.where import Where, find_area
 from geoseg.machine import count_cores, free_memory_bytes
@@ -229,9 +229,11 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
         RasterError: If no pixel holds data.
     """
     imagery = describe_imagery(config)
-    imagery = imagery.scaled() if spec.values == "scaled" else imagery
+    imagery = imagery.each_file(FileImagery.scaled) if spec.values == "scaled" else imagery
     source = settle_grid(imagery, spec.resolution_m)
     source = source.choose(_choose_bands(config, spec, imagery))
+    if config.collar == "auto":
+        source = replace(source, imagery=source.imagery.each_file(FileImagery.without_collar))
     where = Where(aoi=config.aoi, bbox=config.bbox, exclude=config.exclude)
     source = replace(source, aoi=find_area(where, source.geobox, source.path))
     if not has_data(source):

@@ -34,6 +34,10 @@ LogJson = Annotated[Path | None, typer.Option("--log-json", metavar="FILE", help
 Aoi = Annotated[Path | None, typer.Option("--aoi", help="Vector file; only inside its polygons is segmented.")]
 Bbox = Annotated[str | None, typer.Option("--bbox", metavar="W,S,E,N", help="Only inside a box in degrees: west, south, east, north.")]
 Exclude = Annotated[Path | None, typer.Option("--exclude", metavar="FILE", help="Vector file; inside its polygons nothing is segmented.")]
+Collar = Annotated[
+    Literal["auto", "none"] | None,
+    typer.Option("--collar", help="Take a uniform white or black margin for nodata: auto or none.  [default: none]", show_default=False),
+]
 TileSize = Annotated[
     int | None, typer.Option("--tile-size", metavar="PX", help="Side of a tile, at most.  [default: as measured, or the model's]")
 ]

@@ -1,6 +1,6 @@
 """Rasters side by side, read as one. Nothing is written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from geoseg.io.bands import Names
+from geoseg.io.imagery import FileImagery
 from geoseg.io.pieces import Piece, Shelf, overlap, within
 
 Rule = Literal["first", "last", "best", "median"]
@@ -54,9 +55,9 @@ class Mosaic:
         """Return it for the use of these bands."""
         return replace(self, pieces=tuple(replace(piece, imagery=piece.imagery.choose(bands)) for piece in self.pieces))
 
-    def scaled(self) -> "Mosaic":
-        """Return it in the units of scales and offsets."""
-        return replace(self, pieces=tuple(replace(piece, imagery=piece.imagery.scaled()) for piece in self.pieces))
+    def each_file(self, change: Callable[[FileImagery], FileImagery]) -> "Mosaic":
+        """Return it with every file changed."""
+        return replace(self, pieces=tuple(replace(piece, imagery=piece.imagery.each_file(change)) for piece in self.pieces))
 
     def files(self) -> Iterator[str]:
         """Yield the files of all pieces."""

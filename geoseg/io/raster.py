@@ -243,7 +243,7 @@ def has_data(source: RasterSource) -> bool:
     A raster that would take minutes to look through is believed to have some.
     """
     imagery = source.imagery
-    if source.aoi is None and isinstance(imagery, FileImagery) and not np.issubdtype(source.dtype, np.floating):
+    if source.aoi is None and isinstance(imagery, FileImagery) and imagery.collar is None and not np.issubdtype(source.dtype, np.floating):
         try:
             with open_dataset(imagery.name, imagery.options) as dataset:
                 coarse = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))

@@ -1,6 +1,6 @@
 """Rasters on top of each other, the bands of one input. Nothing is written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -11,6 +11,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from geoseg.io.bands import Names
+from geoseg.io.imagery import FileImagery
 from geoseg.io.pieces import Piece, Shelf, overlap, within
 
 
@@ -52,9 +53,9 @@ class Stack:
             chosen.append(replace(layer, imagery=layer.imagery.choose(own)))
         return replace(self, layers=tuple(chosen))
 
-    def scaled(self) -> "Stack":
-        """Return it in the units of scales and offsets."""
-        return replace(self, layers=tuple(replace(layer, imagery=layer.imagery.scaled()) for layer in self.layers))
+    def each_file(self, change: Callable[[FileImagery], FileImagery]) -> "Stack":
+        """Return it with every file changed."""
+        return replace(self, layers=tuple(replace(layer, imagery=layer.imagery.each_file(change)) for layer in self.layers))
 
     def onto(self, grid: GeoBox) -> "Stack":
         """Return it warped onto another grid, raster by raster."""

@@ -19,7 +19,7 @@ from geoseg.errors import MissingFileError, RasterError, RunError, UsageError
 from geoseg.io.composite import Rule
 from geoseg.io.dataset import RasterOptions
 from geoseg.io.gather import Arrangement, expand_names, gather_imagery
-from geoseg.io.imagery import Imagery
+from geoseg.io.imagery import FileImagery, Imagery
 from geoseg.io.raster import RasterSource, read_whole, settle_grid
 from tests.doubles import CRS, TRANSFORM, draw_blobs, write_raster
 
@@ -317,7 +317,7 @@ def test_scale_and_offset_are_applied_if_asked(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "scaled.tif", PIXELS.astype(np.uint16))
     with rasterio.open(path, "r+") as dataset:
         dataset.scales, dataset.offsets = (0.5, 1.0, 2.0), (-10.0, 0.0, 3.0)
-    source = settle_grid(gather(path).scaled(), None).choose((3, 1))
+    source = settle_grid(gather(path).each_file(FileImagery.scaled), None).choose((3, 1))
     assert source.dtype == "float32"
     expected = [PIXELS[2] * 2.0 + 3, PIXELS[0] * 0.5 - 10]
     np.testing.assert_allclose(read_windows(source, [Window(3, 4, 50, 60)])[0], np.array(expected)[:, 4:64, 3:53])
