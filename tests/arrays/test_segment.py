@@ -196,7 +196,7 @@ def test_each_worker_process_loads_the_network_once(package: Path, tmp_path: Pat
 
 def test_an_array_far_larger_than_memory_is_described_at_once(package: Path) -> None:
     huge = label(da.zeros((3, 200_000, 300_000), dtype="uint8", chunks=(3, 20_000, 20_000)))
-    lazy = infer(huge, package, chunk_size=10_000, tile_size=5_000)
+    lazy = infer(huge, package, chunk_size=10_000, tile_size=1_000, memory="64GB")
     assert lazy.classes.shape == (200_000, 300_000)
 
 
