@@ -45,7 +45,7 @@ def stop_at_random(words: tuple[object, ...], runs: list[Path], temporary: Path,
 
 def _stop(words: tuple[object, ...], run: Path, temporary: Path, chance: random.Random, stops: Stops, total_s: float) -> None:
     command = start(*words, "-o", run, "--progress", "json", temporary=temporary)
-    command.wait_for(lambda events: bool(events))
+    command.wait_for(bool)
     time.sleep(chance.uniform(0, total_s))
     how = chance.choice([Signal.SIGINT, Signal.SIGTERM])
     command.kill(how, everyone=how is Signal.SIGINT)

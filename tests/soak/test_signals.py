@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.soak.small import World
 from tests.soak.result import differences, leftovers, read_result
 from tests.soak.signals import stop_at_random
+from tests.soak.small import World
 
 
 def test_signals_at_any_moment_leave_no_trace(world: World, tmp_path: Path) -> None:
