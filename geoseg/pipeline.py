@@ -18,8 +18,9 @@ from geoseg.report import count_classes, describe_item, describe_run
 from geoseg.runfolder import RunFolder
 from geoseg.runtime import ClusterOptions, map_chunks
 from geoseg.stitched import stitch_run
+from geoseg.tiling import ChunkKey, name_chunk
 from geoseg.tuning.tune import tune
-from geoseg.work import ChunkKey, ChunkResult, SegmentJob
+from geoseg.work import ChunkResult, SegmentJob
 
 MapChunks = Callable[[SegmentJob, Iterable[ChunkKey], ClusterOptions], Iterator[tuple[ChunkKey, ChunkResult]]]
 """Does a job on chunks and yields their results as they come."""
@@ -106,13 +107,13 @@ def segment_chunks(
     """
     began = time.monotonic()
     tiles, config = plan.tiles, plan.config
-    missing = [(chunk.row, chunk.col) for chunk in tiles.chunks() if not store.is_done(chunk)]
-    done = tiles.chunk_count - len(missing)
+    before = store.list_done(tiles)
+    done, left = before.count, before.total - before.count
     listener(describe_plan(plan, done))
     for warning in plan.warnings:
         listener(Warned(message=warning))
     performance = Performance()
-    if missing:
+    if left:
         job = SegmentJob(
             source=plan.source,
             tiles=tiles,
@@ -122,13 +123,12 @@ def segment_chunks(
             read_threads=plan.read_threads,
             load=load,
         )
-        options = ClusterOptions(workers=min(config.workers, len(missing)), scheduler=config.scheduler, chunks_at_once=plan.chunks_at_once)
-        for (row, col), result in mapping(job, missing, options):
+        options = ClusterOptions(workers=min(config.workers, left), scheduler=config.scheduler, chunks_at_once=plan.chunks_at_once)
+        for (row, col), result in mapping(job, before.missing(), options):
             done += 1
             performance.add(result)
             for note in result.notes:
                 listener(Warned(message=note))
-            name = tiles.chunk(row, col).name
-            listener(ChunkDone(chunk=name, done=done, chunks=tiles.chunk_count, elapsed_s=time.monotonic() - began))
-    check_complete(store, tiles.chunks())
+            listener(ChunkDone(chunk=name_chunk(row, col), done=done, chunks=tiles.chunk_count, elapsed_s=time.monotonic() - began))
+    check_complete(store, store.list_done(tiles))
     return performance

@@ -17,7 +17,8 @@ from geoseg.ledger import Entry, Ledger
 from geoseg.pipeline import segment_raster
 from geoseg.runlist import RunItem
 from geoseg.runtime import ClusterOptions
-from geoseg.work import ChunkKey, ChunkResult, SegmentJob, do_chunks
+from geoseg.tiling import ChunkKey
+from geoseg.work import ChunkResult, SegmentJob, do_chunks
 
 LEDGER_NAME = "ledger.jsonl"
 Configure = Callable[[str, Path], RunConfig]

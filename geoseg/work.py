@@ -9,10 +9,7 @@ from geoseg.inference import LoadPredictor, infer_chunk, read_padded
 from geoseg.io.chunks import ChunkStore
 from geoseg.io.raster import RasterSource
 from geoseg.metering import Effort, Meter
-from geoseg.tiling import TilePlan
-
-ChunkKey = tuple[int, int]
-"""Row and column of a chunk."""
+from geoseg.tiling import ChunkKey, TilePlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from geoseg.config import make_config
 from geoseg.errors import GeosegError, MissingFileError, RasterError, RunFolderError
 from geoseg.evaluation.sampling import Reader, count_values
-from geoseg.io.chunks import open_layer
+from geoseg.io.layers import open_layer
 from geoseg.io.raster import RasterOptions, RasterSource, open_raster
 from geoseg.io.vector import read_layer
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
