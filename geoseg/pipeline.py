@@ -168,6 +168,7 @@ def describe_workplace(plan: RunPlan) -> ClusterOptions:
         resources=config.resources,
         gpus=plan.on_gpu,
         patience_s=config.patience,
+        scratch=RunFolder(config.output).work,
     )
 
 

@@ -71,6 +71,14 @@ class ChunkStore:
         """Return what GDAL opens for a chunk, finished or not."""
         return self.place.address(_name(key))
 
+    def is_done(self, key: ChunkKey) -> bool:
+        """Tell whether a chunk is done, by a listing of its row: of all chunks :meth:`list_done` tells at once.
+
+        Raises:
+            RunError: If the place cannot be looked at.
+        """
+        return name_chunk_file(key) in self.place.list_names(name_row(key[0]))
+
     def write(self, chunk: Chunk, layers: NDArray[np.uint8]) -> None:
         """Write a chunk, whole or not at all.
 
