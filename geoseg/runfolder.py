@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from geoseg import __version__
 from geoseg.config import CHOSEN, RunConfig, to_toml
 from geoseg.errors import RunFolderBusyError, RunFolderError, WriteError
-from geoseg.io.chunks import ChunkStore
+from geoseg.io.chunks import ChunkStore, holds_chunks, move_flat_chunks
 from geoseg.io.files import move_whole, write_error, write_whole
+from geoseg.io.places import Folder, Place
 from geoseg.planning import RunPlan
 from geoseg.redact import redact, redact_all
 
@@ -76,7 +77,12 @@ class RunFolder:
 
     def chunks(self, plan: RunPlan) -> ChunkStore:
         """Return the store of finished chunks."""
-        return ChunkStore(folder=self.work / "chunks", geobox=plan.source.geobox, layers=plan.layers)
+        return ChunkStore(place=self.chunk_place, geobox=plan.source.geobox, layers=plan.layers)
+
+    @property
+    def chunk_place(self) -> Place:
+        """Where finished chunks lie."""
+        return Folder(self.work / "chunks")
 
     def is_finished(self, fingerprint: dict[str, Any]) -> bool:
         """Tell whether this very run is finished here.
@@ -119,10 +125,12 @@ class RunFolder:
                 # chunks without a run.toml are nobody's
                 shutil.rmtree(self.work, ignore_errors=True)
             (self.work / "chunks").mkdir(parents=True, exist_ok=True)
-            for left in (*self.work.rglob("*.part"), self.work / _ERROR):
+            # those of chunks are written over when the chunk is done again
+            for left in (*self.work.glob("*.part"), self.work / _ERROR):
                 left.unlink(missing_ok=True)
         except OSError as exc:
             raise write_error(self.path, exc) from exc
+        move_flat_chunks(self.work / "chunks")
         content = describe_config(config, fingerprint)
         if not self.record.exists() or self.record.read_bytes() != content:
             write_whole(self.record, content)
@@ -326,7 +334,7 @@ class RunFolder:
 
     def abandon(self) -> None:
         """Undo :meth:`begin` if nothing was done since."""
-        if self.work.exists() and not self.summary.exists() and not any((self.work / "chunks").glob("*.tif")):
+        if self.work.exists() and not self.summary.exists() and not holds_chunks(self.chunk_place):
             self.finish()
             self.record.unlink(missing_ok=True)
             with suppress(OSError):
