@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.model.execution import Backend, Precision
+from geoseg.redact import redact
 from geoseg.settings import ObjectSettings
 from geoseg.tiling import Stitch
 
@@ -84,6 +85,8 @@ class RunConfig(BaseModel):
     """Worker processes on this machine; 0 works in this process."""
     scheduler: str | None = None
     """Address of a running Dask scheduler."""
+    chunks_at: str | None = None
+    """Folder or address of an object store that takes finished chunks while the run goes on; None takes the run folder."""
     memory: str | None = None
     """Memory that the run may take, for example ``4GB``; None takes what the machine, or its container, has free."""
     cache: Path | None = None
@@ -98,6 +101,13 @@ class RunConfig(BaseModel):
     def _readable(cls, value: str | None) -> str | None:
         if value is not None:
             parse_bytes(value)
+        return value
+
+    @field_validator("chunks_at")
+    @classmethod
+    def _without_secrets(cls, value: str | None) -> str | None:
+        if value is not None and redact(value) != value:
+            raise ValueError("secrets do not belong into an address; set them in the environment, as for the store's own programs")
         return value
 
     @property

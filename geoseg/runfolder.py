@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import platform
+import secrets
 import shutil
 import time
 import tomllib
@@ -19,10 +20,12 @@ from pydantic import ValidationError
 from geoseg import __version__
 from geoseg.config import CHOSEN, RunConfig, to_toml
 from geoseg.errors import RunFolderBusyError, RunFolderError, WriteError
+from geoseg.io.bucket import open_place
 from geoseg.io.chunks import ChunkStore, holds_chunks, move_flat_chunks
 from geoseg.io.files import move_whole, write_error, write_whole
 from geoseg.io.places import Folder, Place
 from geoseg.planning import RunPlan
+from geoseg.provenance import identify_run
 from geoseg.redact import redact, redact_all
 
 _RUN_TOML = "run.toml"
@@ -31,6 +34,8 @@ _MADE, _WHOLE = "objects", "objects.whole"
 """Below ``.work``: objects in the making, and whole ones on their way into the run folder."""
 _HOLDER, _ERROR = "holder.json", "error.json"
 """Below ``.work``: who works there, and what ended that before its time."""
+_CHUNKS_AT = "chunks.at"
+"""Below ``.work``: where the chunks lie, if that is elsewhere."""
 _PATIENCE_S = (0.02, 0.05, 0.1)
 """``geoseg status`` looks at the lock for less than that."""
 _PRODUCTS = (
@@ -79,8 +84,17 @@ class RunFolder:
 
     @property
     def chunk_place(self) -> Place:
-        """Where finished chunks lie."""
-        return Folder(self.work / "chunks")
+        """Where finished chunks lie.
+
+        Raises:
+            RunFolderError: If the note of it cannot be read.
+        """
+        try:
+            return open_place((self.work / _CHUNKS_AT).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return Folder(self.work / "chunks")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise RunFolderError(f"{self.work / _CHUNKS_AT} could not be read: {exc}. Start over with --overwrite.") from exc
 
     def is_finished(self, fingerprint: dict[str, Any]) -> bool:
         """Tell whether this very run is finished here.
@@ -105,7 +119,7 @@ class RunFolder:
             return config
         chosen = self.read_record().get("run", {})
         default = {name: field.default for name, field in RunConfig.model_fields.items()}
-        still_open = {name: chosen[name] for name in CHOSEN if getattr(config, name) == default[name] and name in chosen}
+        still_open = {name: chosen[name] for name in (*CHOSEN, "chunks_at") if getattr(config, name) == default[name] and name in chosen}
         try:
             return RunConfig.model_validate({**config.model_dump(), **still_open})
         except ValidationError as exc:
@@ -121,7 +135,8 @@ class RunFolder:
         try:
             if not self.record.exists():
                 # chunks without a run.toml are nobody's
-                shutil.rmtree(self.work, ignore_errors=True)
+                self.finish()
+            own = self._choose_place(config.chunks_at, fingerprint)
             (self.work / "chunks").mkdir(parents=True, exist_ok=True)
             # those of chunks are written over when the chunk is done again
             for left in (*self.work.glob("*.part"), self.work / _ERROR):
@@ -129,11 +144,30 @@ class RunFolder:
         except OSError as exc:
             raise write_error(self.path, exc) from exc
         move_flat_chunks(self.work / "chunks")
+        if own is not None:
+            write_whole(self.work / _CHUNKS_AT, own.name.encode())
         content = describe_config(config, fingerprint)
         if not self.record.exists() or self.record.read_bytes() != content:
             write_whole(self.record, content)
         who = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
         write_whole(self.work / _HOLDER, json.dumps(who).encode())
+
+    def _choose_place(self, at: str | None, fingerprint: dict[str, Any]) -> Place | None:
+        """Return a place of the run's own for its chunks if they lie elsewhere and it has none yet; it stays the same until the end."""
+        there = self.chunk_place
+        if at is None:
+            return None
+        over = open_place(at)
+        if self.record.exists():
+            if not there.name.startswith(f"{over.name}/"):
+                raise RunFolderError(
+                    f"The chunks of the run in {self.path} lie in {there.name}; they cannot move to {at}. "
+                    "Leave --chunks-at out to go on, or start over with --overwrite."
+                )
+            return None
+        own = open_place(f"{over.name}/geoseg-{identify_run(fingerprint)}-{secrets.token_hex(4)}")
+        own.prepare()
+        return own
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -292,8 +326,17 @@ class RunFolder:
         return item
 
     def finish(self) -> None:
-        """Remove what was only needed while the run went on."""
+        """Remove what was only needed while the run went on.
+
+        Raises:
+            WriteError: If chunks that lie elsewhere cannot be removed.
+        """
+        self._remove_far_chunks()
         shutil.rmtree(self.work, ignore_errors=True)
+
+    def _remove_far_chunks(self) -> None:
+        if (self.work / _CHUNKS_AT).exists():
+            self.chunk_place.remove()
 
     def abandon(self) -> None:
         """Undo :meth:`begin` if nothing was done since."""
@@ -323,6 +366,7 @@ class RunFolder:
         try:
             # first what says that the run is finished: if this is cut off, the rest is never taken for whole
             self.summary.unlink(missing_ok=True)
+            self._remove_far_chunks()
             shutil.rmtree(self.path)
         except OSError as exc:
             raise WriteError(f"{self.path} could not be removed: {exc}.") from exc
