@@ -6,7 +6,6 @@ import os
 import platform
 import secrets
 import shutil
-import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,13 +18,14 @@ from pydantic import ValidationError
 
 from geoseg import __version__
 from geoseg.config import CHOSEN, RunConfig, to_toml
-from geoseg.errors import RunFolderBusyError, RunFolderError, WriteError
+from geoseg.errors import RunFolderError, WriteError
 from geoseg.io.bucket import open_place
 from geoseg.io.chunks import ChunkStore, holds_chunks, move_flat_chunks
 from geoseg.io.files import move_whole, write_error, write_whole
+from geoseg.io.locks import is_at, lock_folder
 from geoseg.io.places import Folder, Place
 from geoseg.planning import RunPlan
-from geoseg.provenance import identify_run
+from geoseg.provenance import find_differences, identify_run
 from geoseg.redact import redact, redact_all
 
 _RUN_TOML = "run.toml"
@@ -36,8 +36,6 @@ _HOLDER, _ERROR = "holder.json", "error.json"
 """Below ``.work``: who works there, and what ended that before its time."""
 _CHUNKS_AT = "chunks.at"
 """Below ``.work``: where the chunks lie, if that is elsewhere."""
-_PATIENCE_S = (0.02, 0.05, 0.1)
-"""``geoseg status`` looks at the lock for less than that."""
 _PRODUCTS = (
     "classes.tif",
     "confidence.tif",
@@ -187,7 +185,7 @@ class RunFolder:
                 yield
         finally:
             with suppress(OSError):
-                if _is_at(folder, self.path):
+                if is_at(folder, self.path):
                     # empty: nothing came of it
                     self.path.rmdir()
             os.close(folder)
@@ -201,8 +199,8 @@ class RunFolder:
             except OSError as exc:
                 raise write_error(self.path, exc) from exc
             try:
-                _lock(folder, self.path)
-                if _is_at(folder, self.path):
+                lock_folder(folder, self.path)
+                if is_at(folder, self.path):
                     return folder
             except BaseException:
                 os.close(folder)
@@ -394,47 +392,7 @@ class RunFolder:
             )
 
 
-def _lock(folder: int, path: Path) -> None:
-    """Lock an open folder until it is closed, also by the end of the process."""
-    for patience in (*_PATIENCE_S, None):
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as exc:
-            if patience is None:
-                raise RunFolderBusyError(f"Another geoseg command is at work in {path}. Wait for it, or choose another folder.") from exc
-            time.sleep(patience)
-        except OSError:
-            # some network file systems know no locks
-            return
-
-
-def _is_at(folder: int, path: Path) -> bool:
-    """Tell whether an open folder is the one under a path: a lock on one that was removed keeps nobody out."""
-    try:
-        return os.path.samestat(os.fstat(folder), path.stat())
-    except FileNotFoundError:
-        return False
-
-
 def describe_config(config: RunConfig, fingerprint: dict[str, Any]) -> bytes:
     """Write ``run.toml``; secrets in addresses are hidden."""
     table = {"geoseg_version": __version__, "run": config.model_dump(mode="json"), "fingerprint": fingerprint}
     return to_toml(redact_all(table)).encode()
-
-
-def find_differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Say which values of a fingerprint are not what they were, by dotted name."""
-    before, after = _flatten(earlier), _flatten(now)
-    return [f"{key} was {before.get(key)!r}, is now {value!r}" for key, value in after.items() if value != before.get(key)]
-
-
-def _flatten(table: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Return plain values by dotted name."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{path}{key}.")
-        else:
-            flat[f"{path}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat

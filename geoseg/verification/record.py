@@ -6,9 +6,9 @@ from geoseg.config import make_config
 from geoseg.errors import GeosegError
 from geoseg.io.chunks import DoneChunks, list_done
 from geoseg.model.package import find_package, hash_file
-from geoseg.provenance import identify_run
+from geoseg.provenance import find_differences, identify_run
 from geoseg.redact import redact_all
-from geoseg.runfolder import RunFolder, find_differences
+from geoseg.runfolder import RunFolder
 from geoseg.tiling import TilePlan
 from geoseg.verification.run import CheckedRun
 
