@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.io.composite import Rule
 from geoseg.model.execution import Backend, Precision
+from geoseg.redact import redact
 from geoseg.settings import ObjectSettings
 from geoseg.tiling import Stitch
 
@@ -105,6 +106,8 @@ class RunConfig(BaseModel):
     """Seconds to wait for workers, or for a scheduler that was lost, before the run ends."""
     allow_missing: bool = False
     """Finish with nodata where chunks fail again and again, instead of ending with an error."""
+    chunks_at: str | None = None
+    """Folder or address of an object store that takes finished chunks while the run goes on; None takes the run folder."""
     memory: str | None = None
     """Memory that the run may take, for example ``4GB``; None takes what the machine, or its container, has free."""
     cache: Path | None = None
@@ -119,6 +122,13 @@ class RunConfig(BaseModel):
     def _readable(cls, value: str | None) -> str | None:
         if value is not None:
             parse_bytes(value)
+        return value
+
+    @field_validator("chunks_at")
+    @classmethod
+    def _without_secrets(cls, value: str | None) -> str | None:
+        if value is not None and redact(value) != value:
+            raise ValueError("secrets do not belong into an address; set them in the environment, as for the store's own programs")
         return value
 
     @property

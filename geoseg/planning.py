@@ -119,7 +119,8 @@ class RunPlan:
     @property
     def disk_bytes(self) -> int:
         """Projected disk space while the run goes on."""
-        bytes_per_px = _CHUNK_BYTES_PER_PX + sum(_OUTPUT_BYTES_PER_PX[output] for output in set(self.config.outputs))
+        chunks = _CHUNK_BYTES_PER_PX if self.config.chunks_at is None else 0.0
+        bytes_per_px = chunks + sum(_OUTPUT_BYTES_PER_PX[output] for output in set(self.config.outputs))
         return round(self.tiles.height * self.tiles.width * bytes_per_px)
 
     @property

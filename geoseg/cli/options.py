@@ -86,6 +86,12 @@ Workers = Annotated[int | None, typer.Option("--workers", metavar="N", help="Wor
 Scheduler = Annotated[
     str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Running Dask scheduler, for example tcp://host:8786, or its file.")
 ]
+ChunksAt = Annotated[
+    str | None,
+    typer.Option(
+        "--chunks-at", metavar="PLACE", help="Shared folder or s3://, gs:// or az:// prefix for finished chunks.  [default: the run folder]"
+    ),
+]
 Memory = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="Memory that may be used, for example 4GB.  [default: what is free]")
 ]

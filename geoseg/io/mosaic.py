@@ -60,7 +60,9 @@ class ChunkMosaic:
 
         Raises:
             WriteError: If the disk does not take them.
+            RunError: If the chunks cannot be reached.
         """
+        self.store.place.open_to_gdal()
         rows = _rows_folder(folder, name)
         remove_rows(folder, name)
         try:

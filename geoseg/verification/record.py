@@ -7,9 +7,9 @@ from geoseg.errors import GeosegError
 from geoseg.io.chunks import DoneChunks, list_done
 from geoseg.model.package import hash_file
 from geoseg.model.source import find_model
-from geoseg.provenance import identify_run
+from geoseg.provenance import find_differences, identify_run
 from geoseg.redact import redact_all
-from geoseg.runfolder import RunFolder, find_differences
+from geoseg.runfolder import RunFolder
 from geoseg.tiling import TilePlan
 from geoseg.verification.run import CheckedRun
 
