@@ -236,7 +236,7 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
     """
     options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
     source = open_raster(config.raster, options, resolution_m=spec.resolution_m)
-    source = replace(source, bands=_choose_bands(config, spec, source))
+    source = replace(source, bands=choose_bands(config, spec, source))
     if config.aoi is not None:
         source = replace(source, aoi=_read_aoi(config.aoi, source))
     if not has_data(source):
@@ -246,7 +246,13 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
     return source
 
 
-def _choose_bands(config: RunConfig, spec: ModelSpec, source: RasterSource) -> tuple[int, ...]:
+def choose_bands(config: RunConfig, spec: ModelSpec, source: RasterSource) -> tuple[int, ...]:
+    """Return the 1-based bands that are fed to a model, in its order.
+
+    Raises:
+        ModelError: If there are fewer than it needs, or another number was asked for.
+        RasterError: If one was asked for that is not there.
+    """
     wanted, there = len(spec.bands), len(source.bands)
     needs = f"Model '{spec.name}' needs {wanted} bands ({', '.join(spec.bands)})"
     if config.bands and len(config.bands) != wanted:
