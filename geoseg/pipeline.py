@@ -68,7 +68,7 @@ def segment_raster(
         if load is None and not folder.is_begun():
             plan = tune(plan, config, listener)
         folder.begin(plan.config, plan.fingerprint())
-        load = load or network_loader(plan.package, plan.execution)
+        load = load or network_loader(plan.package, plan.lane_execution)
         try:
             done = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
         except UsageError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from geoseg.choices import choose_execution, ever_smaller
+from geoseg.choices import choose_execution, choose_lanes, ever_smaller
 from geoseg.config import Output, RunConfig
 from geoseg.errors import MemoryLimitError, ModelError, RasterError, WriteError
 from geoseg.events import RunPlanned
@@ -46,8 +46,6 @@ _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
 """What is made of them, scratch included; measured on a drone orthophoto of a town."""
 _FROM_CONFIDENCE = {"confidence", "panoptic"}
 _FROM_EVIDENCE = {"evidence", "buildings", "panoptic", "roads"}
-_GPU_LANES = 2
-"""Threads that call the network on a GPU: while one waits for a copy, the other computes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +64,8 @@ class RunPlan:
     """How the network is run."""
     batch_size: int
     """Tiles in one forward pass."""
+    lanes: int
+    """Threads that call the network in each worker."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -82,9 +82,9 @@ class RunPlan:
         return self.execution.device.startswith("cuda")
 
     @property
-    def lanes(self) -> int:
-        """Threads that call the network in each worker."""
-        return _GPU_LANES if self.on_gpu else 1
+    def lane_execution(self) -> Execution:
+        """How each of the lanes runs the network: on the processor they share its cores."""
+        return self.execution if self.on_gpu else replace(self.execution, threads=-(-self.execution.threads // self.lanes))
 
     @property
     def chunks_at_once(self) -> int:
@@ -197,8 +197,10 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
     smallest: RunPlan | None = None
     for smaller in ever_smaller(config, package.spec, execution):
         smallest = _settle(smaller, package, source, execution)
-        if smallest.memory_bytes <= limit:
-            return smallest
+        for lanes in choose_lanes(execution, smallest.tiles.tile_count):
+            smallest = replace(smallest, lanes=lanes)
+            if smallest.memory_bytes <= limit:
+                return smallest
     assert smallest is not None
     raise MemoryLimitError(
         f"The run would take about {smallest.memory_bytes / 1e9:.1f} GB of memory; {limit / 1e9:.1f} GB may be used. "
@@ -234,6 +236,7 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
         tiles=tiles,
         execution=execution,
         batch_size=config.batch_size,
+        lanes=1,
     )
 
 
