@@ -2,12 +2,15 @@
 
 import json
 import logging
+import os
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -90,7 +93,8 @@ def open_cluster(options: ClusterOptions, listener: Listener) -> "Iterator[Clust
     Raises:
         UsageError: If the scheduler cannot be reached.
     """
-    with dask.config.set(_QUIET):
+    folder = {} if options.scratch is None else {"temporary-directory": str(options.scratch.absolute())}
+    with dask.config.set({**_QUIET, **folder}):
         for name in ("distributed", "tornado.application"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         if options.scheduler is not None:
@@ -100,13 +104,43 @@ def open_cluster(options: ClusterOptions, listener: Listener) -> "Iterator[Clust
             finally:
                 cluster.close()
             return
-        with _start(options) as started:
+        with _deaf_to_interrupts():
+            local = _start(options)
+        with local as started:
             start_workers = partial(_start_workers, started, options.workers)
             cluster = Cluster(partial(Client, started, set_as_default=False), options, listener, start_workers)
             try:
                 yield cluster
             finally:
                 cluster.close()
+
+
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set variables for processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let threads and processes that are started here, and all that they start later, not hear of Ctrl-C: it is for this process."""
+    # Python starts its tracker with the first worker, lets that hear again, and has it tell of all that a killed command leaves
+    with _environment(PYTHONWARNINGS="ignore:resource_tracker"):
+        resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start(options: ClusterOptions) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from geoseg.errors import GeosegError, RunFolderError
 from geoseg.runfolder import RunFolder, describe_missing
+from geoseg.tiling import name_chunk
 from geoseg.verification import rasters, record, tables
 from geoseg.verification.run import Check, CheckedRun, Faults, Looks, name_faults
 
@@ -106,11 +107,12 @@ def _look_at_chunks(folder: RunFolder) -> Iterator[str]:
             yield f"the run is finished, but {folder.work.name} is still there: the same geoseg segment tidies it"
         return
     try:
-        done, missing = record.list_chunks(folder)
+        done = record.list_chunks(folder)
     except (GeosegError, LookupError, TypeError, ValueError) as exc:
         yield f"the run is not finished, and its chunks cannot be counted: {exc}"
         return
-    if missing:
-        yield f"the run is not finished: {len(missing)} of {len(done) + len(missing)} chunks are missing, first {missing[0]}"
+    first = next(done.missing(), None)
+    if first is not None:
+        yield f"the run is not finished: {done.total - done.count} of {done.total} chunks are missing, first {name_chunk(*first)}"
     else:
-        yield f"the run is not finished: all {len(done)} chunks are there, its products are not"
+        yield f"the run is not finished: all {done.total} chunks are there, its products are not"
