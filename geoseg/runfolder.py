@@ -20,7 +20,7 @@ from geoseg import __version__
 from geoseg.config import CHOSEN, RunConfig, to_toml
 from geoseg.errors import RunFolderBusyError, RunFolderError, WriteError
 from geoseg.io.chunks import ChunkStore
-from geoseg.io.files import move_whole, write_error, write_whole
+from geoseg.io.files import move_folder, move_whole, write_error, write_whole
 from geoseg.planning import RunPlan
 from geoseg.redact import redact, redact_all
 
@@ -34,6 +34,9 @@ _PATIENCE_S = (0.02, 0.05, 0.1)
 """``geoseg status`` looks at the lock for less than that."""
 _PRODUCTS = (
     "classes.tif",
+    "probabilities.tif",
+    "uncertainty.tif",
+    "zones.csv",
     "confidence.tif",
     "evidence.tif",
     "instances.tif",
@@ -42,7 +45,7 @@ _PRODUCTS = (
     "roads.graphml",
     "item.json",
 )
-_OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
+OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +205,22 @@ class RunFolder:
         return note if isinstance(note, dict) else {}
 
     def products(self, made: Path) -> list[Path]:
-        """Return the files of the run, the ones in the making instead of those that they are going to replace."""
-        found = {path.name: path for place in (self.path, made) if place.exists() for path in place.iterdir() if path.is_file()}
-        return [path for name, path in sorted(found.items()) if name in _OWN_NAMES]
+        """Return the files of the run, the ones in the making instead of those that they are going to replace.
+
+        Formats of other packages have files of any name: all that was made is the run's, and so is what its item lists.
+        """
+        found = {path.name: path for path in self.path.iterdir() if path.name in self._own_names() and path.name != self.work.name}
+        if made != self.path and made.exists():
+            found |= {path.name: path for path in made.iterdir()}
+        return [path for _, path in sorted(found.items())]
+
+    def _own_names(self) -> set[str]:
+        """Return the names of everything that a run has, or that this one lists."""
+        listed: set[str] = set()
+        for item in (self.item, self.work / _WHOLE / self.item.name):
+            with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+                listed |= {str(asset["href"]).removeprefix("./") for asset in json.loads(item.read_bytes())["assets"].values()}
+        return OWN_NAMES | {name for name in listed if "/" not in name}
 
     def begin_objects(self) -> Path:
         """Return an empty folder for everything that is made from the stitched rasters.
@@ -238,7 +254,7 @@ class RunFolder:
         if (whole / _SUMMARY).exists():
             self.summary.unlink(missing_ok=True)
         for path in sorted(whole.iterdir(), key=lambda p: p.name == _SUMMARY):
-            move_whole(path, self.path / path.name)
+            move_folder(path, self.path / path.name) if path.is_dir() else move_whole(path, self.path / path.name)
         self.finish()
 
     def read_record(self) -> dict[str, Any]:
@@ -306,7 +322,8 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; -o names a folder.")
-        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in _OWN_NAMES)
+        own = self._own_names()
+        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in own)
         if foreign:
             raise RunFolderError(
                 f"{self.path} holds {len(foreign)} files that geoseg did not write, first {foreign[0]}; --overwrite only removes runs. "

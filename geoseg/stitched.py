@@ -1,6 +1,6 @@
 """The stitched rasters of a run, that everything after inference is made from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from geoseg.io.chunks import LayerReader, LayerStyle, mosaic_vrt, open_layer
 from geoseg.io.cog import write_cog
 from geoseg.io.files import write_whole
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
+from geoseg.pixels.decode import MEASURE_SCALE, Measure
 from geoseg.planning import RunPlan
 from geoseg.runfolder import RunFolder
 
@@ -85,6 +86,9 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         products.append(_Product(name="confidence", bands=("confidence",), style=style, overviews="average", smooth=True))
     if layers:
         products.append(_Product(name="evidence", bands=layers, style=LayerStyle(), overviews="average", smooth=True))
+    measured = LayerStyle(nodata=NODATA_CLASS, scale=1 / MEASURE_SCALE)
+    for name, bands in _group_measures(spec.layers.measures).items():
+        products.append(_Product(name=name, bands=bands, style=measured, overviews="average", smooth=True))
     # one after the other: GDAL's threads can lock each other up where several files are written through one cache
     made = {product.name: _make_product(plan, folder, product) for product in products}
     return Stitched(
@@ -95,6 +99,15 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         evidence=made.get("evidence"),
         layers=layers,
     )
+
+
+def _group_measures(measures: Iterable[Measure]) -> dict[str, tuple[str, ...]]:
+    """Return the bands of each product that is made of measures."""
+    grouped: dict[str, tuple[str, ...]] = {}
+    for measure in measures:
+        name = "probabilities" if measure.kind == "probability" else "uncertainty"
+        grouped[name] = (*grouped.get(name, ()), measure.name)
+    return grouped
 
 
 def _make_product(plan: RunPlan, folder: RunFolder, product: _Product) -> Path:

@@ -36,6 +36,8 @@ def batch(
     threads: o.Threads = None,
     memory: o.Memory = None,
     outputs: o.Outputs = None,
+    formats: o.Formats = None,
+    zones: o.Zones = None,
     settings: o.Settings = None,
     at_once: Annotated[int, typer.Option("--at-once", metavar="N", min=1, help="Rasters under way at a time.")] = 4,
     retries: Annotated[int, typer.Option("--retries", metavar="N", min=0, help="How often one that failed is tried again.")] = 2,
@@ -64,6 +66,8 @@ def batch(
         threads=threads,
         memory=memory,
         outputs=outputs,
+        formats=formats,
+        zones=zones,
         objects=settings,
     )
 

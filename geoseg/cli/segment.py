@@ -28,6 +28,8 @@ def segment(
     scheduler: o.Scheduler = None,
     memory: o.Memory = None,
     outputs: o.Outputs = None,
+    formats: o.Formats = None,
+    zones: o.Zones = None,
     settings: o.Settings = None,
     overwrite: o.Overwrite = False,
     progress: o.Progress = "auto",
@@ -64,6 +66,8 @@ def segment(
         scheduler=scheduler,
         memory=memory,
         outputs=outputs,
+        formats=formats,
+        zones=zones,
         objects=settings,
     )
     run = make_config(given, config)

@@ -14,6 +14,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from geoseg.errors import RunError
+from geoseg.io.attributes import attribute_table
 from geoseg.io.files import write_whole
 from geoseg.io.image import encode_geotiff
 from geoseg.io.raster import open_plain
@@ -63,6 +64,8 @@ class LayerStyle:
 
     nodata: int | None = None
     """Value of pixels without data."""
+    scale: float | None = None
+    """What a value of 1 stands for; None declares nothing."""
     scheme: ClassScheme | None = None
     """Colour table and category names of its first band."""
     masked: bool = False
@@ -102,6 +105,7 @@ def _vrt(geobox: GeoBox, dtype: str, style: LayerStyle, bands: Mapping[str, str]
     transform = ", ".join(repr(float(v)) for v in geobox.transform.to_gdal())
     crs = f"<SRS>{escape(geobox.crs.to_wkt())}</SRS>" if geobox.crs is not None else ""
     nodata = f"<NoDataValue>{style.nodata}</NoDataValue>" if style.nodata is not None else ""
+    nodata += f"<Scale>{style.scale!r}</Scale><Offset>0</Offset>" if style.scale is not None else ""
     masked = f'<MaskBand><VRTRasterBand dataType="Byte">{mask}</VRTRasterBand></MaskBand>' if mask else ""
     described = "".join(
         f'<VRTRasterBand dataType="{_GDAL_TYPES[dtype]}" band="{index}"><Description>{escape(name)}</Description>'
@@ -127,7 +131,7 @@ def _legend(scheme: ClassScheme | None) -> str:
     empty = '<Entry c1="0" c2="0" c3="0" c4="0"/>' * (256 - len(colors))
     return (
         f"<ColorInterp>Palette</ColorInterp><CategoryNames>{''.join(names)}</CategoryNames>"
-        f"<ColorTable>{''.join(colors)}{empty}</ColorTable>"
+        f"<ColorTable>{''.join(colors)}{empty}</ColorTable>{attribute_table(scheme)}"
     )
 
 
