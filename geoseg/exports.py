@@ -14,7 +14,7 @@ from geoseg.io.chunks import open_layer
 from geoseg.io.files import write_error, write_whole
 from geoseg.io.raster import RasterSource, open_raster
 from geoseg.item import describe_item_redone, formats_of
-from geoseg.model.package import find_package
+from geoseg.model.source import find_model
 from geoseg.planning import RunPlan, open_source
 from geoseg.products import StageLog
 from geoseg.report import describe_redone, read_scheme
@@ -214,5 +214,5 @@ def find_products(folder: RunFolder, made: Path, config: RunConfig) -> RunProduc
 def _find_imagery(config: RunConfig) -> RasterSource | None:
     """Return what was segmented; None if it, or the model that says how it is read, is not there any more."""
     with suppress(GeosegError):
-        return open_source(config, find_package(config.model).spec)
+        return open_source(config, find_model(config.model, config.cache_folder).spec)
     return None

@@ -17,7 +17,9 @@ from geoseg.io.ground import pixel_size_m
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, open_raster
 from geoseg.machine import count_cores, free_memory_bytes
 from geoseg.model.execution import Backend, Execution
-from geoseg.model.package import ModelPackage, find_package, hash_file
+from geoseg.model.package import ModelPackage, hash_file
+from geoseg.model.ports import largest_tile_px
+from geoseg.model.source import find_model
 from geoseg.model.spec import ModelSpec
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 from geoseg.writers import check_formats, check_zones
@@ -176,10 +178,20 @@ def plan_run(config: RunConfig) -> RunPlan:
     """
     check_formats(config.formats, config.outputs)
     check_zones(config.zones, config.outputs)
-    package = find_package(config.model)
+    package = find_model(config.model, config.cache_folder)
     measured = tuple(name for name in _MEASURED if name in config.outputs)
     package = replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
-    return replan(config, package, open_source(config, package.spec))
+    source = open_source(config, package.spec)
+    _check_dtype(package.spec, source)
+    return replan(config, package, source)
+
+
+def _check_dtype(spec: ModelSpec, source: RasterSource) -> None:
+    if spec.dtype is not None and str(source.dtype) != spec.dtype:
+        raise ModelError(
+            f"Model '{spec.name}' scales {spec.dtype} values; {source.path} holds {source.dtype}. Convert it (gdal_translate -ot -scale), "
+            "or import the model with mean, std and dtype for such values."
+        )
 
 
 def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> RunPlan:
@@ -204,6 +216,9 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
     assert config.chunk_size is not None
     assert config.batch_size is not None
     assert isinstance(config.halo, int)
+    only = largest_tile_px(package.spec)
+    if only is not None and config.tile_size > only:
+        raise ModelError(f"Model '{package.spec.name}' takes tiles of {only} px; --tile-size {config.tile_size} is larger. Leave it out.")
     options = TilingOptions(
         tile_size_px=config.tile_size,
         halo_px=config.halo,
@@ -211,7 +226,7 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
         chunk_size_px=config.chunk_size,
         stitch=config.stitch or package.spec.stitch,
         # a GPU wants tiles of one shape: its kernels are chosen, or compiled, for each shape anew
-        fit=not execution.device.startswith("cuda") and execution.backend != "compile",
+        fit=not execution.device.startswith("cuda") and execution.backend != "compile" and only is None,
     )
     tiles = plan_tiles(source.shape, options)
     settled: dict[str, Any] = {"tile_size": tiles.tile_size_px, "halo": tiles.halo_px, "backend": execution.backend}
@@ -235,7 +250,7 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
     """
     options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
     source = open_raster(config.raster, options, resolution_m=spec.resolution_m)
-    source = replace(source, bands=_choose_bands(config, spec, source))
+    source = replace(source, bands=choose_bands(config, spec, source))
     if config.aoi is not None:
         source = replace(source, aoi=_read_aoi(config.aoi, source))
     if not has_data(source):
@@ -245,7 +260,13 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
     return source
 
 
-def _choose_bands(config: RunConfig, spec: ModelSpec, source: RasterSource) -> tuple[int, ...]:
+def choose_bands(config: RunConfig, spec: ModelSpec, source: RasterSource) -> tuple[int, ...]:
+    """Return the 1-based bands that are fed to a model, in its order.
+
+    Raises:
+        ModelError: If there are fewer than it needs, or another number was asked for.
+        RasterError: If one was asked for that is not there.
+    """
     wanted, there = len(spec.bands), len(source.bands)
     needs = f"Model '{spec.name}' needs {wanted} bands ({', '.join(spec.bands)})"
     if config.bands and len(config.bands) != wanted:

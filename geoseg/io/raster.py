@@ -28,9 +28,9 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import MissingFileError, RasterError, RunError, WriteError
-from geoseg.io.checks import check_raster, count_averaged
+from geoseg.io.checks import check_raster
 from geoseg.io.files import is_there
-from geoseg.io.ground import pixel_size_m
+from geoseg.io.grid import settle_grid
 from geoseg.io.pointers import refuse_far_pointers
 from geoseg.io.valid import is_all_valid, read_valid
 from geoseg.pixels.average import average_blocks, whole_blocks
@@ -245,8 +245,8 @@ def open_raster(
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
     factor = 1
     if geobox.crs is not None and (needs_georeference or resolution_m is not None):
-        factor = count_averaged(name, _ground_pixel_m(name, geobox), resolution_m)
-    return RasterSource(path=name, bands=bands, geobox=_decimate(geobox, factor), decimation=factor, dtype=dtype, options=options)
+        geobox, factor = settle_grid(name, geobox, resolution_m)
+    return RasterSource(path=name, bands=bands, geobox=geobox, decimation=factor, dtype=dtype, options=options)
 
 
 def read_whole(source: RasterSource) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -322,16 +322,6 @@ def _placed_by(dataset: Any, options: RasterOptions) -> dict[str, Any]:
     return {"src_crs": _with_crs(dataset, options).crs}
 
 
-def _ground_pixel_m(name: str, geobox: GeoBox) -> float:
-    try:
-        size = pixel_size_m(geobox)
-    except ProjError as exc:
-        raise RasterError(f"{name} does not lie on the earth, so it has no metres on the ground: {exc}.") from exc
-    if not 0 < size < np.inf:
-        raise RasterError(f"{name} has pixels of {size} m on the ground: its transform does not fit its CRS. Check both with gdalinfo.")
-    return size
-
-
 class _AssumedCrs:
     """A dataset seen through a CRS that the file does not declare."""
 
@@ -350,11 +340,6 @@ def _with_crs(dataset: Any, options: RasterOptions) -> Any:
     if dataset.crs is None and options.assume_crs is not None:
         return _AssumedCrs(dataset, options.assume_crs)
     return dataset
-
-
-def _decimate(geobox: GeoBox, factor: int) -> GeoBox:
-    height, width = (-(-n // factor) for n in geobox.shape)
-    return GeoBox((height, width), geobox.transform @ Affine.scale(factor), geobox.crs)
 
 
 def _describe(window: Window) -> str:
