@@ -19,8 +19,9 @@ from geoseg.redact import redact
 from geoseg.settings import ObjectSettings
 from geoseg.tiling import Stitch
 
-Output = Literal["classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads"]
+Output = Literal["classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads", "probabilities", "uncertainty"]
 ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads")
+"""What is made unless something else is asked for: measures of each class take much room."""
 
 CHOSEN = ("tile_size", "chunk_size", "batch_size", "device", "backend", "precision")
 """Keys that geoseg chooses for the model, the machine and the length of the job where they are not given."""
@@ -114,6 +115,10 @@ class RunConfig(BaseModel):
     """Folder for what is measured and exported once; None takes ``geoseg`` in the user's cache folder."""
     outputs: tuple[Output, ...] = ALL_OUTPUTS
     """What is made."""
+    formats: tuple[str, ...] = ()
+    """Further formats that it is written in, by name."""
+    zones: Path | None = None
+    """Vector file; the areas of classes are added up in each of its polygons."""
     objects: ObjectSettings = ObjectSettings()
     """How buildings, land cover and roads are made of what was found."""
 
@@ -130,6 +135,12 @@ class RunConfig(BaseModel):
         if value is not None and redact(value) != value:
             raise ValueError("secrets do not belong into an address; set them in the environment, as for the store's own programs")
         return value
+
+    @field_validator("zones")
+    @classmethod
+    def _anchored(cls, value: Path | None) -> Path | None:
+        # what run.toml names is found from any folder
+        return None if value is None else value.absolute()
 
     @property
     def memory_bytes(self) -> int | None:

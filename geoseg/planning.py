@@ -23,6 +23,7 @@ from geoseg.model.ports import largest_tile_px
 from geoseg.model.source import find_model
 from geoseg.model.spec import ModelSpec
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
+from geoseg.writers import check_formats, check_zones
 
 _LIBRARIES_BYTES: dict[Backend, int] = {"torch": 1_350_000_000, "compile": 1_500_000_000, "onnx": 400_000_000}
 """Python, GDAL, Dask and what runs the network once loaded, and what the heap loses to gaps; measured, see docs/performance.md."""
@@ -34,6 +35,8 @@ _BLEND_BYTES_PER_PX = 4 + 8 + 4 + 4
 """Weights, index of the best channel, and the score that is being stored, before and after rounding."""
 _CHUNK_BYTES_PER_PX = 3.0
 """All layers of finished chunks, which go when the run is finished."""
+_MEASURE_BYTES_PER_PX = 0.7
+"""A layer of probability or uncertainty, as confidence."""
 _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "classes": 0.1,
     "confidence": 0.7,
@@ -42,10 +45,13 @@ _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "buildings": 0.5,
     "panoptic": 0.3,
     "roads": 0.1,
+    "probabilities": 3.0,
+    "uncertainty": 1.5,
 }
 """What is made of them, scratch included; measured on a drone orthophoto of a town."""
 _FROM_CONFIDENCE = {"confidence", "panoptic"}
 _FROM_EVIDENCE = {"evidence", "buildings", "panoptic", "roads"}
+_MEASURED = ("probabilities", "uncertainty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +80,7 @@ class RunPlan:
         kept = {"class"} | ({"confidence"} if wanted & _FROM_CONFIDENCE else set())
         if wanted & _FROM_EVIDENCE:
             kept |= {evidence.name for evidence in self.package.spec.layers.evidence}
+        kept |= {measure.name for measure in self.package.spec.layers.measures}
         return tuple(name for name in self.package.spec.layers.names if name in kept)
 
     @property
@@ -112,14 +119,17 @@ class RunPlan:
         chunk_px = min(side**2, self.tiles.height * self.tiles.width + rows * cols)
         # probabilities of the chunk, of the batches under way, and of a tile times its weights
         blending = 4 * spec.channels * (chunk_px + 3 * batch_px + rows * cols) + _BLEND_BYTES_PER_PX * chunk_px if blend else 0
-        chunk_bytes = chunk_px * (_LAYER_BYTES_PER_PX + self.source.bytes_per_px) + blending
+        # once stitched, and once as they are stored
+        measured = 2 * len(spec.layers.measures)
+        chunk_bytes = chunk_px * (_LAYER_BYTES_PER_PX + measured + self.source.bytes_per_px) + blending
         each = _LIBRARIES_BYTES[self.execution.backend] + self.lanes * batch_px * per_px + self.chunks_at_once * chunk_bytes
         return round(max(1, self.config.workers) * each)
 
     @property
     def disk_bytes(self) -> int:
         """Projected disk space while the run goes on."""
-        chunks = _CHUNK_BYTES_PER_PX if self.config.chunks_at is None else 0.0
+        each = _CHUNK_BYTES_PER_PX + _MEASURE_BYTES_PER_PX * len(self.package.spec.layers.measures)
+        chunks = each if self.config.chunks_at is None else 0.0
         bytes_per_px = chunks + sum(_OUTPUT_BYTES_PER_PX[output] for output in set(self.config.outputs))
         return round(self.tiles.height * self.tiles.width * bytes_per_px)
 
@@ -176,7 +186,11 @@ def plan_run(config: RunConfig) -> RunPlan:
         MissingFileError: If a file is not there.
         MemoryLimitError: If the projected memory exceeds the limit, however small what was left open is chosen.
     """
+    check_formats(config.formats, config.outputs)
+    check_zones(config.zones, config.outputs)
     package = find_model(config.model, config.cache_folder)
+    measured = tuple(name for name in _MEASURED if name in config.outputs)
+    package = replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
     source = open_source(config, package.spec)
     _check_dtype(package.spec, source)
     return replan(config, package, source)

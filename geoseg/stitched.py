@@ -1,6 +1,6 @@
 """The stitched rasters of a run, that everything after inference is made from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from geoseg.io.files import write_whole
 from geoseg.io.layers import LayerReader, open_layer
 from geoseg.io.mosaic import ChunkMosaic, LayerStyle, remove_rows
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
+from geoseg.pixels.decode import MEASURE_SCALE, Measure
 from geoseg.planning import RunPlan
 from geoseg.runfolder import RunFolder
 
@@ -86,6 +87,9 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         products.append(_Product(name="confidence", bands=("confidence",), style=style, overviews="average", smooth=True))
     if layers:
         products.append(_Product(name="evidence", bands=layers, style=LayerStyle(), overviews="average", smooth=True))
+    measured = LayerStyle(nodata=NODATA_CLASS, scale=1 / MEASURE_SCALE)
+    for name, bands in _group_measures(spec.layers.measures).items():
+        products.append(_Product(name=name, bands=bands, style=measured, overviews="average", smooth=True))
     # one after the other: GDAL's threads can lock each other up where several files are written through one cache
     store = folder.chunks(plan)
     mosaic = ChunkMosaic(store=store, tiles=plan.tiles, done=store.list_done(plan.tiles))
@@ -98,6 +102,15 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         evidence=made.get("evidence"),
         layers=layers,
     )
+
+
+def _group_measures(measures: Iterable[Measure]) -> dict[str, tuple[str, ...]]:
+    """Return the bands of each product that is made of measures."""
+    grouped: dict[str, tuple[str, ...]] = {}
+    for measure in measures:
+        name = "probabilities" if measure.kind == "probability" else "uncertainty"
+        grouped[name] = (*grouped.get(name, ()), measure.name)
+    return grouped
 
 
 def _make_product(mosaic: ChunkMosaic, folder: RunFolder, product: _Product, *, is_wanted: bool) -> Path:

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, m
 
 from geoseg.model.execution import Backend
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
-from geoseg.pixels.decode import Evidence, LayerPlan
+from geoseg.pixels.decode import Evidence, LayerPlan, Measure
 from geoseg.pixels.normalize import BandScaling
 from geoseg.tiling import Stitch
 
@@ -196,6 +196,8 @@ class ModelSpec(_Strict):
     """Farthest pixel that a pixel of the output depends on, measured; None where it was not, or is the whole tile."""
     measured: tuple[Throughput, ...] = ()
     """Speed on machines that it was probed on."""
+    asked_layers: tuple[Literal["probabilities", "uncertainty"], ...] = Field(default=(), exclude=True)
+    """Layers of probability and uncertainty that a run wants beside the others; no part of a card."""
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":
@@ -229,7 +231,18 @@ class ModelSpec(_Strict):
             channels = [head.start + i for i, c in enumerate(self.classes) if c.kind is kind]
             if channels:
                 evidence.append(Evidence(name=kind.value, channel=channels[0], among=semantic))
-        return LayerPlan(semantic=semantic, values=tuple(c.value for c in self.classes), evidence=tuple(evidence))
+        return LayerPlan(
+            semantic=semantic, values=tuple(c.value for c in self.classes), evidence=tuple(evidence), measures=self._measures()
+        )
+
+    def _measures(self) -> tuple[Measure, ...]:
+        start = self.heads["semantic"].start
+        found: list[Measure] = []
+        if "probabilities" in self.asked_layers:
+            found += [Measure(name=f"probability:{c.name}", kind="probability", channel=start + i) for i, c in enumerate(self.classes)]
+        if "uncertainty" in self.asked_layers:
+            found += [Measure(name="entropy", kind="entropy"), Measure(name="margin", kind="margin")]
+        return tuple(found)
 
     @property
     def scaling(self) -> BandScaling:
