@@ -228,7 +228,7 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
         UsageError: If the raster or the area of interest does not fit.
         RasterError: If no pixel holds data.
     """
-    imagery = describe_imagery(config)
+    imagery = describe_imagery(config, spec.bands)
     imagery = imagery.each_file(FileImagery.scaled) if spec.values == "scaled" else imagery
     source = settle_grid(imagery, spec.resolution_m)
     source = source.choose(_choose_bands(config, spec, imagery))
@@ -243,15 +243,20 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
     return source
 
 
-def describe_imagery(config: RunConfig) -> Imagery:
+def describe_imagery(config: RunConfig, wanted: tuple[str, ...] = ()) -> Imagery:
     """Describe the rasters of a run at full resolution, with all their bands.
+
+    Args:
+        config: Which rasters, and how they become one.
+        wanted: What the model calls its bands; those that are asked for by name come before.
 
     Raises:
         UsageError: If one cannot be used, or they do not fit each other.
     """
     options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
     arrangement = Arrangement(rule=config.mosaic, feather_px=config.feather, stack=config.stack)
-    return gather_imagery(config.rasters, options, arrangement)
+    named = tuple(band for band in config.bands if isinstance(band, str)) or wanted
+    return gather_imagery(config.rasters, options, arrangement, named)
 
 
 def _choose_bands(config: RunConfig, spec: ModelSpec, imagery: Imagery) -> tuple[int, ...]:
