@@ -98,7 +98,13 @@ class RunConfig(BaseModel):
     workers: int = Field(default=0, ge=0)
     """Worker processes on this machine; 0 works in this process."""
     scheduler: str | None = None
-    """Address of a running Dask scheduler."""
+    """Address of a running Dask scheduler, or the file that one wrote with ``--scheduler-file``."""
+    resources: dict[str, float] = Field(default={})
+    """What a worker must declare to get chunks, for example ``{GPU = 1}``."""
+    patience: float = Field(default=600.0, ge=0)
+    """Seconds to wait for workers, or for a scheduler that was lost, before the run ends."""
+    allow_missing: bool = False
+    """Finish with nodata where chunks fail again and again, instead of ending with an error."""
     memory: str | None = None
     """Memory that the run may take, for example ``4GB``; None takes what the machine, or its container, has free."""
     cache: Path | None = None

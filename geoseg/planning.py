@@ -14,11 +14,13 @@ from geoseg.io.bands import find_bands, list_lacking, match_bands
 from geoseg.io.gather import Arrangement, gather_imagery
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.imagery import FileImagery, Imagery
-from geoseg.io.raster import RasterOptions, RasterSource, has_data, settle_grid
+from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source
 from geoseg.io.where import Where, find_area
 from geoseg.machine import count_cores, free_memory_bytes
 from geoseg.model.execution import Backend, Execution
-from geoseg.model.package import ModelPackage, find_package, hash_file
+from geoseg.model.package import ModelPackage, hash_file
+from geoseg.model.ports import largest_tile_px
+from geoseg.model.source import find_model
 from geoseg.model.spec import ModelSpec
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 
@@ -173,8 +175,18 @@ def plan_run(config: RunConfig) -> RunPlan:
         MissingFileError: If a file is not there.
         MemoryLimitError: If the projected memory exceeds the limit, however small what was left open is chosen.
     """
-    package = find_package(config.model)
-    return replan(config, package, open_source(config, package.spec))
+    package = find_model(config.model, config.cache_folder)
+    source = open_source(config, package.spec)
+    _check_dtype(package.spec, source)
+    return replan(config, package, source)
+
+
+def _check_dtype(spec: ModelSpec, source: RasterSource) -> None:
+    if spec.dtype is not None and str(source.dtype) != spec.dtype:
+        raise ModelError(
+            f"Model '{spec.name}' scales {spec.dtype} values; {source.path} holds {source.dtype}. Convert it (gdal_translate -ot -scale), "
+            "or import the model with mean, std and dtype for such values."
+        )
 
 
 def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> RunPlan:
@@ -199,6 +211,9 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
     assert config.chunk_size is not None
     assert config.batch_size is not None
     assert isinstance(config.halo, int)
+    only = largest_tile_px(package.spec)
+    if only is not None and config.tile_size > only:
+        raise ModelError(f"Model '{package.spec.name}' takes tiles of {only} px; --tile-size {config.tile_size} is larger. Leave it out.")
     options = TilingOptions(
         tile_size_px=config.tile_size,
         halo_px=config.halo,
@@ -206,7 +221,7 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
         chunk_size_px=config.chunk_size,
         stitch=config.stitch or package.spec.stitch,
         # a GPU wants tiles of one shape: its kernels are chosen, or compiled, for each shape anew
-        fit=not execution.device.startswith("cuda") and execution.backend != "compile",
+        fit=not execution.device.startswith("cuda") and execution.backend != "compile" and only is None,
     )
     tiles = plan_tiles(source.shape, options)
     settled: dict[str, Any] = {"tile_size": tiles.tile_size_px, "halo": tiles.halo_px, "backend": execution.backend}
@@ -230,8 +245,8 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
     """
     imagery = describe_imagery(config, spec.bands)
     imagery = imagery.each_file(FileImagery.scaled) if spec.values == "scaled" else imagery
-    source = settle_grid(imagery, spec.resolution_m)
-    source = source.choose(_choose_bands(config, spec, imagery))
+    source = place_source(imagery, spec.resolution_m)
+    source = source.choose(choose_bands(config, spec, imagery))
     if config.collar == "auto":
         source = replace(source, imagery=source.imagery.each_file(FileImagery.without_collar))
     where = Where(aoi=config.aoi, bbox=config.bbox, exclude=config.exclude)
@@ -259,8 +274,13 @@ def describe_imagery(config: RunConfig, wanted: tuple[str, ...] = ()) -> Imagery
     return gather_imagery(config.rasters, options, arrangement, named)
 
 
-def _choose_bands(config: RunConfig, spec: ModelSpec, imagery: Imagery) -> tuple[int, ...]:
-    """Return the bands for a model: those that are asked for, else those called as the model calls its own, else the first ones."""
+def choose_bands(config: RunConfig, spec: ModelSpec, imagery: Imagery) -> tuple[int, ...]:
+    """Return the 1-based bands for a model: those that are asked for, else those called as it calls its own, else the first ones.
+
+    Raises:
+        ModelError: If there are fewer than it needs, another number was asked for, or it means some that are not there.
+        RasterError: If one was asked for that is not there.
+    """
     wanted, name = len(spec.bands), imagery.name
     needs = f"Model '{spec.name}' needs {wanted} bands ({', '.join(spec.bands)})"
     if config.bands and len(config.bands) != wanted:

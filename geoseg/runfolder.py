@@ -30,6 +30,8 @@ _MADE, _WHOLE = "objects", "objects.whole"
 """Below ``.work``: objects in the making, and whole ones on their way into the run folder."""
 _HOLDER, _ERROR = "holder.json", "error.json"
 """Below ``.work``: who works there, and what ended that before its time."""
+_REOPENED = "reopened"
+"""Below ``.work``: products are being removed, as chunks that they lack have been made since."""
 _PATIENCE_S = (0.02, 0.05, 0.1)
 """``geoseg status`` looks at the lock for less than that."""
 _PRODUCTS = (
@@ -226,11 +228,13 @@ class RunFolder:
         self.settle()
 
     def settle(self) -> None:
-        """End what :meth:`adopt_objects` began before it was cut off.
+        """End what :meth:`adopt_objects` or :meth:`reopen` began before it was cut off.
 
         Raises:
             WriteError: If a file cannot be moved.
         """
+        if (self.work / _REOPENED).exists():
+            self._clear_products()
         whole = self.work / _WHOLE
         if not whole.exists():
             return
@@ -283,13 +287,46 @@ class RunFolder:
             raise RunFolderError(f"{self.item} is no STAC Item with assets. Make the run again with --overwrite.")
         return item
 
+    def missing(self) -> list[dict[str, Any]]:
+        """Return ``chunk``, ``window`` and ``error`` of the chunks that a finished run lacks.
+
+        Raises:
+            RunFolderError: If there is no summary, or it cannot be read.
+        """
+        return list(self.read_summary().get("missing", ()))
+
+    def reopen(self) -> None:
+        """Make a run that is finished but for some chunks unfinished again, its chunks kept, so that its rasters are made anew.
+
+        Raises:
+            WriteError: If a file cannot be removed.
+        """
+        if self.summary.exists():
+            write_whole(self.work / _REOPENED, b"")
+            self._clear_products()
+
+    def _clear_products(self) -> None:
+        """Remove what was made of chunks, for :meth:`reopen`; if this is cut off, :meth:`settle` ends it."""
+        try:
+            # first what says that the run is finished: the rest is never taken for whole
+            for name in (_SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS)):
+                (self.path / name).unlink(missing_ok=True)
+            (self.work / _REOPENED).unlink()
+        except OSError as exc:
+            raise write_error(self.path, exc) from exc
+
     def finish(self) -> None:
-        """Remove what was only needed while the run went on."""
+        """Remove what was only needed while the run went on; chunks stay as long as some are missing, so that they can be tried again."""
+        if self.work.exists() and self.summary.exists() and self.missing():
+            for path in self.work.iterdir():
+                if path.name != "chunks":
+                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            return
         shutil.rmtree(self.work, ignore_errors=True)
 
     def abandon(self) -> None:
         """Undo :meth:`begin` if nothing was done since."""
-        if self.work.exists() and not any((self.work / "chunks").glob("*.tif")):
+        if self.work.exists() and not self.summary.exists() and not any((self.work / "chunks").glob("*.tif")):
             self.finish()
             self.record.unlink(missing_ok=True)
             with suppress(OSError):

@@ -1,8 +1,17 @@
 """``geoseg segment``: a raster into a run folder."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
 
 from geoseg.cli import options as o
+
+if TYPE_CHECKING:
+    from geoseg.events import Event
+
+MISSING = 3
+"""Exit code of a run that is finished but for some chunks, and of a list of which some rasters are missing."""
 
 
 def segment(
@@ -32,6 +41,9 @@ def segment(
     threads: o.Threads = None,
     workers: o.Workers = None,
     scheduler: o.Scheduler = None,
+    resources: o.Resources = None,
+    patience: o.Patience = None,
+    allow_missing: o.AllowMissing = None,
     memory: o.Memory = None,
     outputs: o.Outputs = None,
     settings: o.Settings = None,
@@ -44,6 +56,7 @@ def segment(
     from geoseg.cli.log import log_to
     from geoseg.cli.progress import show_progress
     from geoseg.config import make_config
+    from geoseg.events import Finished
     from geoseg.pipeline import segment_raster
     from geoseg.planning import plan_run
     from geoseg.runfolder import RunFolder
@@ -74,6 +87,9 @@ def segment(
         threads=threads,
         workers=workers,
         scheduler=scheduler,
+        resources=resources,
+        patience=patience,
+        allow_missing=allow_missing,
         memory=memory,
         outputs=outputs,
         objects=settings,
@@ -84,5 +100,15 @@ def segment(
         folder = RunFolder(Path(run.output))
         with folder.hold():
             folder.clear()
+    missing = 0
+
+    def hear(event: "Event") -> None:
+        nonlocal missing
+        if isinstance(event, Finished):
+            missing = event.missing
+        listener(event)
+
     with show_progress(progress) as shown, log_to(log_json, shown) as listener:
-        segment_raster(run, listener)
+        segment_raster(run, hear)
+    if missing:
+        raise typer.Exit(MISSING)

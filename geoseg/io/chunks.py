@@ -70,8 +70,12 @@ class LayerStyle:
 
 
 def mosaic_vrt(store: ChunkStore, plan: TilePlan, layers: Sequence[str], style: LayerStyle) -> str:
-    """Describe layers of all chunks as a GDAL virtual raster, with paths relative to the store's parent folder."""
-    sources = [[_source(store, chunk, store.layers.index(layer) + 1) for chunk in plan.chunks()] for layer in layers]
+    """Describe layers of all chunks as a GDAL virtual raster, with paths relative to the store's parent folder.
+
+    A chunk that is missing is left out: there the raster holds nodata, or 0.
+    """
+    there = [chunk for chunk in plan.chunks() if store.is_done(chunk)]
+    sources = [[_source(store, chunk, store.layers.index(layer) + 1) for chunk in there] for layer in layers]
     return _vrt(store.geobox, "uint8", style, {layer: "".join(each) for layer, each in zip(layers, sources, strict=True)})
 
 

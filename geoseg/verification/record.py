@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from geoseg.config import make_config
 from geoseg.errors import GeosegError
-from geoseg.model.package import find_package, hash_file
+from geoseg.model.package import hash_file
+from geoseg.model.source import find_model
 from geoseg.provenance import identify_run
 from geoseg.redact import redact_all
 from geoseg.runfolder import RunFolder, find_differences
@@ -98,7 +99,8 @@ def list_chunks(folder: RunFolder) -> tuple[list[str], list[str]]:
         GeosegError: If ``run.toml`` cannot be read or its model is not there any more, so that the plan is not known.
     """
     fingerprint = folder.read_record().get("fingerprint", {})
-    stride_px = find_package(make_config({}, folder.record).model).spec.network.stride_px
+    config = make_config({}, folder.record)
+    stride_px = find_model(config.model, config.cache_folder).spec.network.stride_px
     height, width = fingerprint["grid"][:2]
     plan = TilePlan(
         height=int(height),

@@ -16,7 +16,7 @@ from geoseg.io.composite import Rule
 from geoseg.io.dataset import RasterOptions
 from geoseg.io.gather import Arrangement, gather_imagery
 from geoseg.io.imagery import FileImagery
-from geoseg.io.raster import RasterSource, read_whole, settle_grid
+from geoseg.io.raster import RasterSource, place_source, read_whole
 from geoseg.io.stac import is_stac, read_items
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
@@ -27,7 +27,7 @@ RGB = ("red", "green", "blue")
 
 
 def source_of(name: str | Path, *wanted: str, rule: Rule = "first", trust: bool = False) -> RasterSource:
-    return settle_grid(gather_imagery([str(name)], RasterOptions(trust_vrt=trust), Arrangement(rule=rule), wanted), None)
+    return place_source(gather_imagery([str(name)], RasterOptions(trust_vrt=trust), Arrangement(rule=rule), wanted), None)
 
 
 def make_item(folder: Path, number: int, pixels: NDArray[Any], cloud: float = 0.0) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def test_scale_and_offset_of_an_item_count(folder: Path, tmp_path: Path) -> None
         asset["raster:bands"] = [{"scale": 0.0001, "offset": -0.1}]
     (folder / "scaled.json").write_text(json.dumps(item))
     imagery = source_of(folder / "scaled.json", "red").imagery
-    source = settle_grid(imagery.each_file(FileImagery.scaled), None)
+    source = place_source(imagery.each_file(FileImagery.scaled), None)
     np.testing.assert_allclose(read_whole(source)[0][0], SCENES[0][0] * 0.0001 - 0.1, rtol=1e-4)
 
 
