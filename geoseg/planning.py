@@ -10,8 +10,9 @@ from geoseg.config import Output, RunConfig
 from geoseg.errors import MemoryLimitError, ModelError, RasterError, WriteError
 from geoseg.events import RunPlanned
 from geoseg.io.address import checksum_names
+from geoseg.io.arrangement import Arrangement
 from geoseg.io.bands import find_bands, list_lacking, match_bands
-from geoseg.io.gather import Arrangement, gather_imagery
+from geoseg.io.gather import gather_imagery
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.imagery import FileImagery, Imagery
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source

@@ -2,7 +2,6 @@
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,9 @@ from rasterio.windows import Window
 
 from geoseg.errors import MissingFileError, RasterError
 from geoseg.io.address import is_pattern, is_plain_file, shorten
-from geoseg.io.composite import Mosaic, Rule
+from geoseg.io.arrangement import Arrangement
+from geoseg.io.composite import Mosaic
+from geoseg.io.cube import describe_cube, is_cube
 from geoseg.io.dataset import FOREIGN, RasterOptions, open_dataset
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.imagery import FileImagery, Imagery, describe_file
@@ -22,18 +23,6 @@ from geoseg.io.stack import Stack, stack_imagery
 
 _SUFFIXES = {".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg"}
 """What is taken of a folder."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrangement:
-    """How several rasters become one."""
-
-    rule: Rule = "first"
-    """Which one is seen where several have data."""
-    feather_px: int = 0
-    """Pixels from the edges of rasters over which they fade into those below; 0 cuts."""
-    stack: bool = False
-    """Take them for the bands of one input instead."""
 
 
 def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Arrangement, wanted: Sequence[str] = ()) -> Imagery:
@@ -49,8 +38,13 @@ def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Ar
         MissingFileError: If one is not there.
         RasterError: If one cannot be used, or they do not fit each other; the message names it.
     """
+    found = expand_names(names)
+    if any(is_cube(name) for name in found):
+        if len(found) > 1:
+            raise RasterError(f"{next(filter(is_cube, found))} is an array, which is segmented alone; {len(found)} rasters were given.")
+        return describe_cube(found[0])
     given: list[FileImagery | Stack] = []
-    for name in expand_names(names):
+    for name in found:
         given += describe_items(name, wanted, options) if is_stac(name) else [describe_file(name, options, needs_georeference=True)]
     if len(given) == 1:
         return given[0]
@@ -68,7 +62,9 @@ def expand_names(names: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for name in names:
-        if is_pattern(name):
+        if is_cube(name):
+            inside = [name]
+        elif is_pattern(name):
             inside = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
         elif is_plain_file(name) and Path(name).is_dir():
             # some formats are folders

@@ -16,9 +16,9 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from geoseg.errors import MissingFileError, RasterError, RunError, UsageError
-from geoseg.io.composite import Rule
+from geoseg.io.arrangement import Arrangement, Rule
 from geoseg.io.dataset import RasterOptions
-from geoseg.io.gather import Arrangement, expand_names, gather_imagery
+from geoseg.io.gather import expand_names, gather_imagery
 from geoseg.io.imagery import FileImagery, Imagery
 from geoseg.io.raster import RasterSource, place_source, read_whole
 from tests.doubles import CRS, TRANSFORM, draw_blobs, write_raster

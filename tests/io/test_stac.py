@@ -12,9 +12,9 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geoseg.errors import MissingFileError, RasterError, UsageError
-from geoseg.io.composite import Rule
+from geoseg.io.arrangement import Arrangement, Rule
 from geoseg.io.dataset import RasterOptions
-from geoseg.io.gather import Arrangement, gather_imagery
+from geoseg.io.gather import gather_imagery
 from geoseg.io.imagery import FileImagery
 from geoseg.io.raster import RasterSource, place_source, read_whole
 from geoseg.io.stac import is_stac, read_items
