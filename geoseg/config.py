@@ -13,7 +13,7 @@ from platformdirs import user_cache_dir
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from geoseg.errors import ConfigError, MissingFileError
-from geoseg.io.composite import Rule
+from geoseg.io.arrangement import Rule
 from geoseg.model.execution import Backend, Precision
 from geoseg.redact import redact
 from geoseg.settings import ObjectSettings

@@ -10,11 +10,12 @@ from geoseg.config import Output, RunConfig
 from geoseg.errors import MemoryLimitError, ModelError, RasterError, WriteError
 from geoseg.events import RunPlanned
 from geoseg.io.address import checksum_names
+from geoseg.io.arrangement import Arrangement
 from geoseg.io.bands import find_bands, list_lacking, match_bands
-from geoseg.io.gather import Arrangement, gather_imagery
+from geoseg.io.gather import gather_imagery
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.imagery import FileImagery, Imagery
-from geoseg.io.raster import RasterOptions, RasterSource, has_data, settle_grid
+from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source
 from geoseg.io.where import Where, find_area
 from geoseg.machine import count_cores, free_memory_bytes
 from geoseg.model.execution import Backend, Execution
@@ -261,9 +262,9 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
         UsageError: If the raster or the area of interest does not fit.
         RasterError: If no pixel holds data.
     """
-    imagery = describe_imagery(config)
+    imagery = describe_imagery(config, spec.bands)
     imagery = imagery.each_file(FileImagery.scaled) if spec.values == "scaled" else imagery
-    source = settle_grid(imagery, spec.resolution_m)
+    source = place_source(imagery, spec.resolution_m)
     source = source.choose(choose_bands(config, spec, imagery))
     if config.collar == "auto":
         source = replace(source, imagery=source.imagery.each_file(FileImagery.without_collar))
@@ -276,22 +277,27 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
     return source
 
 
-def describe_imagery(config: RunConfig) -> Imagery:
+def describe_imagery(config: RunConfig, wanted: tuple[str, ...] = ()) -> Imagery:
     """Describe the rasters of a run at full resolution, with all their bands.
+
+    Args:
+        config: Which rasters, and how they become one.
+        wanted: What the model calls its bands; those that are asked for by name come before.
 
     Raises:
         UsageError: If one cannot be used, or they do not fit each other.
     """
     options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
     arrangement = Arrangement(rule=config.mosaic, feather_px=config.feather, stack=config.stack)
-    return gather_imagery(config.rasters, options, arrangement)
+    named = tuple(band for band in config.bands if isinstance(band, str)) or wanted
+    return gather_imagery(config.rasters, options, arrangement, named)
 
 
 def choose_bands(config: RunConfig, spec: ModelSpec, imagery: Imagery) -> tuple[int, ...]:
-    """Return the 1-based bands for a model: those that are asked for, else those called as the model calls its own, else the first ones.
+    """Return the 1-based bands for a model: those that are asked for, else those called as it calls its own, else the first ones.
 
     Raises:
-        ModelError: If there are fewer than it needs, or another number was asked for.
+        ModelError: If there are fewer than it needs, another number was asked for, or it means some that are not there.
         RasterError: If one was asked for that is not there.
     """
     wanted, name = len(spec.bands), imagery.name

@@ -166,10 +166,10 @@ class ModelSpec(_Strict):
     """Per band."""
     std: tuple[FiniteFloat, ...]
     """Per band."""
-    dtype: str | None = None
-    """Type of the pixel values that mean and std were chosen for, for example ``uint8``; None takes any."""
     values: Literal["stored", "scaled"] = "stored"
     """What mean and std are of: values as files store them, or with the scale and offset applied that files declare."""
+    dtype: str | None = None
+    """Type of the pixel values that mean and std were chosen for, for example ``uint8``; None takes any."""
     resolution_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pixel size on the ground that finer imagery is averaged to; None takes imagery as it is."""
     coarsest_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
