@@ -410,6 +410,12 @@ def _is_at(folder: int, path: Path) -> bool:
         return False
 
 
+def describe_missing(chunk: dict[str, Any]) -> str:
+    """Say of a chunk that a finished run lacks where it is, and why it is not there."""
+    col, row, width, height = chunk["window"]
+    return f"chunk {chunk['chunk']} (columns {col}-{col + width}, rows {row}-{row + height}): {chunk['error']}"
+
+
 def describe_config(config: RunConfig, fingerprint: dict[str, Any]) -> bytes:
     """Write ``run.toml``; secrets in addresses are hidden."""
     table = {"geoseg_version": __version__, "run": config.model_dump(mode="json"), "fingerprint": fingerprint}

@@ -158,6 +158,7 @@ class Prepared:
 def describe_failure(exc: Exception) -> Failed:
     """Say in a form that travels between processes what a chunk failed with."""
     said = str(exc) if isinstance(exc, GeosegError) else f"{type(exc).__name__}: {exc}"
+    said += "" if said.endswith((".", "!", "?")) else "."
     fatal: GeosegError | None = None
     if isinstance(exc, UsageError):
         fatal = exc
