@@ -6,7 +6,6 @@ from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Predictor
 from geoseg.model.spec import ModelSpec
-from geoseg.pixels.compiled import load_compiled
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,8 +21,6 @@ def load_predictor(package: ModelPackage, execution: Execution) -> Predictor:
     Raises:
         ModelError: If the model cannot be built, its weights do not fit, or the device is not there.
     """
-    if execution.device == "cpu":
-        load_compiled()
     if package.spec.network.library == "sklearn":
         from geoseg.model.pixelwise import load_pixelwise
 
