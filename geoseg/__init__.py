@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geoseg.arrays.run import Run, open_run
+    from geoseg.arrays.segment import segment
     from geoseg.config import RunConfig, make_config
     from geoseg.errors import GeosegError, RunError, UsageError
     from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, Warned
@@ -29,6 +31,7 @@ __all__ = [
     "ModelPackage",
     "ModelSpec",
     "ObjectSettings",
+    "Run",
     "RunConfig",
     "RunError",
     "RunPlan",
@@ -40,14 +43,18 @@ __all__ = [
     "Warned",
     "find_package",
     "make_config",
+    "open_run",
     "plan_run",
     "read_status",
     "redo_objects",
+    "segment",
     "segment_raster",
     "verify_run",
 ]
 
 _HOMES = {
+    "arrays.run": ("Run", "open_run"),
+    "arrays.segment": ("segment",),
     "config": ("RunConfig", "make_config"),
     "errors": ("GeosegError", "RunError", "UsageError"),
     "events": ("ChunkDone", "Event", "Finished", "RunPlanned", "StageDone", "Warned"),

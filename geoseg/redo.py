@@ -7,8 +7,8 @@ from typing import Any
 from geoseg.config import Output, RunConfig, make_config
 from geoseg.errors import RunFolderError
 from geoseg.events import Finished, Listener, ignore_events
-from geoseg.io.chunks import read_band_names
 from geoseg.io.files import write_whole
+from geoseg.io.layers import read_band_names
 from geoseg.io.raster import open_raster
 from geoseg.products import StageLog, make_objects
 from geoseg.provenance import identify_run

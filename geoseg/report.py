@@ -78,9 +78,23 @@ def _kind_by_name(name: str) -> ClassKind:
 
 
 def describe_run(
-    plan: RunPlan, classes: list[dict[str, Any]], counts: dict[str, int], timing_s: dict[str, float], performance: Performance
+    plan: RunPlan,
+    classes: list[dict[str, Any]],
+    counts: dict[str, int],
+    timing_s: dict[str, float],
+    performance: Performance,
+    missing: list[dict[str, Any]],
 ) -> bytes:
-    """Write ``summary.json``."""
+    """Write ``summary.json``.
+
+    Args:
+        plan: The run.
+        classes: What :func:`count_classes` returns.
+        counts: Numbers of things.
+        timing_s: Seconds by stage.
+        performance: What the network did.
+        missing: ``chunk``, ``window`` and ``error`` of each chunk that could not be made; the rasters hold nodata there.
+    """
     spec, geobox = plan.package.spec, plan.source.geobox
     summary = {
         "geoseg_version": __version__,
@@ -88,6 +102,7 @@ def describe_run(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "classes": classes,
         "counts": counts,
+        "missing": missing,
         "timing_s": timing_s,
         "performance": performance.table(plan),
         "model": {"name": spec.name, "version": spec.version, "sha256": plan.package.sha256, "license": spec.license},

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from odc.geo.geobox import GeoBox
 
-from geoseg.io.chunks import LayerReader, LayerStyle, mosaic_vrt, open_layer
 from geoseg.io.cog import write_cog
 from geoseg.io.files import write_whole
+from geoseg.io.layers import LayerReader, open_layer
+from geoseg.io.mosaic import ChunkMosaic, LayerStyle, remove_rows
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.planning import RunPlan
 from geoseg.runfolder import RunFolder
@@ -86,7 +87,9 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
     if layers:
         products.append(_Product(name="evidence", bands=layers, style=LayerStyle(), overviews="average", smooth=True))
     # one after the other: GDAL's threads can lock each other up where several files are written through one cache
-    made = {product.name: _make_product(plan, folder, product) for product in products}
+    store = folder.chunks(plan)
+    mosaic = ChunkMosaic(store=store, tiles=plan.tiles, done=store.list_done(plan.tiles))
+    made = {product.name: _make_product(mosaic, folder, product, is_wanted=product.name in plan.config.outputs) for product in products}
     return Stitched(
         geobox=plan.source.geobox,
         scheme=spec.scheme,
@@ -97,13 +100,15 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
     )
 
 
-def _make_product(plan: RunPlan, folder: RunFolder, product: _Product) -> Path:
-    vrt = mosaic_vrt(folder.chunks(plan), plan.tiles, product.bands, product.style)
-    if product.name not in plan.config.outputs:
+def _make_product(mosaic: ChunkMosaic, folder: RunFolder, product: _Product, *, is_wanted: bool) -> Path:
+    path = folder.path / f"{product.name}.tif"
+    if is_wanted and path.exists():
+        return path
+    vrt = mosaic.describe(folder.work, product.name, product.bands, product.style)
+    if not is_wanted:
         path = folder.work / f"{product.name}.layers.vrt"
         write_whole(path, vrt.encode())
         return path
-    path = folder.path / f"{product.name}.tif"
-    if not path.exists():
-        write_cog(vrt, folder.work, path, overviews=product.overviews, smooth=product.smooth)
+    write_cog(vrt, folder.work, path, overviews=product.overviews, smooth=product.smooth)
+    remove_rows(folder.work, product.name)
     return path

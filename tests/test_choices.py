@@ -69,7 +69,7 @@ def test_a_per_pixel_model_only_runs_in_onnxruntime(config: RunConfig) -> None:
     baseline = double_spec().model_copy(update={"network": NetworkSpec(library="sklearn", architecture="random_forest", stride_px=1)})
     package = replace(package_of(config), spec=baseline)
     assert choose_execution(config, package) == Execution(backend="onnx", threads=choices.count_cores())
-    with pytest.raises(ConfigError, match="no network: it runs with --backend onnx only, not with torch"):
+    with pytest.raises(ConfigError, match="it runs with --backend onnx only, not with torch"):
         choose_execution(config.model_copy(update={"backend": "torch"}), package)
 
 

@@ -4,15 +4,23 @@ import datetime
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from geoseg.model.execution import Backend
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
 from geoseg.pixels.decode import Evidence, LayerPlan
 from geoseg.pixels.normalize import BandScaling
 from geoseg.tiling import Stitch
 
+BUILT = frozenset({"segmentation_models_pytorch", "geoseg"})
+"""Libraries whose networks geoseg builds, and loads weights into."""
+WHOLE: Mapping[str, Backend] = {"onnx": "onnx", "torch.export": "torch"}
+"""Networks that came as a whole, and what runs them."""
+LIBRARIES = BUILT | WHOLE.keys() | {"sklearn"}
+"""What geoseg loads without a plugin."""
 _REACHING = frozenset({"cache_dir", "encoder_weights", "filename", "hf_hub_id", "url", "weights"})
 """Options of networks that libraries take for a file or an address, beside those named for a path or pretraining."""
 
@@ -52,8 +60,9 @@ class NetworkSpec(_Strict):
         ValueError: If the encoder or an option would make a library open another file, or fetch one.
     """
 
-    library: Literal["segmentation_models_pytorch", "geoseg", "sklearn"] = "segmentation_models_pytorch"
-    """Package that holds the architecture; ``geoseg`` has the classics, ``sklearn`` the per-pixel baselines."""
+    library: str = "segmentation_models_pytorch"
+    """Package that holds the architecture: ``segmentation_models_pytorch``, ``geoseg`` (the classics), ``sklearn`` (the per-pixel
+    baselines); ``onnx`` or ``torch.export`` for a network that came as a whole; else a plugin of ``geoseg.models``."""
     architecture: str
     """Name in ``segmentation_models_pytorch.create_model``, for example ``unet``; ``fcn8s``, ``segnet``, ``deconvnet`` or ``pixel``;
     ``random_forest`` or ``svm``."""
@@ -74,6 +83,18 @@ class NetworkSpec(_Strict):
         if reaching:
             raise ValueError(f"option '{reaching[0]}' names another file; all weights of a model are in its package. Remove it")
         return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the network came as a whole, with weights, and cannot be changed."""
+        return self.library in WHOLE
+
+    @property
+    def backend(self) -> Backend | None:
+        """The only backend that runs it; None where geoseg builds it, and has the choice."""
+        if self.library in BUILT:
+            return None
+        return "onnx" if self.library == "sklearn" else WHOLE.get(self.library, "torch")
 
 
 class Halo(_Strict):
@@ -145,6 +166,10 @@ class ModelSpec(_Strict):
     """Per band."""
     std: tuple[FiniteFloat, ...]
     """Per band."""
+    dtype: str | None = None
+    """Type of the pixel values that mean and std were chosen for, for example ``uint8``; None takes any."""
+    values: Literal["stored", "scaled"] = "stored"
+    """What mean and std are of: values as files store them, or with the scale and offset applied that files declare."""
     resolution_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pixel size on the ground that finer imagery is averaged to; None takes imagery as it is."""
     coarsest_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -220,6 +245,8 @@ class ModelSpec(_Strict):
     def result_sha256(self) -> str:
         """Checksum of what decides results beside the weights: bands, scaling, classes, heads and network."""
         decisive = self.model_dump(mode="json", include={"bands", "mean", "std", "classes", "heads", "network"})
+        if self.values != "stored":
+            decisive["values"] = self.values
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     @property
