@@ -12,6 +12,7 @@ from geoseg.faults import TRIES, ChunkFailure
 from geoseg.inference import LoadPredictor, network_loader
 from geoseg.io.chunks import ChunkStore, check_complete
 from geoseg.io.files import write_whole
+from geoseg.io.found import found_beside
 from geoseg.io.ground import row_areas_m2
 from geoseg.performance import Performance
 from geoseg.planning import RunPlan, check_disk, describe_plan, plan_run
@@ -183,6 +184,7 @@ def describe_job(plan: RunPlan, store: ChunkStore, load: LoadPredictor) -> Segme
         lanes=plan.lanes,
         read_threads=plan.read_threads,
         load=load,
+        found=found_beside(store.folder) if plan.package.spec.detects else None,
     )
 
 
