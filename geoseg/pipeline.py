@@ -186,6 +186,7 @@ def describe_job(plan: RunPlan, store: ChunkStore, load: LoadPredictor) -> Segme
         lanes=plan.lanes,
         read_threads=plan.read_threads,
         load=load,
+        found=RunFolder(plan.config.output).found if plan.package.spec.detects else None,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from geoseg.choices import choose_execution, choose_lanes, ever_smaller
 from geoseg.config import Output, RunConfig
-from geoseg.errors import MemoryLimitError, ModelError, RasterError, WriteError
+from geoseg.errors import ConfigError, MemoryLimitError, ModelError, RasterError, WriteError
 from geoseg.events import RunPlanned
 from geoseg.io.address import checksum_names
 from geoseg.io.arrangement import Arrangement
@@ -208,6 +208,8 @@ def _check_dtype(spec: ModelSpec, source: RasterSource) -> None:
 def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> RunPlan:
     """Settle a run again for a source that is open already; see :func:`plan_run`."""
     execution = choose_execution(config, package)
+    if package.spec.detects and config.chunks_at is not None:
+        raise ConfigError(f"Model '{package.spec.name}' is a detector: what it finds is kept in the run folder. Leave out --chunks-at.")
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
     smallest: RunPlan | None = None
     for smaller in ever_smaller(config, package.spec, execution):
@@ -229,6 +231,8 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
     assert config.chunk_size is not None
     assert config.batch_size is not None
     assert isinstance(config.halo, int)
+    if package.spec.detects and config.stitch == "blend":
+        raise ModelError(f"Model '{package.spec.name}' finds objects, whose masks are matched and not blended. Leave --stitch blend out.")
     only = largest_tile_px(package.spec)
     if only is not None and config.tile_size > only:
         raise ModelError(f"Model '{package.spec.name}' takes tiles of {only} px; --tile-size {config.tile_size} is larger. Leave it out.")
