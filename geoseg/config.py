@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.model.execution import Backend, Precision
+from geoseg.poststeps import PostStep
 from geoseg.settings import ObjectSettings
 from geoseg.tiling import Stitch
 
@@ -37,6 +38,7 @@ _RESULT_KEYS = (
     "backend",
     "precision",
     "outputs",
+    "post",
     "objects",
 )
 """Keys that change the result; a run only goes on under the same ones."""
@@ -101,6 +103,8 @@ class RunConfig(BaseModel):
     """Further formats that it is written in, by name."""
     zones: Path | None = None
     """Vector file; the areas of classes are added up in each of its polygons."""
+    post: tuple[PostStep, ...] | None = None
+    """Steps of post-processing of the class map, in order; None does none."""
     objects: ObjectSettings = ObjectSettings()
     """How buildings, land cover and roads are made of what was found."""
 
@@ -213,6 +217,8 @@ def _toml_lines(table: dict[str, Any], path: str) -> Iterator[str]:
 
 
 def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml_value(v)}" for name, v in value.items() if v is not None) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml_value(v) for v in value)}]"
     if isinstance(value, float) and not math.isfinite(value):

@@ -21,6 +21,7 @@ from geoseg.model.package import ModelPackage, hash_file
 from geoseg.model.ports import largest_tile_px
 from geoseg.model.source import find_model
 from geoseg.model.spec import ModelSpec
+from geoseg.poststeps import check_steps
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 from geoseg.writers import check_formats, check_zones
 
@@ -183,6 +184,8 @@ def plan_run(config: RunConfig) -> RunPlan:
     package = replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
     source = open_source(config, package.spec)
     _check_dtype(package.spec, source)
+    if config.post:
+        check_steps(config.post, (row.name for row in package.spec.classes), config.outputs, pixel_size_m(source.geobox))
     return replan(config, package, source)
 
 

@@ -1,18 +1,20 @@
 """The stitched rasters of a run, that everything after inference is made from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from odc.geo.geobox import GeoBox
 
-from geoseg.io.chunks import LayerReader, LayerStyle, mosaic_vrt, open_layer
+from geoseg.io.chunks import LayerReader, LayerStyle, mosaic_vrt, open_layer, plain_vrt
 from geoseg.io.cog import write_cog
 from geoseg.io.files import write_whole
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.pixels.decode import MEASURE_SCALE, Measure
 from geoseg.planning import RunPlan
+from geoseg.post import ClassRaster, apply_steps
+from geoseg.poststeps import PostStep
 from geoseg.runfolder import RunFolder
 
 
@@ -101,6 +103,19 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
     )
 
 
+def _post_process(plan: RunPlan, folder: RunFolder, steps: Sequence[PostStep], vrt: str, product: _Product) -> str:
+    """Return the class map after steps of post-processing, as a virtual raster."""
+    raw, stored = folder.work / "raw.layers.vrt", folder.work / "stored.layers.vrt"
+    write_whole(raw, vrt.encode())
+    spec = plan.package.spec
+    bands = _group_measures(spec.layers.measures).get("probabilities")
+    if bands:
+        write_whole(stored, mosaic_vrt(folder.chunks(plan), plan.tiles, bands, LayerStyle(nodata=NODATA_CLASS)).encode())
+    raster = ClassRaster(classes=raw, probabilities=stored if bands else None, geobox=plan.source.geobox, scheme=spec.scheme)
+    made = apply_steps(raster, steps, folder.work)
+    return plain_vrt(plan.source.geobox, made.name, "uint8", product.style, product.bands)
+
+
 def _group_measures(measures: Iterable[Measure]) -> dict[str, tuple[str, ...]]:
     """Return the bands of each product that is made of measures."""
     grouped: dict[str, tuple[str, ...]] = {}
@@ -112,6 +127,8 @@ def _group_measures(measures: Iterable[Measure]) -> dict[str, tuple[str, ...]]:
 
 def _make_product(plan: RunPlan, folder: RunFolder, product: _Product) -> Path:
     vrt = mosaic_vrt(folder.chunks(plan), plan.tiles, product.bands, product.style)
+    if product.name == "classes" and plan.config.post:
+        vrt = _post_process(plan, folder, plan.config.post, vrt, product)
     if product.name not in plan.config.outputs:
         path = folder.work / f"{product.name}.layers.vrt"
         write_whole(path, vrt.encode())
