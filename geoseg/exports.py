@@ -10,8 +10,8 @@ from geoseg.config import RunConfig, make_config
 from geoseg.errors import GeosegError, RunError, RunFolderError
 from geoseg.events import Finished, Listener, ignore_events
 from geoseg.formats.run import RunProducts
-from geoseg.io.chunks import open_layer
 from geoseg.io.files import write_error, write_whole
+from geoseg.io.layers import open_layer
 from geoseg.io.raster import RasterSource, open_raster
 from geoseg.item import describe_item_redone, formats_of
 from geoseg.model.source import find_model

@@ -22,9 +22,9 @@ from geoseg.report import count_classes, describe_run
 from geoseg.runfolder import RunFolder
 from geoseg.runtime import map_chunks
 from geoseg.stitched import stitch_run
-from geoseg.tiling import Chunk
+from geoseg.tiling import Chunk, ChunkKey, name_chunk
 from geoseg.tuning.tune import tune
-from geoseg.work import ChunkKey, ChunkResult, SegmentJob
+from geoseg.work import ChunkResult, SegmentJob
 from geoseg.workplace import ClusterOptions
 
 MapChunks = Callable[[SegmentJob, Iterable[ChunkKey], ClusterOptions, Listener], Iterator[tuple[ChunkKey, ChunkResult | ChunkFailure]]]
@@ -71,7 +71,7 @@ def segment_raster(
         if load is None and not folder.is_begun():
             plan = tune(plan, config, listener)
         folder.begin(plan.config, plan.fingerprint())
-        load = load or network_loader(plan.package, plan.execution)
+        load = load or network_loader(plan.package, plan.lane_execution)
         try:
             done = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
         except UsageError:
@@ -137,30 +137,28 @@ def segment_chunks(
     """
     began = time.monotonic()
     tiles, config = plan.tiles, plan.config
-    to_do = [(chunk.row, chunk.col) for chunk in tiles.chunks() if not store.is_done(chunk)]
-    done = tiles.chunk_count - len(to_do)
+    before = store.list_done(tiles)
+    done, left = before.count, before.total - before.count
     listener(describe_plan(plan, done))
     for warning in plan.warnings:
         listener(Warned(message=warning))
     performance = Performance()
     missing: list[ChunkFailed] = []
-    if to_do:
-        options = replace(describe_workplace(plan), workers=min(config.workers, len(to_do)), give_up_after=0 if done else _HOPELESS)
-        for (row, col), outcome in mapping(describe_job(plan, store, load), to_do, options, listener):
-            chunk = tiles.chunk(row, col)
+    if left:
+        options = replace(describe_workplace(plan), workers=min(config.workers, left), give_up_after=0 if done else _HOPELESS)
+        for (row, col), outcome in mapping(describe_job(plan, store, load), before.missing(), options, listener):
             if isinstance(outcome, ChunkFailure):
-                missing.append(_describe_failure(chunk, outcome))
+                missing.append(_describe_failure(tiles.chunk(row, col), outcome))
                 listener(missing[-1])
                 continue
             done += 1
             performance.add(outcome)
             for note in outcome.notes:
                 listener(Warned(message=note))
-            listener(ChunkDone(chunk=chunk.name, done=done, chunks=tiles.chunk_count, elapsed_s=time.monotonic() - began))
+            listener(ChunkDone(chunk=name_chunk(row, col), done=done, chunks=tiles.chunk_count, elapsed_s=time.monotonic() - began))
     if missing and (not config.allow_missing or not done):
         raise _missing_error(missing, tiles.chunk_count)
-    left_out = {failed.chunk for failed in missing}
-    check_complete(store, (chunk for chunk in tiles.chunks() if chunk.name not in left_out))
+    check_complete(store, store.list_done(tiles), left_out=len(missing))
     return ChunksDone(performance=performance, missing=tuple(missing))
 
 
@@ -174,6 +172,7 @@ def describe_workplace(plan: RunPlan) -> ClusterOptions:
         resources=config.resources,
         gpus=plan.on_gpu,
         patience_s=config.patience,
+        scratch=RunFolder(config.output).work,
     )
 
 

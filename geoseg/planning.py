@@ -1,20 +1,21 @@
 """Everything that is settled before work begins: grid, tiles, memory, disk; nothing is written."""
 
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import shapely
-from shapely.geometry.base import BaseGeometry
-
-from geoseg.choices import choose_execution, ever_smaller
+from geoseg.choices import choose_execution, choose_lanes, ever_smaller
 from geoseg.config import Output, RunConfig
-from geoseg.errors import MemoryLimitError, ModelError, RasterError, UsageError, WriteError
+from geoseg.errors import MemoryLimitError, ModelError, RasterError, WriteError
 from geoseg.events import RunPlanned
+from geoseg.io.address import checksum_names
+from geoseg.io.bands import find_bands, list_lacking, match_bands
+from geoseg.io.gather import Arrangement, gather_imagery
 from geoseg.io.ground import pixel_size_m
-from geoseg.io.raster import RasterOptions, RasterSource, has_data, open_raster
+from geoseg.io.imagery import FileImagery, Imagery
+from geoseg.io.raster import RasterOptions, RasterSource, has_data, settle_grid
+from geoseg.io.where import Where, find_area
 from geoseg.machine import count_cores, free_memory_bytes
 from geoseg.model.execution import Backend, Execution
 from geoseg.model.package import ModelPackage, hash_file
@@ -52,8 +53,6 @@ _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
 _FROM_CONFIDENCE = {"confidence", "panoptic"}
 _FROM_EVIDENCE = {"evidence", "buildings", "panoptic", "roads"}
 _MEASURED = ("probabilities", "uncertainty")
-_GPU_LANES = 2
-"""Threads that call the network on a GPU: while one waits for a copy, the other computes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +71,8 @@ class RunPlan:
     """How the network is run."""
     batch_size: int
     """Tiles in one forward pass."""
+    lanes: int
+    """Threads that call the network in each worker."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -89,9 +90,9 @@ class RunPlan:
         return self.execution.device.startswith("cuda")
 
     @property
-    def lanes(self) -> int:
-        """Threads that call the network in each worker."""
-        return _GPU_LANES if self.on_gpu else 1
+    def lane_execution(self) -> Execution:
+        """How each of the lanes runs the network: on the processor they share its cores."""
+        return self.execution if self.on_gpu else replace(self.execution, threads=-(-self.execution.threads // self.lanes))
 
     @property
     def chunks_at_once(self) -> int:
@@ -128,7 +129,8 @@ class RunPlan:
     @property
     def disk_bytes(self) -> int:
         """Projected disk space while the run goes on."""
-        chunks = _CHUNK_BYTES_PER_PX + _MEASURE_BYTES_PER_PX * len(self.package.spec.layers.measures)
+        stored = _CHUNK_BYTES_PER_PX + _MEASURE_BYTES_PER_PX * len(self.package.spec.layers.measures)
+        chunks = stored if self.config.chunks_at is None else 0.0
         bytes_per_px = chunks + sum(_OUTPUT_BYTES_PER_PX[output] for output in set(self.config.outputs))
         return round(self.tiles.height * self.tiles.width * bytes_per_px)
 
@@ -153,20 +155,28 @@ class RunPlan:
     def fingerprint(self) -> dict[str, Any]:
         """Return what must be the same for a run to go on: options, model and raster."""
         height, width = self.source.geobox.shape
-        path = Path(self.source.path)
         return {
             **self.config.result_keys(),
             "device": self.execution.device.split(":", maxsplit=1)[0],
-            "raster": str(path.absolute()) if path.exists() else self.source.path,
-            "raster_bytes": path.stat().st_size if path.exists() else None,
-            "raster_changed": path.stat().st_mtime_ns if path.exists() else None,
+            **_identify(self.source),
             "aoi_sha256": hash_file(self.config.aoi) if self.config.aoi is not None else None,
+            **({"exclude_sha256": hash_file(self.config.exclude)} if self.config.exclude is not None else {}),
             "grid": [height, width, *tuple(self.source.geobox.transform)[:6]],
             "model_sha256": self.package.sha256,
             "model_spec_sha256": self.package.spec.result_sha256,
             "tiles_per_chunk": self.tiles.tiles_per_chunk,
             "fit": self.tiles.fit,
         }
+
+
+def _identify(source: RasterSource) -> dict[str, Any]:
+    """Return what changes when a raster does: size and time of a file, a checksum of those of several."""
+    files = list(source.imagery.files())
+    path = Path(files[0])
+    if len(files) > 1 or not path.exists():
+        return {"raster": source.path, "raster_bytes": None, "raster_changed": None, "sources_sha256": checksum_names(files)}
+    found = path.stat()
+    return {"raster": str(path.absolute()), "raster_bytes": found.st_size, "raster_changed": found.st_mtime_ns}
 
 
 def plan_run(config: RunConfig) -> RunPlan:
@@ -204,8 +214,10 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
     smallest: RunPlan | None = None
     for smaller in ever_smaller(config, package.spec, execution):
         smallest = _settle(smaller, package, source, execution)
-        if smallest.memory_bytes <= limit:
-            return smallest
+        for lanes in choose_lanes(execution, smallest.tiles.tile_count):
+            smallest = replace(smallest, lanes=lanes)
+            if smallest.memory_bytes <= limit:
+                return smallest
     assert smallest is not None
     raise MemoryLimitError(
         f"The run would take about {smallest.memory_bytes / 1e9:.1f} GB of memory; {limit / 1e9:.1f} GB may be used. "
@@ -241,6 +253,7 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
         tiles=tiles,
         execution=execution,
         batch_size=config.batch_size,
+        lanes=1,
     )
 
 
@@ -251,56 +264,57 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
         UsageError: If the raster or the area of interest does not fit.
         RasterError: If no pixel holds data.
     """
-    options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
-    source = open_raster(config.raster, options, resolution_m=spec.resolution_m)
-    source = replace(source, bands=choose_bands(config, spec, source))
-    if config.aoi is not None:
-        source = replace(source, aoi=_read_aoi(config.aoi, source))
+    imagery = describe_imagery(config)
+    imagery = imagery.each_file(FileImagery.scaled) if spec.values == "scaled" else imagery
+    source = settle_grid(imagery, spec.resolution_m)
+    source = source.choose(choose_bands(config, spec, imagery))
+    if config.collar == "auto":
+        source = replace(source, imagery=source.imagery.each_file(FileImagery.without_collar))
+    where = Where(aoi=config.aoi, bbox=config.bbox, exclude=config.exclude)
+    source = replace(source, aoi=find_area(where, source.geobox, source.path))
     if not has_data(source):
         raise RasterError(
-            f"No pixel of {config.raster} holds data: all of it is nodata, masked or transparent. Check the file with gdalinfo -stats."
+            f"No pixel of {source.path} holds data: all of it is nodata, masked or transparent. Check the file with gdalinfo -stats."
         )
     return source
 
 
-def choose_bands(config: RunConfig, spec: ModelSpec, source: RasterSource) -> tuple[int, ...]:
-    """Return the 1-based bands that are fed to a model, in its order.
+def describe_imagery(config: RunConfig) -> Imagery:
+    """Describe the rasters of a run at full resolution, with all their bands.
+
+    Raises:
+        UsageError: If one cannot be used, or they do not fit each other.
+    """
+    options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
+    arrangement = Arrangement(rule=config.mosaic, feather_px=config.feather, stack=config.stack)
+    return gather_imagery(config.rasters, options, arrangement)
+
+
+def choose_bands(config: RunConfig, spec: ModelSpec, imagery: Imagery) -> tuple[int, ...]:
+    """Return the 1-based bands for a model: those that are asked for, else those called as the model calls its own, else the first ones.
 
     Raises:
         ModelError: If there are fewer than it needs, or another number was asked for.
         RasterError: If one was asked for that is not there.
     """
-    wanted, there = len(spec.bands), len(source.bands)
+    wanted, name = len(spec.bands), imagery.name
     needs = f"Model '{spec.name}' needs {wanted} bands ({', '.join(spec.bands)})"
     if config.bands and len(config.bands) != wanted:
         raise ModelError(f"{needs}; --bands names {len(config.bands)}.")
-    if not config.bands and there < wanted:
-        raise ModelError(f"{needs}; {config.raster} has {there}. Choose bands with --bands or another model.")
-    outside = [b for b in config.bands if not 1 <= b <= there]
-    if outside:
-        raise RasterError(f"{config.raster} has {there} bands; --bands asks for {outside[0]}. Choose from 1 to {there}.")
-    return config.bands or tuple(range(1, wanted + 1))
-
-
-def _read_aoi(path: Path, source: RasterSource) -> BaseGeometry:
-    # loads geopandas, which most runs never need
-    from geoseg.io.vector import read_vector
-
-    table = read_vector(path, source.geobox.crs)
-    polygons = table.geometry[table.geom_type.isin(["Polygon", "MultiPolygon"])]
-    if polygons.empty:
-        raise UsageError(f"The area of interest {path} holds no polygon. Give a vector file with polygons.")
-    inside = shapely.intersection(shapely.union_all(polygons.to_numpy()), source.geobox.extent.geom)
-    if inside.area == 0:
-        raise UsageError(
-            f"The area of interest {path} does not touch {source.path}: it spans {_bounds(polygons.total_bounds)}, "
-            f"the raster {_bounds(source.geobox.boundingbox)} in {source.geobox.crs}. Check its CRS."
-        )
-    return inside
-
-
-def _bounds(numbers: Iterable[float]) -> str:
-    return "(" + ", ".join(f"{n:.6g}" for n in numbers) + ")"
+    if config.bands:
+        return find_bands(config.bands, imagery.bands, name)
+    there = [band for band in range(1, len(imagery.bands) + 1) if band not in imagery.opacity]
+    if len(there) < wanted:
+        alpha = f", beside {len(imagery.opacity)} of opacity" if imagery.opacity else ""
+        raise ModelError(f"{needs}; {name} has {len(there)}{alpha}. Choose bands with --bands or another model.")
+    matched = match_bands(spec.bands, imagery.bands)
+    if matched is not None:
+        return matched
+    lacking = list_lacking(spec.bands, [imagery.bands[band - 1] for band in there])
+    if lacking:
+        called = ", ".join("/".join(imagery.bands[band - 1]) for band in there)
+        raise ModelError(f"{needs}; {name} has {called}: {', '.join(lacking)} is not among them. Choose bands with --bands.")
+    return tuple(there[:wanted])
 
 
 def check_disk(plan: RunPlan, folder: Path) -> None:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from geoseg.io.chunks import open_layer
 from geoseg.io.ground import pixel_size_m, pixel_step_m, row_areas_m2
+from geoseg.io.layers import open_layer
 from geoseg.io.raster import create_raster, open_plain
 from geoseg.objects.borders.sieve import EnclosedOptions, SieveOptions, replace_enclosed, sieve
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme

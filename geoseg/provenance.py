@@ -74,3 +74,20 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_none(inner) for inner in value]
     return value
+
+
+def find_differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Say which values of a fingerprint are not what they were, by dotted name."""
+    before, after = _flatten(earlier), _flatten(now)
+    return [f"{key} was {before.get(key)!r}, is now {value!r}" for key, value in after.items() if value != before.get(key)]
+
+
+def _flatten(table: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Return plain values by dotted name."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{path}{key}.")
+        else:
+            flat[f"{path}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

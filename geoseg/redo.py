@@ -8,8 +8,8 @@ from geoseg.config import Output, RunConfig, make_config
 from geoseg.errors import RunFolderError
 from geoseg.events import Finished, Listener, ignore_events
 from geoseg.exports import find_products, keep_zones, make_formats
-from geoseg.io.chunks import read_band_names
 from geoseg.io.files import write_whole
+from geoseg.io.layers import read_band_names
 from geoseg.io.raster import open_raster
 from geoseg.item import describe_item_redone, formats_of
 from geoseg.products import StageLog, make_objects

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from odc.geo.geobox import GeoBox
 
-from geoseg.io.chunks import LayerReader, LayerStyle, mosaic_vrt, open_layer, plain_vrt
 from geoseg.io.cog import write_cog
 from geoseg.io.files import write_whole
+from geoseg.io.layers import LayerReader, open_layer
+from geoseg.io.mosaic import ChunkMosaic, LayerStyle, plain_vrt, remove_rows
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.pixels.decode import MEASURE_SCALE, Measure
 from geoseg.planning import RunPlan
-from geoseg.post import ClassRaster, apply_steps
 from geoseg.poststeps import PostStep
 from geoseg.runfolder import RunFolder
 
@@ -92,7 +92,9 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
     for name, bands in _group_measures(spec.layers.measures).items():
         products.append(_Product(name=name, bands=bands, style=measured, overviews="average", smooth=True))
     # one after the other: GDAL's threads can lock each other up where several files are written through one cache
-    made = {product.name: _make_product(plan, folder, product) for product in products}
+    store = folder.chunks(plan)
+    mosaic = ChunkMosaic(store=store, tiles=plan.tiles, done=store.list_done(plan.tiles))
+    made = {product.name: _make_product(mosaic, folder, product, plan) for product in products}
     return Stitched(
         geobox=plan.source.geobox,
         scheme=spec.scheme,
@@ -103,17 +105,19 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
     )
 
 
-def _post_process(plan: RunPlan, folder: RunFolder, steps: Sequence[PostStep], vrt: str, product: _Product) -> str:
-    """Return the class map after steps of post-processing, as a virtual raster."""
+def _post_process(mosaic: ChunkMosaic, folder: RunFolder, plan: RunPlan, steps: Sequence[PostStep], raw_vrt: str) -> Path:
+    """Do steps of post-processing to the class map that a virtual raster describes; its name says where the result lies."""
+    # compiled code, which a run without post-processing never needs
+    from geoseg.post import ClassRaster, apply_steps
+
     raw, stored = folder.work / "raw.layers.vrt", folder.work / "stored.layers.vrt"
-    write_whole(raw, vrt.encode())
+    write_whole(raw, raw_vrt.encode())
     spec = plan.package.spec
     bands = _group_measures(spec.layers.measures).get("probabilities")
     if bands:
-        write_whole(stored, mosaic_vrt(folder.chunks(plan), plan.tiles, bands, LayerStyle(nodata=NODATA_CLASS)).encode())
+        write_whole(stored, mosaic.describe(folder.work, "stored", bands, LayerStyle(nodata=NODATA_CLASS)).encode())
     raster = ClassRaster(classes=raw, probabilities=stored if bands else None, geobox=plan.source.geobox, scheme=spec.scheme)
-    made = apply_steps(raster, steps, folder.work)
-    return plain_vrt(plan.source.geobox, made.name, "uint8", product.style, product.bands)
+    return apply_steps(raster, steps, folder.work)
 
 
 def _group_measures(measures: Iterable[Measure]) -> dict[str, tuple[str, ...]]:
@@ -125,15 +129,18 @@ def _group_measures(measures: Iterable[Measure]) -> dict[str, tuple[str, ...]]:
     return grouped
 
 
-def _make_product(plan: RunPlan, folder: RunFolder, product: _Product) -> Path:
-    vrt = mosaic_vrt(folder.chunks(plan), plan.tiles, product.bands, product.style)
+def _make_product(mosaic: ChunkMosaic, folder: RunFolder, product: _Product, plan: RunPlan) -> Path:
+    path, is_wanted = folder.path / f"{product.name}.tif", product.name in plan.config.outputs
+    if is_wanted and path.exists():
+        return path
+    vrt = mosaic.describe(folder.work, product.name, product.bands, product.style)
     if product.name == "classes" and plan.config.post:
-        vrt = _post_process(plan, folder, plan.config.post, vrt, product)
-    if product.name not in plan.config.outputs:
+        made = _post_process(mosaic, folder, plan, plan.config.post, vrt)
+        vrt = plain_vrt(plan.source.geobox, made.name, "uint8", product.style, product.bands)
+    if not is_wanted:
         path = folder.work / f"{product.name}.layers.vrt"
         write_whole(path, vrt.encode())
         return path
-    path = folder.path / f"{product.name}.tif"
-    if not path.exists():
-        write_cog(vrt, folder.work, path, overviews=product.overviews, smooth=product.smooth)
+    write_cog(vrt, folder.work, path, overviews=product.overviews, smooth=product.smooth)
+    remove_rows(folder.work, product.name)
     return path

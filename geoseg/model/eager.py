@@ -14,7 +14,7 @@ from geoseg.model.memory import batch_memory
 from geoseg.model.predictor import Keep, activate
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import decode
-from geoseg.pixels.fused import scale_batch
+from geoseg.pixels.normalize import normalize_batch
 
 
 class TorchPredictor:
@@ -66,5 +66,5 @@ class TorchPredictor:
 
     @torch.inference_mode()
     def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> Tensor:
-        scaled = torch.from_numpy(scale_batch(pixels, valid, self.spec.scaling, threads=self._threads))
+        scaled = torch.from_numpy(normalize_batch(pixels, valid, self.spec.scaling, threads=self._threads))
         return self._run(scaled.contiguous(memory_format=torch.channels_last))

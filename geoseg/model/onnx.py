@@ -16,7 +16,7 @@ from geoseg.model.predictor import Keep, activate
 from geoseg.model.session import open_session
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import decode
-from geoseg.pixels.fused import scale_batch
+from geoseg.pixels.normalize import normalize_batch
 
 
 class OnnxPredictor:
@@ -56,7 +56,7 @@ class OnnxPredictor:
             return activate(self._score(pixels, valid), self.spec, threads=self._threads)
 
     def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        scaled = scale_batch(pixels, valid, self.spec.scaling, threads=self._threads)
+        scaled = normalize_batch(pixels, valid, self.spec.scaling, threads=self._threads)
         expected = len(pixels), self.spec.channels, *pixels.shape[2:]
         try:
             (logits,) = self._session.run([LOGITS], {IMAGE: scaled})

@@ -168,6 +168,8 @@ class ModelSpec(_Strict):
     """Per band."""
     dtype: str | None = None
     """Type of the pixel values that mean and std were chosen for, for example ``uint8``; None takes any."""
+    values: Literal["stored", "scaled"] = "stored"
+    """What mean and std are of: values as files store them, or with the scale and offset applied that files declare."""
     resolution_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pixel size on the ground that finer imagery is averaged to; None takes imagery as it is."""
     coarsest_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -256,6 +258,8 @@ class ModelSpec(_Strict):
     def result_sha256(self) -> str:
         """Checksum of what decides results beside the weights: bands, scaling, classes, heads and network."""
         decisive = self.model_dump(mode="json", include={"bands", "mean", "std", "classes", "heads", "network"})
+        if self.values != "stored":
+            decisive["values"] = self.values
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -47,6 +47,13 @@ class _Coding(NamedTuple):
     """Whether scores are probabilities."""
 
 
+def warm_up() -> None:
+    """Load what a run of a network on 8-bit pixels takes, by one pixel of everything."""
+    pixels, valid = np.zeros((1, 1, 1, 1), np.uint8), np.ones((1, 1, 1), np.bool_)
+    scores = scale_batch(pixels, valid, BandScaling(mean=(0.0,), std=(1.0,)))
+    decode_scores(scores, valid, LayerPlan(semantic=(0, 1), values=(0,)))
+
+
 def scale_batch(pixels: NDArray[Any], valid: NDArray[np.bool_], scaling: BandScaling, *, threads: int = 1) -> NDArray[np.float32]:
     """Do for a batch what :func:`geoseg.pixels.normalize.normalize` does for one image, to the bit.
 
