@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.io.arrangement import Rule
 from geoseg.model.execution import Backend, Precision
+from geoseg.poststeps import PostStep
 from geoseg.redact import redact
 from geoseg.settings import ObjectSettings
 from geoseg.tiling import Stitch
@@ -39,6 +40,7 @@ _RESULT_KEYS = (
     "backend",
     "precision",
     "outputs",
+    "post",
     "objects",
 )
 """Keys that change the result; a run only goes on under the same ones."""
@@ -119,6 +121,8 @@ class RunConfig(BaseModel):
     """Further formats that it is written in, by name."""
     zones: Path | None = None
     """Vector file; the areas of classes are added up in each of its polygons."""
+    post: tuple[PostStep, ...] | None = None
+    """Steps of post-processing of the class map, in order; None does none."""
     objects: ObjectSettings = ObjectSettings()
     """How buildings, land cover and roads are made of what was found."""
 
@@ -246,6 +250,8 @@ def _toml_lines(table: dict[str, Any], path: str) -> Iterator[str]:
 
 
 def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml_value(v)}" for name, v in value.items() if v is not None) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml_value(v) for v in value)}]"
     if isinstance(value, float) and not math.isfinite(value):

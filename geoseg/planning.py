@@ -23,6 +23,7 @@ from geoseg.model.package import ModelPackage, hash_file
 from geoseg.model.ports import largest_tile_px
 from geoseg.model.source import find_model
 from geoseg.model.spec import ModelSpec
+from geoseg.poststeps import check_steps
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 from geoseg.writers import check_formats, check_zones
 
@@ -129,8 +130,8 @@ class RunPlan:
     @property
     def disk_bytes(self) -> int:
         """Projected disk space while the run goes on."""
-        each = _CHUNK_BYTES_PER_PX + _MEASURE_BYTES_PER_PX * len(self.package.spec.layers.measures)
-        chunks = each if self.config.chunks_at is None else 0.0
+        stored = _CHUNK_BYTES_PER_PX + _MEASURE_BYTES_PER_PX * len(self.package.spec.layers.measures)
+        chunks = stored if self.config.chunks_at is None else 0.0
         bytes_per_px = chunks + sum(_OUTPUT_BYTES_PER_PX[output] for output in set(self.config.outputs))
         return round(self.tiles.height * self.tiles.width * bytes_per_px)
 
@@ -194,6 +195,8 @@ def plan_run(config: RunConfig) -> RunPlan:
     package = replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
     source = open_source(config, package.spec)
     _check_dtype(package.spec, source)
+    if config.post:
+        check_steps(config.post, (row.name for row in package.spec.classes), config.outputs, pixel_size_m(source.geobox))
     return replan(config, package, source)
 
 

@@ -1,6 +1,6 @@
 """The stitched rasters of a run, that everything after inference is made from."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,11 @@ from geoseg.io.cog import write_cog
 from geoseg.io.files import write_whole
 from geoseg.io.found import FoundStore
 from geoseg.io.layers import LayerReader, open_layer
-from geoseg.io.mosaic import ChunkMosaic, LayerStyle, remove_rows
+from geoseg.io.mosaic import ChunkMosaic, LayerStyle, plain_vrt, remove_rows
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme
 from geoseg.pixels.decode import MEASURE_SCALE, Measure
 from geoseg.planning import RunPlan
+from geoseg.poststeps import PostStep
 from geoseg.runfolder import RunFolder
 
 
@@ -103,7 +104,7 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
     # one after the other: GDAL's threads can lock each other up where several files are written through one cache
     store = folder.chunks(plan)
     mosaic = ChunkMosaic(store=store, tiles=plan.tiles, done=store.list_done(plan.tiles))
-    made = {product.name: _make_product(mosaic, folder, product, is_wanted=product.name in plan.config.outputs) for product in products}
+    made = {product.name: _make_product(mosaic, folder, product, plan) for product in products}
     return Stitched(
         geobox=plan.source.geobox,
         scheme=spec.scheme,
@@ -115,6 +116,21 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
     )
 
 
+def _post_process(mosaic: ChunkMosaic, folder: RunFolder, plan: RunPlan, steps: Sequence[PostStep], raw_vrt: str) -> Path:
+    """Do steps of post-processing to the class map that a virtual raster describes; its name says where the result lies."""
+    # compiled code, which a run without post-processing never needs
+    from geoseg.post import ClassRaster, apply_steps
+
+    raw, stored = folder.work / "raw.layers.vrt", folder.work / "stored.layers.vrt"
+    write_whole(raw, raw_vrt.encode())
+    spec = plan.package.spec
+    bands = _group_measures(spec.layers.measures).get("probabilities")
+    if bands:
+        write_whole(stored, mosaic.describe(folder.work, "stored", bands, LayerStyle(nodata=NODATA_CLASS)).encode())
+    raster = ClassRaster(classes=raw, probabilities=stored if bands else None, geobox=plan.source.geobox, scheme=spec.scheme)
+    return apply_steps(raster, steps, folder.work)
+
+
 def _group_measures(measures: Iterable[Measure]) -> dict[str, tuple[str, ...]]:
     """Return the bands of each product that is made of measures."""
     grouped: dict[str, tuple[str, ...]] = {}
@@ -124,11 +140,14 @@ def _group_measures(measures: Iterable[Measure]) -> dict[str, tuple[str, ...]]:
     return grouped
 
 
-def _make_product(mosaic: ChunkMosaic, folder: RunFolder, product: _Product, *, is_wanted: bool) -> Path:
-    path = folder.path / f"{product.name}.tif"
+def _make_product(mosaic: ChunkMosaic, folder: RunFolder, product: _Product, plan: RunPlan) -> Path:
+    path, is_wanted = folder.path / f"{product.name}.tif", product.name in plan.config.outputs
     if is_wanted and path.exists():
         return path
     vrt = mosaic.describe(folder.work, product.name, product.bands, product.style)
+    if product.name == "classes" and plan.config.post:
+        made = _post_process(mosaic, folder, plan, plan.config.post, vrt)
+        vrt = plain_vrt(plan.source.geobox, made.name, "uint8", product.style, product.bands)
     if not is_wanted:
         path = folder.work / f"{product.name}.layers.vrt"
         write_whole(path, vrt.encode())

@@ -8,8 +8,8 @@ import rasterio
 import rasterio.shutil
 from odc.geo.geobox import GeoBox
 
-from geoseg.io.chunks import LayerStyle, plain_vrt
 from geoseg.io.cog import write_cog
+from geoseg.io.mosaic import LayerStyle, plain_vrt
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
 from tests.doubles import CRS, TRANSFORM, write_raster
 
