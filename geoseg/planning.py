@@ -14,7 +14,8 @@ from geoseg.io.arrangement import Arrangement
 from geoseg.io.bands import find_bands, list_lacking, match_bands
 from geoseg.io.gather import gather_imagery
 from geoseg.io.ground import pixel_size_m
-from geoseg.io.imagery import FileImagery, Imagery
+from geoseg.io.imagery import FileImagery, Imagery, describe_placements
+from geoseg.io.placement import PIXELS
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source
 from geoseg.io.where import Where, find_area
 from geoseg.machine import count_cores, free_memory_bytes
@@ -139,9 +140,11 @@ class RunPlan:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before trusting the result."""
         coarsest, size = self.package.spec.coarsest_m, pixel_size_m(self.source.geobox)
-        if coarsest is None or size <= coarsest:
-            return ()
+        placed = tuple(describe_placements(self.source.imagery))
+        if coarsest is None or size <= coarsest or self.config.assume_crs == PIXELS:
+            return placed
         return (
+            *placed,
             f"{self.source.path} has pixels of {size:.3g} m on the ground; model '{self.package.spec.name}' knows up to {coarsest:g} m. "
             "Expect poor results, or choose another model.",
         )
@@ -271,7 +274,8 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
     """
     imagery = describe_imagery(config, spec.bands)
     imagery = imagery.each_file(FileImagery.scaled) if spec.values == "scaled" else imagery
-    source = place_source(imagery, spec.resolution_m)
+    # nobody knows how wide such pixels are
+    source = place_source(imagery, None if config.assume_crs == PIXELS else spec.resolution_m)
     source = source.choose(choose_bands(config, spec, imagery))
     if config.collar == "auto":
         source = replace(source, imagery=source.imagery.each_file(FileImagery.without_collar))
