@@ -21,7 +21,8 @@ from geoseg.config import CHOSEN, RunConfig, to_toml
 from geoseg.errors import RunFolderError, WriteError
 from geoseg.io.bucket import open_place
 from geoseg.io.chunks import ChunkStore, holds_chunks, move_flat_chunks
-from geoseg.io.files import move_whole, write_error, write_whole
+from geoseg.io.files import move_folder, move_whole, write_error, write_whole
+from geoseg.io.found import FoundStore
 from geoseg.io.locks import is_at, lock_folder
 from geoseg.io.places import Folder, Place
 from geoseg.planning import RunPlan
@@ -40,6 +41,9 @@ _CHUNKS_AT = "chunks.at"
 """Below ``.work``: where the chunks lie, if that is elsewhere."""
 _PRODUCTS = (
     "classes.tif",
+    "probabilities.tif",
+    "uncertainty.tif",
+    "zones.csv",
     "confidence.tif",
     "evidence.tif",
     "instances.tif",
@@ -48,7 +52,7 @@ _PRODUCTS = (
     "roads.graphml",
     "item.json",
 )
-_OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
+OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,11 @@ class RunFolder:
     def work(self) -> Path:
         """Work in progress; gone when the run is finished."""
         return self.path / ".work"
+
+    @property
+    def found(self) -> FoundStore:
+        """What a detector found, until objects are made of it."""
+        return FoundStore(folder=self.work / "found")
 
     @property
     def summary(self) -> Path:
@@ -244,9 +253,22 @@ class RunFolder:
         return note if isinstance(note, dict) else {}
 
     def products(self, made: Path) -> list[Path]:
-        """Return the files of the run, the ones in the making instead of those that they are going to replace."""
-        found = {path.name: path for place in (self.path, made) if place.exists() for path in place.iterdir() if path.is_file()}
-        return [path for name, path in sorted(found.items()) if name in _OWN_NAMES]
+        """Return the files of the run, the ones in the making instead of those that they are going to replace.
+
+        Formats of other packages have files of any name: all that was made is the run's, and so is what its item lists.
+        """
+        found = {path.name: path for path in self.path.iterdir() if path.name in self._own_names() and path.name != self.work.name}
+        if made != self.path and made.exists():
+            found |= {path.name: path for path in made.iterdir()}
+        return [path for _, path in sorted(found.items())]
+
+    def _own_names(self) -> set[str]:
+        """Return the names of everything that a run has, or that this one lists."""
+        listed: set[str] = set()
+        for item in (self.item, self.work / _WHOLE / self.item.name):
+            with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+                listed |= {str(asset["href"]).removeprefix("./") for asset in json.loads(item.read_bytes())["assets"].values()}
+        return OWN_NAMES | {name for name in listed if "/" not in name}
 
     def begin_objects(self) -> Path:
         """Return an empty folder for everything that is made from the stitched rasters.
@@ -282,7 +304,7 @@ class RunFolder:
         if (whole / _SUMMARY).exists():
             self.summary.unlink(missing_ok=True)
         for path in sorted(whole.iterdir(), key=lambda p: p.name == _SUMMARY):
-            move_whole(path, self.path / path.name)
+            move_folder(path, self.path / path.name) if path.is_dir() else move_whole(path, self.path / path.name)
         self.finish()
 
     def read_record(self) -> dict[str, Any]:
@@ -349,8 +371,9 @@ class RunFolder:
         """Remove what was made of chunks, for :meth:`reopen`; if this is cut off, :meth:`settle` ends it."""
         try:
             # first what says that the run is finished: the rest is never taken for whole
-            for name in (_SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS)):
-                (self.path / name).unlink(missing_ok=True)
+            for name in (_SUMMARY, *sorted(self._own_names() - {_SUMMARY, _RUN_TOML, self.work.name})):
+                path = self.path / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             (self.work / _REOPENED).unlink()
         except OSError as exc:
             raise write_error(self.path, exc) from exc
@@ -363,7 +386,7 @@ class RunFolder:
         """
         if self.work.exists() and self.summary.exists() and self.missing():
             for path in self.work.iterdir():
-                if path.name not in ("chunks", _CHUNKS_AT):
+                if path.name not in ("chunks", "found", _CHUNKS_AT):
                     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
             return
         self._remove_far_chunks()
@@ -392,7 +415,8 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; -o names a folder.")
-        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in _OWN_NAMES)
+        own = self._own_names()
+        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in own)
         if foreign:
             raise RunFolderError(
                 f"{self.path} holds {len(foreign)} files that geoseg did not write, first {foreign[0]}; --overwrite only removes runs. "

@@ -47,6 +47,8 @@ def segment(
     chunks_at: o.ChunksAt = None,
     memory: o.Memory = None,
     outputs: o.Outputs = None,
+    formats: o.Formats = None,
+    zones: o.Zones = None,
     settings: o.Settings = None,
     overwrite: o.Overwrite = False,
     progress: o.Progress = "auto",
@@ -94,6 +96,8 @@ def segment(
         chunks_at=chunks_at,
         memory=memory,
         outputs=outputs,
+        formats=formats,
+        zones=zones,
         objects=settings,
     )
     run = make_config(given, config)
