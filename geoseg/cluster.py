@@ -1,30 +1,23 @@
-"""Workers in processes of their own, here or on other machines: the only file that knows Dask."""
+"""Workers in processes of their own, here or on other machines: how Dask does chunks."""
 
-import json
 import logging
-import os
-import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing import resource_tracker
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import dask
-from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin, get_worker
-from distributed.comm.addressing import get_address_host_port
+from distributed import Client, KilledWorker, WorkerPlugin, get_worker
 from distributed.protocol.serialize import deserialize_bytes, serialize_bytes
 
 from geoseg.errors import RunError, UsageError
 from geoseg.events import ClusterReady, Listener, Warned
+from geoseg.launch import connect, start_scheduler, start_workers
 from geoseg.workplace import ClusterOptions, Failed, Job, Lost, Outcome, Prepared, Report, Shared, name_session
 
-_CONNECT_TIMEOUT_S = 20
 _ASK_TIMEOUT_S = 20
 _CLOSE_TIMEOUT_S = 5
 _BETWEEN_CALLS_S = 1.0
@@ -98,110 +91,19 @@ def open_cluster(options: ClusterOptions, listener: Listener) -> "Iterator[Clust
         for name in ("distributed", "tornado.application"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         if options.scheduler is not None:
-            cluster = Cluster(partial(_connect, options.scheduler), options, listener)
+            cluster = Cluster(partial(connect, options.scheduler), options, listener)
             try:
                 yield cluster
             finally:
                 cluster.close()
             return
-        with _deaf_to_interrupts():
-            local = _start(options)
-        with local as started:
-            start_workers = partial(_start_workers, started, options.workers)
-            cluster = Cluster(partial(Client, started, set_as_default=False), options, listener, start_workers)
+        with start_scheduler(options) as started:
+            starting = partial(start_workers, started, options.workers)
+            cluster = Cluster(partial(Client, started, set_as_default=False), options, listener, starting)
             try:
                 yield cluster
             finally:
                 cluster.close()
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Set variables for processes that are started meanwhile."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Let threads and processes that are started here, and all that they start later, not hear of Ctrl-C: it is for this process."""
-    # Python starts its tracker with the first worker, lets that hear again, and has it tell of all that a killed command leaves
-    with _environment(PYTHONWARNINGS="ignore:resource_tracker"):
-        resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start(options: ClusterOptions) -> Any:
-    """Start a scheduler on this machine, if possible without workers: one that is ended while it starts would take all with it.
-
-    Raises:
-        UsageError: If something that this needs is not installed.
-    """
-    given = {
-        "threads_per_worker": options.chunks_at_once,
-        "dashboard_address": "127.0.0.1:0",
-        "worker_dashboard_address": "127.0.0.1:0",
-        "silence_logs": logging.CRITICAL,
-        "resources": dict(options.resources) or None,
-    }
-    if not options.gpus or options.workers == 1:
-        return LocalCluster(n_workers=0, processes=True, memory_limit=0, **given)
-    try:
-        from dask_cuda import LocalCUDACluster
-    except ImportError as exc:
-        raise UsageError(
-            f"--workers {options.workers} on GPUs needs dask-cuda, which gives each worker a GPU of its own: install geoseg[cuda]. "
-            "Or start one worker for each GPU and name their --scheduler."
-        ) from exc
-    return LocalCUDACluster(n_workers=options.workers, memory_limit=None, device_memory_limit=None, **given)
-
-
-def _start_workers(started: Any, workers: int) -> None:
-    """Start workers, as far as they are not there; those whose processes are gone for good are replaced."""
-
-    def replace_lost() -> None:
-        there = {worker.name for worker in started.scheduler.workers.values()}
-        # who watches over a process gives up one that is ended while it starts
-        for name in [name for name, nanny in started.workers.items() if not (name in there or _is_alive(nanny))]:
-            started.loop.add_callback(started.workers.pop(name).close)
-        started.scale(workers)
-
-    started.loop.add_callback(replace_lost)
-
-
-def _is_alive(nanny: Any) -> bool:
-    return bool(nanny.process and nanny.process.is_alive())
-
-
-def _connect(named: str) -> Client:
-    """Connect to a running scheduler.
-
-    Args:
-        named: Its address, or the file in which it wrote it; that is read again each time, as a new scheduler has a new address.
-    """
-    address = named
-    try:
-        if "://" not in named and (named.endswith(".json") or Path(named).is_file()):
-            address = str(json.loads(Path(named).read_bytes())["address"])
-        # a client that finds nobody stays behind half made and can lock up the next one when it is collected
-        with socket.create_connection(get_address_host_port(address), timeout=_CONNECT_TIMEOUT_S):
-            pass
-        return Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError, KeyError, TypeError) as exc:
-        where = named if address == named else f"{address}, of {named}"
-        raise UsageError(f"No Dask scheduler answers at {where}: {exc}. Start one with: dask scheduler.") from exc
 
 
 class Cluster:

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from geoseg import cluster
+from geoseg import launch
 from geoseg.errors import ChunkError, ConfigError, GeosegError, MemoryLimitError, MissingFileError, UsageError, WriteError
 from geoseg.faults import ChunkFailure
 from geoseg.runtime import map_chunks
@@ -160,7 +160,7 @@ def test_a_run_that_is_left_early_stops(tmp_path: Path) -> None:
     "address", ["tcp://127.0.0.1:1", "nonsense://127.0.0.1:1", "tcp://127.0.0.1"], ids=["nobody", "protocol", "no port"]
 )
 def test_an_unreachable_scheduler_is_named(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.setattr(cluster, "_CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr(launch, "_CONNECT_TIMEOUT_S", 1)
     with pytest.raises(UsageError, match=rf"No Dask scheduler answers at {address}: .*dask scheduler"):
         list(map_chunks(Doing(abs), [1], ClusterOptions(scheduler=address)))
 
