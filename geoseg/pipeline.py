@@ -8,15 +8,17 @@ from pathlib import Path
 from geoseg.config import RunConfig
 from geoseg.errors import ChunkError, UsageError
 from geoseg.events import ChunkDone, ChunkFailed, Finished, Listener, Warned, ignore_events
+from geoseg.exports import add_exports, make_exports
 from geoseg.faults import TRIES, ChunkFailure
 from geoseg.inference import LoadPredictor, network_loader
 from geoseg.io.chunks import ChunkStore, check_complete
 from geoseg.io.files import write_whole
 from geoseg.io.ground import row_areas_m2
+from geoseg.item import describe_item
 from geoseg.performance import Performance
 from geoseg.planning import RunPlan, check_disk, describe_plan, plan_run
 from geoseg.products import StageLog, make_objects
-from geoseg.report import count_classes, describe_item, describe_run
+from geoseg.report import count_classes, describe_run
 from geoseg.runfolder import RunFolder
 from geoseg.runtime import map_chunks
 from geoseg.stitched import stitch_run
@@ -62,13 +64,14 @@ def segment_raster(
             folder.finish()
             left_out = len(folder.missing())
             if not left_out:
+                add_exports(folder, plan.config, listener)
                 listener(Finished(output=str(config.output), elapsed_s=0.0))
                 return config.output
         check_disk(plan, config.output)
         if load is None and not folder.is_begun():
             plan = tune(plan, config, listener)
         folder.begin(plan.config, plan.fingerprint())
-        load = load or network_loader(plan.package, plan.execution)
+        load = load or network_loader(plan.package, plan.lane_execution)
         try:
             done = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
         except UsageError:
@@ -111,6 +114,7 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone
         stitched = stitch_run(plan, folder)
     made = folder.begin_objects()
     make_objects(stitched, plan.config.objects, plan.config.outputs, made, log)
+    formats = make_exports(plan, folder, made, log)
     with stitched.open("class") as read:
         classes = count_classes(read, stitched.scheme, row_areas_m2(stitched.geobox), stitched.shape)
     log.timing_s["total"] = round(time.monotonic() - began_s, 3)
@@ -119,7 +123,7 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone
     told = describe_run(plan, classes, log.counts, log.timing_s, done.performance, missing)
     write_whole(made / folder.summary.name, told)
     # the item is last: it holds the checksums of all others
-    write_whole(made / folder.item.name, describe_item(plan, folder.path, folder.products(made)))
+    write_whole(made / folder.item.name, describe_item(plan, folder.path, folder.products(made), formats))
     folder.adopt_objects()
 
 
@@ -182,6 +186,7 @@ def describe_job(plan: RunPlan, store: ChunkStore, load: LoadPredictor) -> Segme
         lanes=plan.lanes,
         read_threads=plan.read_threads,
         load=load,
+        found=RunFolder(plan.config.output).found if plan.package.spec.detects else None,
     )
 
 

@@ -120,8 +120,9 @@ def _look_at_unfinished(folder: RunFolder, common: dict[str, Any], record: dict[
 
 def _go_on(folder: RunFolder, run: dict[str, Any]) -> str:
     """Return the command that goes on; the raster's address has to be given again if it holds secrets."""
-    raster = str(run.get("raster"))
-    named = "RASTER" if HIDDEN in raster else shlex.quote(raster)
+    given = run.get("raster")
+    rasters = [str(raster) for raster in (given if isinstance(given, list) else [given])]
+    named = "RASTER" if any(HIDDEN in raster for raster in rasters) else shlex.join(rasters)
     return f"geoseg segment {named} -o {shlex.quote(str(folder.path))} --config {shlex.quote(str(folder.record))}"
 
 

@@ -8,9 +8,11 @@ import typer
 
 from geoseg import __version__
 from geoseg.cli.accuracy import accuracy
+from geoseg.cli.areas import areas
 from geoseg.cli.batch import batch
 from geoseg.cli.demo import demo
 from geoseg.cli.evaluate import evaluate
+from geoseg.cli.export import export
 from geoseg.cli.labels import app as labels
 from geoseg.cli.models import models
 from geoseg.cli.objects import objects
@@ -33,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, batch, objects, vectorize, plan, demo, train, evaluate, verify, status):
+for command in (segment, batch, objects, export, areas, vectorize, plan, demo, train, evaluate, verify, status):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")

@@ -1,4 +1,4 @@
-"""Where the chunks of a run lie: in a folder, one folder below it for each row of chunks."""
+"""Where the chunks of a run lie, one folder for each row of them: what such a place does, and a folder that does it."""
 
 import os
 import shutil
@@ -30,6 +30,21 @@ class Place(Protocol):
 
     def address(self, name: str) -> str:
         """Return what GDAL opens for ``folder/file``."""
+
+    def prepare(self) -> None:
+        """Make the place.
+
+        Raises:
+            UsageError: If it takes no files; the message says why.
+            WriteError: If the disk does not take it.
+        """
+
+    def open_to_gdal(self) -> None:
+        """Make sure that GDAL can read here.
+
+        Raises:
+            RunError: If the place cannot be reached.
+        """
 
     def write(self, name: str, content: bytes) -> None:
         """Write ``folder/file``, whole or not at all.
@@ -78,6 +93,16 @@ class Folder:
     def address(self, name: str) -> str:
         """Return the path of a file."""
         return str(self.path / name)
+
+    def prepare(self) -> None:
+        """Make the folder; see :class:`Place`."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise write_error(self.path, exc) from exc
+
+    def open_to_gdal(self) -> None:
+        """Do nothing: GDAL reads files."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file: aside, flushed, renamed; see :class:`Place`."""

@@ -47,8 +47,10 @@ def tune(plan: RunPlan, asked: RunConfig, listener: Listener, *, at_once: bool =
     Returns:
         The plan to run.
     """
+    if asked.scheduler is not None or plan.package.spec.network.backend is not None:
+        return plan
     candidates = [c for c in _candidates(plan, asked) if _fits(plan, asked, c)]
-    if asked.scheduler is not None or plan.package.spec.network.library == "sklearn" or len(candidates) < 2:
+    if len(candidates) < 2:
         return plan
     book, key = TuningBook(plan.config.cache_folder / "tuning.json"), _identify(plan, candidates)
     trials = book.read(key)
