@@ -290,13 +290,13 @@ class Cluster:
         Raises:
             RunError: If none does.
         """
-        if self._gone is not None:
-            raise self._gone
+        self._check_open()
         patience_s = self._options.patience_s
         self._listener(Warned(message=f"The scheduler was lost; waiting up to {patience_s:.0f} s for it to come back."))
         until = time.monotonic() + patience_s
         self._forget()
         while True:
+            self._check_open()
             try:
                 self._client = self._connect()
                 self._lost = False
@@ -310,6 +310,10 @@ class Cluster:
                     )
                     raise self._gone from exc
                 time.sleep(_BETWEEN_CALLS_S)
+
+    def _check_open(self) -> None:
+        if self._gone is not None:
+            raise self._gone
 
     def _forget(self) -> None:
         """Let go the client of a scheduler that is gone; what was under way there comes again."""
@@ -396,7 +400,8 @@ class Cluster:
         return True
 
     def close(self) -> None:
-        """Leave the scheduler as it was found."""
+        """Leave the scheduler as it was found; who is still at work is told at once."""
+        self._gone = RunError("The work was stopped. The same command again goes on.")
         with suppress(Exception):
             self._client.unregister_worker_plugin(self._session)
         with suppress(Exception):

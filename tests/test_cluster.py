@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
+from geoseg.cluster import open_cluster
 from geoseg.errors import DeviceLostError, RunError, UsageError
 from geoseg.events import ClusterReady, Warned
 from geoseg.faults import ChunkFailure
@@ -219,6 +221,32 @@ def test_a_worker_whose_device_is_lost_is_started_anew(tmp_path: Path) -> None:
     assert all(isinstance(result, int) for result in results.values())
     assert int(broken.read_text()) not in {results[key] for key in range(6, 20)}
     assert any("its worker is started anew" in event.message for event in heard.of(Warned))
+
+
+def test_whoever_is_at_work_when_the_cluster_is_closed_is_told_at_once() -> None:
+    with open_cluster(ClusterOptions(workers=1), Listening()) as cluster:
+        assert len(cluster.workers()) == 1
+    began = time.monotonic()
+    with pytest.raises(RunError, match="The work was stopped"):
+        cluster.workers()
+    assert time.monotonic() - began < 10
+
+
+def test_workers_on_gpus_are_started_by_dask_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Started(Exception):
+        pass
+
+    def start(**given: Any) -> None:
+        raise Started(given)
+
+    monkeypatch.setitem(sys.modules, "dask_cuda", SimpleNamespace(LocalCUDACluster=start))
+    with pytest.raises(Started) as caught, open_cluster(ClusterOptions(workers=2, gpus=True, chunks_at_once=5), Listening()):
+        pass
+    given = caught.value.args[0]
+    assert (given["n_workers"], given["threads_per_worker"], given["memory_limit"]) == (2, 5, None)
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)
+    with pytest.raises(UsageError, match=r"install geoseg\[cuda\]"), open_cluster(ClusterOptions(workers=2, gpus=True), Listening()):
+        pass
 
 
 def test_a_scheduler_is_found_by_its_file(tmp_path: Path, processes: Processes) -> None:

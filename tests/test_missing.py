@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from numpy.typing import NDArray
 
@@ -27,11 +28,13 @@ from tests.doubles import (
     Listening,
     always,
     bytes_of,
+    call_geoseg,
     configure,
     contents,
     draw_blobs,
     read_band,
     read_layer,
+    write_network,
     write_package,
     write_raster,
 )
@@ -182,3 +185,29 @@ def test_nothing_but_nodata_is_no_result(lacking: RunConfig, tmp_path: Path) -> 
     with pytest.raises(ChunkError, match="1 of 1 chunks"):
         segment_raster(lacking.model_copy(update={"raster": str(white), "output": tmp_path / "out"}), load=always(Afraid()))
     assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_a_damaged_block_costs_its_chunk_and_the_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiled = {"tiled": True, "blockxsize": 64, "blockysize": 64, "compress": "deflate"}
+    raster = write_raster(tmp_path / "damaged.tif", draw_blobs(192, 256), **tiled)
+    with rasterio.open(raster) as dataset:
+        place = int(dataset.get_tag_item("BLOCK_OFFSET_1_1", "TIFF", bidx=1))
+    whole = raster.read_bytes()
+    raster.write_bytes(whole[:place] + bytes(200) + whole[place + 200 :])
+    words = ["segment", raster, "-o", tmp_path / "out", "-m", write_network(tmp_path / "model"), "--outputs", "classes"]
+    words += ["--chunk-size", 64, "--tile-size", 64, "--halo", 0, "--backend", "torch", "--threads", 1]
+    assert call_geoseg(monkeypatch, *words) == 1
+    assert "1 of 12 chunks could not be made (r00001_c00001)" in capsys.readouterr().err
+    assert call_geoseg(monkeypatch, *words, "--allow-missing") == 3
+    said = capsys.readouterr().err
+    assert "Chunk r00001_c00001 could not be made: " in said
+    assert "could not be read at columns 64-128, rows 64-128" in said
+    assert "but for 1 chunks that could not be made" in said
+    classes = read_band(tmp_path / "out" / "classes.tif")
+    assert (classes[LACKING] == NODATA).all()
+    assert (classes != NODATA).sum() == 192 * 256 - 64 * 64
+    assert call_geoseg(monkeypatch, "verify", tmp_path / "out") == 0
+    assert call_geoseg(monkeypatch, "status", tmp_path / "out") == 0
+    assert "r00001_c00001" in capsys.readouterr().out

@@ -41,6 +41,7 @@ _REMOTE = {
     "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
     "GDAL_HTTP_CONNECTTIMEOUT": "20",
     # a server that says nothing for a minute is not going to
     "GDAL_HTTP_LOW_SPEED_TIME": "60",
@@ -125,7 +126,13 @@ def _open_any(path: str) -> Any:
             return rasterio.open(path)
         # looking for files beside it costs requests; the option is everybody's, so that nobody else may open meanwhile
         with _OPENING, Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
-            return rasterio.open(gdal_name(path))
+            name = gdal_name(path)
+            try:
+                return rasterio.open(name)
+            except RasterioError:
+                # GDAL remembers that there was nothing, long after there is something again
+                with Env(CPL_VSIL_CURL_NON_CACHED=name):
+                    return rasterio.open(name)
 
 
 def _as_told(dataset: Any, path: str, options: RasterOptions) -> Any:
