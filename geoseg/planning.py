@@ -174,7 +174,7 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
     execution = choose_execution(config, package)
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
     smallest: RunPlan | None = None
-    for smaller in ever_smaller(config, package.spec, execution):
+    for smaller in ever_smaller(config, package.spec, execution, source.shape[0] * source.shape[1]):
         smallest = _settle(smaller, package, source, execution)
         if smallest.memory_bytes <= limit:
             return smallest

@@ -19,6 +19,8 @@ from geoseg.errors import ChunkError, ConfigError, UsageError
 Key = TypeVar("Key")
 Result = TypeVar("Result", covariant=True)
 
+SCHEDULER_S = 0.002
+"""Processor seconds of a scheduler for each chunk, measured; see docs/scale.md."""
 _RETRIES = 2
 _CONNECT_TIMEOUT_S = 20
 
