@@ -218,7 +218,7 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
         raise ConfigError(f"Model '{package.spec.name}' is a detector: what it finds is kept in the run folder. Leave out --chunks-at.")
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
     smallest: RunPlan | None = None
-    for smaller in ever_smaller(config, package.spec, execution):
+    for smaller in ever_smaller(config, package.spec, execution, source.shape[0] * source.shape[1]):
         smallest = _settle(smaller, package, source, execution)
         for lanes in choose_lanes(execution, smallest.tiles.tile_count):
             smallest = replace(smallest, lanes=lanes)
