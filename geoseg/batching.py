@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import DeviceMemoryError, RunError
-from geoseg.model.predictor import Keep, Predictor
+from geoseg.model.predictor import Detector, Keep, Predictor
 from geoseg.model.spec import ModelSpec
+from geoseg.pixels.detections import pack_detections
 from geoseg.pixels.quarters import quarter_tile
 from geoseg.tiling import place_slice
 
-Wanted = Literal["layers", "probabilities"]
-"""What comes back of the kept part of a tile: uint8 layers, or float32 probabilities."""
+Wanted = Literal["layers", "probabilities", "detections"]
+"""What comes back of the kept part of a tile: uint8 layers, or float32 probabilities; of the whole tile,
+what a detector found, as bytes."""
 LAYERS: Wanted = "layers"
 PROBABILITIES: Wanted = "probabilities"
+DETECTIONS: Wanted = "detections"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +250,10 @@ class Batcher:
         """
         spec = predictor.spec
         halo = spec.halo.default_px if self._halo_px is None else self._halo_px
+        if tile.wanted == DETECTIONS:
+            raise DeviceMemoryError(
+                "The device has no memory for a tile of this detector. Choose a smaller --tile-size or another --device."
+            )
         parts = quarter_tile(tile.valid.shape, tile.keep, halo, spec.network.stride_px)
         rows, cols = tile.valid.shape
         if parts is None:
@@ -272,6 +279,9 @@ def _forward(predictor: Predictor, tiles: list[TileInput], size: int) -> list[ND
     if tiles[0].wanted == PROBABILITIES:
         probabilities = predictor.predict_probabilities(pixels, valid)
         return [out[:, *tile.keep] for tile, out in zip(tiles, probabilities, strict=False)]
+    if tiles[0].wanted == DETECTIONS:
+        assert isinstance(predictor, Detector), "only detectors are asked for detections"
+        return [pack_detections(found) for found in predictor.detect(pixels[: len(tiles)], valid[: len(tiles)])]
     rows, cols = (_span([tile.keep[axis] for tile in tiles]) for axis in (0, 1))
     layers = predictor.predict(pixels, valid, (rows, cols))[: len(tiles)]
     return [out[:, place_slice(tile.keep[0], rows), place_slice(tile.keep[1], cols)] for tile, out in zip(tiles, layers, strict=True)]

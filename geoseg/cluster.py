@@ -174,10 +174,7 @@ def _start_workers(started: Any, workers: int) -> None:
     def replace_lost() -> None:
         there = {worker.name for worker in started.scheduler.workers.values()}
         # who watches over a process gives up one that is ended while it starts
-        given_up = [
-            name for name, nanny in started.workers.items() if name not in there and not (nanny.process and nanny.process.is_alive())
-        ]
-        for name in given_up:
+        for name in [name for name, nanny in started.workers.items() if not (name in there or _is_alive(nanny))]:
             started.loop.add_callback(started.workers.pop(name).close)
         started.scale(workers)
 

@@ -13,7 +13,7 @@ from platformdirs import user_cache_dir
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from geoseg.errors import ConfigError, MissingFileError
-from geoseg.io.composite import Rule
+from geoseg.io.arrangement import Rule
 from geoseg.model.execution import Backend, Precision
 from geoseg.poststeps import PostStep
 from geoseg.redact import redact
@@ -133,18 +133,18 @@ class RunConfig(BaseModel):
             parse_bytes(value)
         return value
 
-    @field_validator("zones")
-    @classmethod
-    def _anchored(cls, value: Path | None) -> Path | None:
-        # what run.toml names is found from any folder
-        return None if value is None else value.absolute()
-
     @field_validator("chunks_at")
     @classmethod
     def _without_secrets(cls, value: str | None) -> str | None:
         if value is not None and redact(value) != value:
             raise ValueError("secrets do not belong into an address; set them in the environment, as for the store's own programs")
         return value
+
+    @field_validator("zones")
+    @classmethod
+    def _anchored(cls, value: Path | None) -> Path | None:
+        # what run.toml names is found from any folder
+        return None if value is None else value.absolute()
 
     @property
     def memory_bytes(self) -> int | None:

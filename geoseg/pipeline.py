@@ -145,7 +145,8 @@ def segment_chunks(
     performance = Performance()
     missing: list[ChunkFailed] = []
     if left:
-        options = replace(describe_workplace(plan), workers=min(config.workers, left), give_up_after=0 if done else _HOPELESS)
+        workers, scratch = min(config.workers, left), RunFolder(config.output).work
+        options = replace(describe_workplace(plan), workers=workers, scratch=scratch, give_up_after=0 if done else _HOPELESS)
         for (row, col), outcome in mapping(describe_job(plan, store, load), before.missing(), options, listener):
             if isinstance(outcome, ChunkFailure):
                 missing.append(_describe_failure(tiles.chunk(row, col), outcome))
@@ -172,7 +173,6 @@ def describe_workplace(plan: RunPlan) -> ClusterOptions:
         resources=config.resources,
         gpus=plan.on_gpu,
         patience_s=config.patience,
-        scratch=RunFolder(config.output).work,
     )
 
 
@@ -186,6 +186,7 @@ def describe_job(plan: RunPlan, store: ChunkStore, load: LoadPredictor) -> Segme
         lanes=plan.lanes,
         read_threads=plan.read_threads,
         load=load,
+        found=RunFolder(plan.config.output).found if plan.package.spec.detects else None,
     )
 
 

@@ -7,14 +7,16 @@ from typing import Any
 
 from geoseg.choices import choose_execution, choose_lanes, ever_smaller
 from geoseg.config import Output, RunConfig
-from geoseg.errors import MemoryLimitError, ModelError, RasterError, WriteError
+from geoseg.errors import ConfigError, MemoryLimitError, ModelError, RasterError, WriteError
 from geoseg.events import RunPlanned
 from geoseg.io.address import checksum_names
+from geoseg.io.arrangement import Arrangement
 from geoseg.io.bands import find_bands, list_lacking, match_bands
-from geoseg.io.gather import Arrangement, gather_imagery
+from geoseg.io.gather import gather_imagery
 from geoseg.io.ground import pixel_size_m
-from geoseg.io.imagery import FileImagery, Imagery
-from geoseg.io.raster import RasterOptions, RasterSource, has_data, settle_grid
+from geoseg.io.imagery import FileImagery, Imagery, describe_placements
+from geoseg.io.placement import PIXELS
+from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source
 from geoseg.io.where import Where, find_area
 from geoseg.machine import count_cores, free_memory_bytes
 from geoseg.model.execution import Backend, Execution
@@ -138,9 +140,11 @@ class RunPlan:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before trusting the result."""
         coarsest, size = self.package.spec.coarsest_m, pixel_size_m(self.source.geobox)
-        if coarsest is None or size <= coarsest:
-            return ()
+        placed = tuple(describe_placements(self.source.imagery))
+        if coarsest is None or size <= coarsest or self.config.assume_crs == PIXELS:
+            return placed
         return (
+            *placed,
             f"{self.source.path} has pixels of {size:.3g} m on the ground; model '{self.package.spec.name}' knows up to {coarsest:g} m. "
             "Expect poor results, or choose another model.",
         )
@@ -210,6 +214,8 @@ def _check_dtype(spec: ModelSpec, source: RasterSource) -> None:
 def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> RunPlan:
     """Settle a run again for a source that is open already; see :func:`plan_run`."""
     execution = choose_execution(config, package)
+    if package.spec.detects and config.chunks_at is not None:
+        raise ConfigError(f"Model '{package.spec.name}' is a detector: what it finds is kept in the run folder. Leave out --chunks-at.")
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
     smallest: RunPlan | None = None
     for smaller in ever_smaller(config, package.spec, execution):
@@ -231,6 +237,8 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
     assert config.chunk_size is not None
     assert config.batch_size is not None
     assert isinstance(config.halo, int)
+    if package.spec.detects and config.stitch == "blend":
+        raise ModelError(f"Model '{package.spec.name}' finds objects, whose masks are matched and not blended. Leave --stitch blend out.")
     only = largest_tile_px(package.spec)
     if only is not None and config.tile_size > only:
         raise ModelError(f"Model '{package.spec.name}' takes tiles of {only} px; --tile-size {config.tile_size} is larger. Leave it out.")
@@ -264,9 +272,10 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
         UsageError: If the raster or the area of interest does not fit.
         RasterError: If no pixel holds data.
     """
-    imagery = describe_imagery(config)
+    imagery = describe_imagery(config, spec.bands)
     imagery = imagery.each_file(FileImagery.scaled) if spec.values == "scaled" else imagery
-    source = settle_grid(imagery, spec.resolution_m)
+    # nobody knows how wide such pixels are
+    source = place_source(imagery, None if config.assume_crs == PIXELS else spec.resolution_m)
     source = source.choose(choose_bands(config, spec, imagery))
     if config.collar == "auto":
         source = replace(source, imagery=source.imagery.each_file(FileImagery.without_collar))
@@ -279,22 +288,27 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
     return source
 
 
-def describe_imagery(config: RunConfig) -> Imagery:
+def describe_imagery(config: RunConfig, wanted: tuple[str, ...] = ()) -> Imagery:
     """Describe the rasters of a run at full resolution, with all their bands.
+
+    Args:
+        config: Which rasters, and how they become one.
+        wanted: What the model calls its bands; those that are asked for by name come before.
 
     Raises:
         UsageError: If one cannot be used, or they do not fit each other.
     """
     options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
     arrangement = Arrangement(rule=config.mosaic, feather_px=config.feather, stack=config.stack)
-    return gather_imagery(config.rasters, options, arrangement)
+    named = tuple(band for band in config.bands if isinstance(band, str)) or wanted
+    return gather_imagery(config.rasters, options, arrangement, named)
 
 
 def choose_bands(config: RunConfig, spec: ModelSpec, imagery: Imagery) -> tuple[int, ...]:
-    """Return the 1-based bands for a model: those that are asked for, else those called as the model calls its own, else the first ones.
+    """Return the 1-based bands for a model: those that are asked for, else those called as it calls its own, else the first ones.
 
     Raises:
-        ModelError: If there are fewer than it needs, or another number was asked for.
+        ModelError: If there are fewer than it needs, another number was asked for, or it means some that are not there.
         RasterError: If one was asked for that is not there.
     """
     wanted, name = len(spec.bands), imagery.name

@@ -52,7 +52,7 @@ def make_objects(stitched: Stitched, settings: ObjectSettings, outputs: tuple[Ou
     Raises:
         RunError: If something could not be read or written.
     """
-    wants_things = not {"buildings", "panoptic"}.isdisjoint(outputs) and stitched.has("building_interior", "building")
+    wants_things = not {"buildings", "panoptic"}.isdisjoint(outputs) and stitched.knows_buildings
     wanted = {"landcover": "landcover" in outputs, "buildings": wants_things, "roads": "roads" in outputs and stitched.has("road")}
     if not any(wanted.values()):
         return

@@ -93,11 +93,17 @@ def _open_stitched(folder: RunFolder, summary: dict[str, Any], outputs: tuple[Ou
             f"Run geoseg segment again, with --overwrite and {', '.join(missing) or 'landcover, buildings or roads'} among its --outputs."
         )
     evidence = rasters["evidence"] if rasters["evidence"].exists() else None
+    layers = read_band_names(evidence) if evidence is not None else ()
+    if "detected_building" in layers and not {"buildings", "panoptic"}.isdisjoint(outputs):
+        raise RunFolderError(
+            f"The buildings in {folder.path} were found by a detector, whose masks are not kept: they cannot be made again. "
+            "Run geoseg segment again with the new settings, and --overwrite."
+        )
     return Stitched(
         geobox=open_raster(str(next(path for path in rasters.values() if path.exists()))).geobox,
         scheme=read_scheme(summary["classes"]),
         classes=rasters["classes"],
         confidence=rasters["confidence"],
         evidence=evidence,
-        layers=read_band_names(evidence) if evidence is not None else (),
+        layers=layers,
     )

@@ -22,6 +22,7 @@ from geoseg.errors import RunFolderError, WriteError
 from geoseg.io.bucket import open_place
 from geoseg.io.chunks import ChunkStore, holds_chunks, move_flat_chunks
 from geoseg.io.files import move_folder, move_whole, write_error, write_whole
+from geoseg.io.found import FoundStore
 from geoseg.io.locks import is_at, lock_folder
 from geoseg.io.places import Folder, Place
 from geoseg.planning import RunPlan
@@ -65,6 +66,11 @@ class RunFolder:
     def work(self) -> Path:
         """Work in progress; gone when the run is finished."""
         return self.path / ".work"
+
+    @property
+    def found(self) -> FoundStore:
+        """What a detector found, until objects are made of it."""
+        return FoundStore(folder=self.work / "found")
 
     @property
     def summary(self) -> Path:
@@ -380,7 +386,7 @@ class RunFolder:
         """
         if self.work.exists() and self.summary.exists() and self.missing():
             for path in self.work.iterdir():
-                if path.name not in ("chunks", _CHUNKS_AT):
+                if path.name not in ("chunks", "found", _CHUNKS_AT):
                     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
             return
         self._remove_far_chunks()

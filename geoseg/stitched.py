@@ -9,9 +9,10 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.io.cog import write_cog
 from geoseg.io.files import write_whole
+from geoseg.io.found import FoundStore
 from geoseg.io.layers import LayerReader, open_layer
 from geoseg.io.mosaic import ChunkMosaic, LayerStyle, plain_vrt, remove_rows
-from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
+from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme
 from geoseg.pixels.decode import MEASURE_SCALE, Measure
 from geoseg.planning import RunPlan
 from geoseg.poststeps import PostStep
@@ -34,6 +35,8 @@ class Stitched:
     """A band for each layer in 1/255; None if the model makes classes only."""
     layers: tuple[str, ...]
     """Names of the evidence layers."""
+    found: FoundStore | None = None
+    """What a detector found, tile by tile; None for models of classes."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -43,6 +46,13 @@ class Stitched:
     def has(self, *layers: str) -> bool:
         """Tell whether there is evidence under any of these names."""
         return any(layer in self.layers for layer in layers)
+
+    @property
+    def knows_buildings(self) -> bool:
+        """Whether instances of buildings can be made: of evidence, or of what a detector found."""
+        if self.found is not None:
+            return bool(self.scheme.of_kind(ClassKind.BUILDING))
+        return self.has("building_interior", "building")
 
     @contextmanager
     def open(self, layer: str) -> Iterator[LayerReader]:
@@ -102,6 +112,7 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         confidence=made.get("confidence"),
         evidence=made.get("evidence"),
         layers=layers,
+        found=folder.found if spec.detects else None,
     )
 
 

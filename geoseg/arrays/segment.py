@@ -21,7 +21,7 @@ from geoseg.batching import Batcher
 from geoseg.config import make_config
 from geoseg.errors import UsageError
 from geoseg.inference import LoadPredictor, infer_chunk, network_loader, read_padded
-from geoseg.io.raster import RasterSource, settle_grid
+from geoseg.io.raster import RasterSource, place_source
 from geoseg.model.source import find_model
 from geoseg.planning import RunPlan, choose_bands, replan
 from geoseg.tiling import TilePlan
@@ -67,7 +67,7 @@ def plan_array(imagery: ArrayImagery, model: str, options: dict[str, Any]) -> Ru
     """
     config = make_config({"raster": imagery.name, "output": Path("unused"), "model": model, **options})
     package = find_model(config.model)
-    source = settle_grid(imagery, package.spec.resolution_m)
+    source = place_source(imagery, package.spec.resolution_m)
     return replan(config, package, source.choose(choose_bands(config, package.spec, imagery)))
 
 

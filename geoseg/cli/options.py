@@ -137,7 +137,7 @@ def collect(**given: object) -> dict[str, object]:
     """Turn option values into fields of :class:`geoseg.config.RunConfig`; None means not given."""
     values = dict(given)
     halo = values.pop("halo", None)
-    for name in ("bands", "outputs", "formats", "bbox"):
+    for name in ("bands", "bbox", "outputs", "formats"):
         listed = values.get(name)
         if isinstance(listed, str):
             values[name] = split_list(listed)

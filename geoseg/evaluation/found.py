@@ -18,7 +18,7 @@ from geoseg.errors import GeosegError, MissingFileError, RasterError, RunFolderE
 from geoseg.evaluation.sampling import Reader, count_values
 from geoseg.io.bands import find_bands
 from geoseg.io.layers import open_layer
-from geoseg.io.raster import RasterSource, open_raster, settle_grid
+from geoseg.io.raster import RasterSource, open_raster, place_source
 from geoseg.io.vector import read_layer
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
 from geoseg.planning import describe_imagery
@@ -137,7 +137,7 @@ def _image_of(folder: Path, told: dict[str, Any], geobox: GeoBox) -> RasterSourc
     """Return the run's imagery on its grid, or None where it lies there no longer; it only serves pictures."""
     try:
         config = make_config({}, folder / "run.toml")
-        source = settle_grid(describe_imagery(config), None)
+        source = place_source(describe_imagery(config), None)
         bands = find_bands(config.bands, source.imagery.bands, source.path) or source.bands
         return replace(source.choose(bands[:3]), geobox=geobox, decimation=told["source"]["averaged_by"])
     except (GeosegError, KeyError):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
-from scipy.ndimage import label
 
 BLOCK_PX = 512
 """Side of the blocks that the flood goes through."""
@@ -122,6 +121,9 @@ class _Flood:
         found = self._candidates(key, color)
         if found.all():
             return found
+        # takes a second to load, and most runs never need it
+        from scipy.ndimage import label
+
         labels, _ = label(found)
         hit = np.zeros(int(labels.max()) + 1, bool)
         hit[labels[seeds]] = True

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,6 @@ from rasterio.windows import Window
 from geoseg.io.bands import Names
 from geoseg.io.imagery import FileImagery
 from geoseg.io.pieces import Piece, Shelf, overlap, within
-
-Rule = Literal["first", "last", "best", "median"]
-"""Which piece is seen where several have data: the first or last one given, the one of the finest pixels, or the median of all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,12 +26,14 @@ from rasterio.vrt import WarpedVRT
 
 from geoseg.errors import RasterError, RunError, WriteError
 from geoseg.io.address import gdal_name, is_remote
+from geoseg.io.placement import Placement
 
 FOREIGN = (RasterioError, CRSError, ProjError, CPLE_BaseError, UnicodeDecodeError)
 """What GDAL's Python side raises on damaged files; names and messages of such files need not be UTF-8."""
 OPEN_FILES = 8
 """Files of a virtual raster that are open at a time; each holds buffers of three megabytes, and large runs have thousands (law 8)."""
-_CACHE_BYTES = 64 * 2**20
+_CACHE_BYTES = 32 * 2**20
+"""Of decoded blocks. Chunks under way share two dozen megabytes of them; more only makes long runs larger than short ones (law 8)."""
 _REMOTE = {
     # neighboring blocks in one request, and no more than them
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
@@ -48,16 +50,6 @@ _REMOTE = {
 _EXACT_PX = 1e-9
 """Error of the transformer onto a given grid, for which rasterio makes no exact one."""
 _OPENING = Lock()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """Where a picture lies that does not say so by a grid of its own."""
-
-    transform: Affine
-    """From pixels to the CRS; may be rotated."""
-    crs: str
-    """CRS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +99,12 @@ def open_dataset(path: str, options: RasterOptions) -> Iterator[Any]:
 def hold_dataset(path: str, options: RasterOptions) -> Any:
     """Open a raster for reading; :func:`close_dataset` closes it."""
     dataset = _open_any(path)
-    if options.ignore_alpha:
-        dataset = _without_alpha(dataset, path)
+    if options.ignore_alpha or options.placed is not None:
+        dataset = _as_told(dataset, path, options)
     if options.onto is not None:
         return _warp_onto(dataset, options, options.onto)
+    if options.placed is not None and not options.placed.is_place:
+        return dataset
     if not options.warp and options.placed is None:
         return _with_crs(dataset, options)
     add_alpha = ColorInterp.alpha not in dataset.colorinterp
@@ -134,17 +128,19 @@ def _open_any(path: str) -> Any:
             return rasterio.open(gdal_name(path))
 
 
-def _without_alpha(dataset: Any, path: str) -> Any:
-    """Return a virtual raster of all bands of a dataset, none of them alpha; its nodata and mask stay."""
-    size = {"rasterXSize": str(dataset.width), "rasterYSize": str(dataset.height)}
-    root = Element("VRTDataset", size)
-    if dataset.crs is not None:
-        SubElement(root, "SRS").text = dataset.crs.to_wkt()
-    if dataset.transform != Affine.identity():
-        SubElement(root, "GeoTransform").text = ", ".join(repr(float(number)) for number in dataset.transform.to_gdal())
+def _as_told(dataset: Any, path: str, options: RasterOptions) -> Any:
+    """Return a virtual raster of all bands of a dataset, placed and with alpha ignored as the options say; its nodata and mask stay."""
+    crs, transform = dataset.crs, dataset.transform
+    if options.placed is not None:
+        crs, transform = rasterio.crs.CRS.from_user_input(options.placed.crs), options.placed.transform
+    root = Element("VRTDataset", {"rasterXSize": str(dataset.width), "rasterYSize": str(dataset.height)})
+    if crs is not None:
+        SubElement(root, "SRS").text = crs.to_wkt()
+    if transform != Affine.identity():
+        SubElement(root, "GeoTransform").text = ", ".join(repr(float(number)) for number in transform.to_gdal())
     for band, dtype, nodata in zip(dataset.indexes, dataset.dtypes, dataset.nodatavals, strict=True):
         made = SubElement(root, "VRTRasterBand", {"dataType": _gdal_typename(dtype), "band": str(band)})
-        SubElement(made, "ColorInterp").text = "Undefined"
+        SubElement(made, "ColorInterp").text = "Undefined" if options.ignore_alpha else dataset.colorinterp[band - 1].name.capitalize()
         if nodata is not None:
             SubElement(made, "NoDataValue").text = repr(nodata)
         _add_source(made, path, str(band))
@@ -173,8 +169,6 @@ def _warp_onto(dataset: Any, options: RasterOptions, grid: GeoBox) -> Any:
 
 def _placed_by(dataset: Any, options: RasterOptions) -> dict[str, Any]:
     """Return what tells GDAL where a raster lies: its grid, or else its control points or RPCs."""
-    if options.placed is not None:
-        return {"src_crs": options.placed.crs, "src_transform": options.placed.transform}
     if dataset.transform == Affine.identity() and dataset.gcps[0]:
         return {"src_crs": dataset.gcps[1], "SRC_METHOD": "GCP_POLYNOMIAL"}
     if dataset.transform == Affine.identity() and dataset.rpcs:
@@ -185,21 +179,21 @@ def _placed_by(dataset: Any, options: RasterOptions) -> dict[str, Any]:
 class _AssumedCrs:
     """A dataset seen through a CRS that the file does not declare."""
 
-    def __init__(self, dataset: Any, crs: str) -> None:
+    def __init__(self, dataset: Any, crs: Any) -> None:
         self._dataset = dataset
-        try:
-            self.crs = rasterio.crs.CRS.from_user_input(crs)
-        except CRSError as exc:
-            raise RasterError(f"There is no CRS {crs!r}: {exc}. Name one with --assume-crs, for example EPSG:32645.") from exc
+        self.crs = crs
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dataset, name)
 
 
 def _with_crs(dataset: Any, options: RasterOptions) -> Any:
-    if dataset.crs is None and options.assume_crs is not None:
-        return _AssumedCrs(dataset, options.assume_crs)
-    return dataset
+    if dataset.crs is not None or options.assume_crs is None:
+        return dataset
+    try:
+        return _AssumedCrs(dataset, rasterio.crs.CRS.from_user_input(options.assume_crs))
+    except CRSError as exc:
+        raise RasterError(f"There is no CRS {options.assume_crs!r}: {exc}. Name one with --assume-crs, for example EPSG:32645.") from exc
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,51 +11,47 @@ from rasterio.windows import Window
 
 from geoseg.errors import MissingFileError, RasterError
 from geoseg.io.address import is_pattern, is_plain_file, shorten
-from geoseg.io.composite import Mosaic, Rule
+from geoseg.io.arrangement import Arrangement
+from geoseg.io.composite import Mosaic
+from geoseg.io.cube import describe_cube, is_cube
 from geoseg.io.dataset import FOREIGN, RasterOptions, open_dataset
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.imagery import FileImagery, Imagery, describe_file
-from geoseg.io.pieces import Placeable, place_piece
-from geoseg.io.stack import Stack
+from geoseg.io.pieces import Placeable, finest_of, place_piece
+from geoseg.io.stac import describe_items, is_stac
+from geoseg.io.stack import Stack, stack_imagery
 
 _SUFFIXES = {".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg"}
 """What is taken of a folder."""
-_AS_FINE = 1.01
-"""Pixels that differ by less count as equally fine."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrangement:
-    """How several rasters become one."""
-
-    rule: Rule = "first"
-    """Which one is seen where several have data."""
-    feather_px: int = 0
-    """Pixels from the edges of rasters over which they fade into those below; 0 cuts."""
-    stack: bool = False
-    """Take them for the bands of one input instead."""
-
-
-def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Arrangement, *, needs_georeference: bool = True) -> Imagery:
+def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Arrangement, wanted: Sequence[str] = ()) -> Imagery:
     """Check rasters and bring them onto one grid.
 
     Args:
         names: Files, folders, patterns such as ``tiles/*.tif``, addresses. Several are one mosaic, or the bands of one input.
         options: How they are opened.
         arrangement: How several become one.
-        needs_georeference: Refuse a raster without CRS; several always need one.
+        wanted: Names of the bands that are going to be read; of STAC items, only assets that hold them are opened.
 
     Raises:
         MissingFileError: If one is not there.
         RasterError: If one cannot be used, or they do not fit each other; the message names it.
     """
     found = expand_names(names)
-    if len(found) == 1:
-        return describe_file(found[0], options, needs_georeference=needs_georeference)
-    files = [describe_file(name, options, needs_georeference=True) for name in found]
-    for file in files:
-        _check_readable(file)
-    return stack_imagery(files) if arrangement.stack else mosaic_imagery(files, arrangement)
+    if any(is_cube(name) for name in found):
+        if len(found) > 1:
+            raise RasterError(f"{next(filter(is_cube, found))} is an array, which is segmented alone; {len(found)} rasters were given.")
+        return describe_cube(found[0])
+    given: list[FileImagery | Stack] = []
+    for name in found:
+        given += describe_items(name, wanted, options) if is_stac(name) else [describe_file(name, options, needs_georeference=True)]
+    if len(given) == 1:
+        return given[0]
+    for imagery in given:
+        if isinstance(imagery, FileImagery):
+            _check_readable(imagery)
+    return stack_imagery(given) if arrangement.stack else mosaic_imagery(given, arrangement)
 
 
 def expand_names(names: Sequence[str]) -> list[str]:
@@ -67,7 +62,9 @@ def expand_names(names: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for name in names:
-        if is_pattern(name):
+        if is_cube(name):
+            inside = [name]
+        elif is_pattern(name):
             inside = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
         elif is_plain_file(name) and Path(name).is_dir():
             # some formats are folders
@@ -94,7 +91,7 @@ def mosaic_imagery(given: Sequence[Placeable], arrangement: Arrangement) -> Mosa
                 "rasters of a mosaic must be alike. Leave one out, or take them as bands of one input with --stack."
             )
     sizes = [pixel_size_m(imagery.geobox) for imagery in given]
-    finest = _finest(given, sizes)
+    finest = finest_of(given, sizes)
     placed = [place_piece(imagery, finest.geobox) for imagery in given]
     boxes = np.array([piece.box for piece in placed])
     (top, left), (bottom, right) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
@@ -107,27 +104,6 @@ def mosaic_imagery(given: Sequence[Placeable], arrangement: Arrangement) -> Mosa
     pieces = [place_piece(given[number], grid) for number in order]
     name = shorten([imagery.name for imagery in given])
     return Mosaic(name=name, geobox=grid, pieces=tuple(pieces), feather_px=arrangement.feather_px, median=arrangement.rule == "median")
-
-
-def stack_imagery(given: Sequence[Placeable], name: str | None = None) -> Stack:
-    """Lay imagery on top of each other, on the grid of the finest.
-
-    Raises:
-        RasterError: If one of it does not lie where the finest does.
-    """
-    grid = _finest(given, [pixel_size_m(imagery.geobox) for imagery in given]).geobox
-    layers = tuple(place_piece(imagery, grid) for imagery in given)
-    height, width = grid.shape
-    for layer in layers:
-        top, left, bottom, right = layer.box
-        if min(bottom, height) <= max(top, 0) or min(right, width) <= max(left, 0):
-            raise RasterError(f"{layer.imagery.name} does not lie where the other rasters of the stack do. Check its CRS with gdalinfo.")
-    return Stack(name=name or shorten([imagery.name for imagery in given]), geobox=grid, layers=layers)
-
-
-def _finest(given: Sequence[Placeable], sizes_m: Sequence[float]) -> Placeable:
-    """Return the first of the imagery with the finest pixels."""
-    return next(imagery for imagery, size in zip(given, sizes_m, strict=True) if size <= min(sizes_m) * _AS_FINE)
 
 
 def _check_readable(file: FileImagery) -> None:

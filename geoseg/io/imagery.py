@@ -19,6 +19,7 @@ from geoseg.io.checks import check_raster
 from geoseg.io.collar import LOSSY_NEAR, Collar, find_collar
 from geoseg.io.dataset import FOREIGN, RasterOptions, bounded_cache, close_dataset, hold_dataset, open_dataset
 from geoseg.io.files import is_there
+from geoseg.io.placement import may_be_placed, place_by_camera, place_nowhere
 from geoseg.io.pointers import refuse_far_pointers
 from geoseg.io.valid import is_all_valid, is_opacity, read_valid
 
@@ -211,6 +212,7 @@ def describe_file(name: str, options: RasterOptions, *, needs_georeference: bool
     if not options.trust_vrt:
         refuse_far_pointers(Path(name))
     try:
+        options = _place(name, options) if needs_georeference and not is_remote(name) else options
         with open_dataset(name, options) as dataset:
             if is_remote(name) and dataset.driver == "VRT" and not options.trust_vrt:
                 raise RasterError(
@@ -234,6 +236,43 @@ def describe_file(name: str, options: RasterOptions, *, needs_georeference: bool
             )
     except FOREIGN as exc:
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
+
+
+def _place(name: str, options: RasterOptions) -> RasterOptions:
+    """Return options that place a picture without georeference, if it can be placed."""
+    if options.assume_crs is None and not may_be_placed(Path(name)):
+        return options
+    plain = replace(options, warp=False, assume_crs=None)
+    with open_dataset(name, plain) as dataset:
+        has_place, height = bool(dataset.crs is not None or dataset.gcps[0] or dataset.rpcs), dataset.height
+    placed = place_by_camera(Path(name)) if options.assume_crs is None else place_nowhere(options.assume_crs, height)
+    if placed is None:
+        return options
+    # the word for coordinates of pixels is no CRS
+    return plain if has_place else replace(plain, placed=placed)
+
+
+def describe_placements(imagery: Imagery) -> list[str]:
+    """Say which files do not know where they lie, and what that means for the result."""
+    notes = []
+
+    def note(file: FileImagery) -> FileImagery:
+        placed = file.options.placed
+        if placed is not None and placed.is_place:
+            notes.append(
+                f"{file.name} is placed by its camera's position, heading and height: its footprint is approximate, some metres off, "
+                "and areas are as good as the height."
+            )
+        elif placed is not None:
+            size = placed.transform.a
+            notes.append(
+                f"{file.name} has no place on the earth: coordinates count from its lower left corner, x to the right and y upwards, in "
+                + ("pixels; areas called m2 are square pixels, lengths called m pixels." if size == 1 else f"metres at {size:g} m a pixel.")
+            )
+        return file
+
+    imagery.each_file(note)
+    return notes
 
 
 def _depends_on(dataset: Any, name: str) -> Iterator[str]:

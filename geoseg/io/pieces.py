@@ -16,6 +16,8 @@ from geoseg.errors import RasterError, RunError
 from geoseg.io.dataset import FOREIGN, OPEN_FILES
 from geoseg.io.imagery import Imagery, Reader
 
+_AS_FINE = 1.01
+"""Pixels that differ by less count as equally fine."""
 _NEAR_PX = 0.01
 """Pixels of two grids are the same if they lie as near to each other."""
 
@@ -68,6 +70,11 @@ def place_piece(imagery: Placeable, grid: GeoBox) -> Piece:
     width, height = (int(n) for n in stop - start)
     below = GeoBox((height, width), grid.transform @ Affine.translation(col, row), grid.crs)
     return Piece(imagery=imagery.onto(below), row=row, col=col)
+
+
+def finest_of(given: Sequence[Placeable], sizes_m: Sequence[float]) -> Placeable:
+    """Return the first of the imagery with the finest pixels."""
+    return next(imagery for imagery, size in zip(given, sizes_m, strict=True) if size <= min(sizes_m) * _AS_FINE)
 
 
 def align(one: GeoBox, other: GeoBox) -> tuple[int, int] | None:

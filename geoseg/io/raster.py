@@ -10,16 +10,14 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj.exceptions import ProjError
 from rasterio.env import Env
 from rasterio.features import geometry_mask
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
-from geoseg.errors import GeosegError, RasterError, RunError
-from geoseg.io.checks import count_averaged
+from geoseg.errors import GeosegError, RunError
 from geoseg.io.dataset import FOREIGN, RasterOptions, bounded_cache, create_raster, open_dataset, open_plain
-from geoseg.io.ground import pixel_size_m
+from geoseg.io.grid import settle_grid
 from geoseg.io.imagery import FileImagery, Imagery, Reader, describe_file
 from geoseg.io.valid import read_valid
 from geoseg.pixels.average import average_blocks, whole_blocks
@@ -35,8 +33,8 @@ __all__ = [
     "open_dataset",
     "open_plain",
     "open_raster",
+    "place_source",
     "read_whole",
-    "settle_grid",
 ]
 
 _COARSE_PX = 1024
@@ -218,18 +216,16 @@ def open_raster(
     """
     options = options or RasterOptions()
     imagery = describe_file(str(path), options, needs_georeference=needs_georeference)
-    return replace(settle_grid(imagery, resolution_m, needs_georeference=needs_georeference), options=options)
+    return replace(place_source(imagery, resolution_m, needs_georeference=needs_georeference), options=options)
 
 
-def settle_grid(imagery: Imagery, resolution_m: float | None, *, needs_georeference: bool = True) -> RasterSource:
-    """Settle the pixel grid of a run on imagery; see :func:`open_raster`."""
+def place_source(imagery: Imagery, resolution_m: float | None, *, needs_georeference: bool = True) -> RasterSource:
+    """Return imagery on the pixel grid of a run; see :func:`open_raster`."""
     geobox, factor = imagery.geobox, 1
     if geobox.crs is not None and (needs_georeference or resolution_m is not None):
-        factor = count_averaged(imagery.name, _ground_pixel_m(imagery.name, geobox), resolution_m)
+        geobox, factor = settle_grid(imagery.name, geobox, resolution_m)
     bands = tuple(range(1, len(imagery.bands) + 1))
-    return RasterSource(
-        path=imagery.name, imagery=imagery, bands=bands, geobox=_decimate(geobox, factor), decimation=factor, dtype=imagery.dtype
-    )
+    return RasterSource(path=imagery.name, imagery=imagery, bands=bands, geobox=geobox, decimation=factor, dtype=imagery.dtype)
 
 
 def read_whole(source: RasterSource) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -255,21 +251,6 @@ def has_data(source: RasterSource) -> bool:
         return True
     with source.open() as raster:
         return any(raster.read(window)[1].any() for window in partition(source.shape, _COARSE_PX))
-
-
-def _ground_pixel_m(name: str, geobox: GeoBox) -> float:
-    try:
-        size = pixel_size_m(geobox)
-    except ProjError as exc:
-        raise RasterError(f"{name} does not lie on the earth, so it has no metres on the ground: {exc}.") from exc
-    if not 0 < size < np.inf:
-        raise RasterError(f"{name} has pixels of {size} m on the ground: its transform does not fit its CRS. Check both with gdalinfo.")
-    return size
-
-
-def _decimate(geobox: GeoBox, factor: int) -> GeoBox:
-    height, width = (-(-n // factor) for n in geobox.shape)
-    return GeoBox((height, width), geobox.transform @ Affine.scale(factor), geobox.crs)
 
 
 def _describe(window: Window) -> str:

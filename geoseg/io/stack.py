@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
+from geoseg.errors import RasterError
+from geoseg.io.address import shorten
 from geoseg.io.bands import Names
+from geoseg.io.ground import pixel_size_m
 from geoseg.io.imagery import FileImagery
-from geoseg.io.pieces import Piece, Shelf, overlap, within
+from geoseg.io.pieces import Piece, Placeable, Shelf, finest_of, overlap, place_piece, within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,22 @@ class Stack:
         for layer in self.layers:
             yield first, layer
             first += len(layer.imagery.bands)
+
+
+def stack_imagery(given: Sequence[Placeable], name: str | None = None) -> Stack:
+    """Lay imagery on top of each other, on the grid of the finest.
+
+    Raises:
+        RasterError: If one of it does not lie where the finest does.
+    """
+    grid = finest_of(given, [pixel_size_m(imagery.geobox) for imagery in given]).geobox
+    layers = tuple(place_piece(imagery, grid) for imagery in given)
+    height, width = grid.shape
+    for layer in layers:
+        top, left, bottom, right = layer.box
+        if min(bottom, height) <= max(top, 0) or min(right, width) <= max(left, 0):
+            raise RasterError(f"{layer.imagery.name} does not lie where the other rasters of the stack do. Check its CRS with gdalinfo.")
+    return Stack(name=name or shorten([imagery.name for imagery in given]), geobox=grid, layers=layers)
 
 
 class StackReader:

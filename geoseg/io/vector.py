@@ -16,7 +16,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from pyproj.exceptions import CRSError, ProjError
 from shapely.errors import GEOSException
 
-from geoseg.errors import MissingFileError, UsageError, WriteError
+from geoseg.errors import GeosegError, MissingFileError, UsageError, WriteError
 from geoseg.io.files import is_there, move_whole, write_error
 from geoseg.io.pointers import refuse_far_pointers
 
@@ -245,7 +245,8 @@ def open_layers(path: Path) -> Iterator[AddLayer]:
             yield add
     except BaseException as exc:
         _remove(made)
-        if isinstance(exc, (DataSourceError, DataLayerError, FeatureError, OSError)):
+        # errors of other files that are written meanwhile say which
+        if isinstance(exc, (DataSourceError, DataLayerError, FeatureError, OSError)) and not isinstance(exc, GeosegError):
             raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
         raise
     if made.exists():

@@ -7,7 +7,6 @@ from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Predictor
 from geoseg.model.spec import BUILT, ModelSpec
-from geoseg.pixels.compiled import load_compiled
 from geoseg.plugins import MODELS, load_plugin
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ def load_predictor(package: ModelPackage, execution: Execution) -> Predictor:
         ModelError: If the model cannot be built, its weights do not fit, or the device is not there.
         ConfigError: If a plugin is needed that is not installed, or is broken.
     """
-    if execution.device == "cpu":
-        load_compiled()
     library = package.spec.network.library
     if library not in BUILT:
         return _load_other(library)(package, execution)

@@ -15,6 +15,7 @@ from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Keep, activate
 from geoseg.model.session import open_session
 from geoseg.model.spec import ModelSpec
+from geoseg.pixels.compiled import load_compiled
 from geoseg.pixels.decode import decode
 from geoseg.pixels.normalize import normalize_batch
 
@@ -36,6 +37,7 @@ class OnnxPredictor:
         self._session = session
         self._threads = threads or os.cpu_count() or 1
         _check_graph(spec, session)
+        load_compiled()
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`geoseg.model.predictor.Predictor`.

@@ -166,10 +166,10 @@ class ModelSpec(_Strict):
     """Per band."""
     std: tuple[FiniteFloat, ...]
     """Per band."""
-    dtype: str | None = None
-    """Type of the pixel values that mean and std were chosen for, for example ``uint8``; None takes any."""
     values: Literal["stored", "scaled"] = "stored"
     """What mean and std are of: values as files store them, or with the scale and offset applied that files declare."""
+    dtype: str | None = None
+    """Type of the pixel values that mean and std were chosen for, for example ``uint8``; None takes any."""
     resolution_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pixel size on the ground that finer imagery is averaged to; None takes imagery as it is."""
     coarsest_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -227,10 +227,12 @@ class ModelSpec(_Strict):
         head = self.heads["semantic"]
         semantic = (head.start, head.stop)
         evidence = [Evidence(name=name, channel=h.start, among=None) for name, h in self.heads.items() if h.activation == "sigmoid"]
+        # objects of a detector are made of its masks, never of these layers
+        found = "detected_" if self.detects else ""
         for kind in (ClassKind.BUILDING, ClassKind.ROAD):
             channels = [head.start + i for i, c in enumerate(self.classes) if c.kind is kind]
             if channels:
-                evidence.append(Evidence(name=kind.value, channel=channels[0], among=semantic))
+                evidence.append(Evidence(name=f"{found}{kind.value}", channel=channels[0], among=semantic))
         return LayerPlan(
             semantic=semantic, values=tuple(c.value for c in self.classes), evidence=tuple(evidence), measures=self._measures()
         )
@@ -248,6 +250,11 @@ class ModelSpec(_Strict):
     def scaling(self) -> BandScaling:
         """Band scaling of the input."""
         return BandScaling(mean=self.mean, std=self.std)
+
+    @property
+    def detects(self) -> bool:
+        """Whether it finds objects by their masks, rather than classes of pixels."""
+        return self.network.is_whole and self.network.options.get("decoder") is not None
 
     @property
     def stitch(self) -> Stitch:

@@ -1,4 +1,4 @@
-"""Compiled code, made ready in a thread of its own while the network is loaded and computes its first tile."""
+"""Compiled code, made ready in a thread of its own while the network computes its first tile."""
 
 from concurrent.futures import Future
 from functools import cache

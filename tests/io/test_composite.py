@@ -16,11 +16,11 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from geoseg.errors import MissingFileError, RasterError, RunError, UsageError
-from geoseg.io.composite import Rule
+from geoseg.io.arrangement import Arrangement, Rule
 from geoseg.io.dataset import RasterOptions
-from geoseg.io.gather import Arrangement, expand_names, gather_imagery
+from geoseg.io.gather import expand_names, gather_imagery
 from geoseg.io.imagery import FileImagery, Imagery
-from geoseg.io.raster import RasterSource, read_whole, settle_grid
+from geoseg.io.raster import RasterSource, place_source, read_whole
 from tests.doubles import CRS, TRANSFORM, draw_blobs, write_raster
 
 PIXELS = draw_blobs(90, 130)
@@ -31,7 +31,7 @@ def gather(*names: Path | str, rule: Rule = "first", feather: int = 0, stack: bo
 
 
 def source_of(*names: Path | str, **arrangement: Any) -> RasterSource:
-    return settle_grid(gather(*names, **arrangement), None)
+    return place_source(gather(*names, **arrangement), None)
 
 
 def cut(folder: Path, pixels: NDArray[Any], name: str, rows: slice, cols: slice, **more: Any) -> Path:
@@ -241,9 +241,9 @@ def test_single_bands_become_the_bands_of_one_input_by_the_names_of_their_files(
     imagery = gather(*names, stack=True)
     assert imagery.bands == (("blue",), ("nir",), ("red",), ("green",))
     assert tuple(imagery.geobox.shape) == (90, 130)
-    source = settle_grid(imagery, None).choose((3, 4, 1))
+    source = place_source(imagery, None).choose((3, 4, 1))
     np.testing.assert_array_equal(read_whole(source)[0], PIXELS)
-    infrared, valid = read_whole(settle_grid(imagery, None).choose((2,)))
+    infrared, valid = read_whole(place_source(imagery, None).choose((2,)))
     assert valid.all()
     inside = infrared[0, 1:-1:2, 1:-1:2].astype(int)
     assert np.median(np.abs(inside - nir[: inside.shape[0], : inside.shape[1]].astype(int))) <= 20
@@ -317,7 +317,7 @@ def test_scale_and_offset_are_applied_if_asked(tmp_path: Path) -> None:
     path = write_raster(tmp_path / "scaled.tif", PIXELS.astype(np.uint16))
     with rasterio.open(path, "r+") as dataset:
         dataset.scales, dataset.offsets = (0.5, 1.0, 2.0), (-10.0, 0.0, 3.0)
-    source = settle_grid(gather(path).each_file(FileImagery.scaled), None).choose((3, 1))
+    source = place_source(gather(path).each_file(FileImagery.scaled), None).choose((3, 1))
     assert source.dtype == "float32"
     expected = [PIXELS[2] * 2.0 + 3, PIXELS[0] * 0.5 - 10]
     np.testing.assert_allclose(read_windows(source, [Window(3, 4, 50, 60)])[0], np.array(expected)[:, 4:64, 3:53])
