@@ -13,6 +13,7 @@ from pyproj import Transformer
 from shapely.geometry import mapping
 
 from geoseg import __version__
+from geoseg.io.files import is_there
 from geoseg.io.ground import pixel_size_m
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.pixels.decode import EVIDENCE_SCALE, MEASURE_SCALE, LayerPlan
@@ -82,7 +83,7 @@ def describe_item(plan: RunPlan, folder: Path, products: Iterable[Path], formats
             "geoseg:run_id": identify_run(plan.fingerprint()),
         },
         "links": [
-            {"rel": "derived_from", "href": _address(plan.source.path), "title": "Imagery"},
+            *({"rel": "derived_from", "href": _address(name), "title": "Imagery"} for name in plan.config.rasters),
             {
                 "rel": "derived_from",
                 "href": _address(str(plan.package.folder / "model.json")),
@@ -122,7 +123,7 @@ def _now() -> str:
 
 def _address(path: str) -> str:
     """Return a file as a URI; addresses stay, but for their secrets."""
-    return Path(path).absolute().as_uri() if Path(path).exists() else redact(path)
+    return Path(path).absolute().as_uri() if is_there(Path(path)) else redact(path)
 
 
 def _projection(geobox: GeoBox) -> dict[str, Any]:
