@@ -14,6 +14,7 @@ from rasterio.windows import Window
 from shapely.geometry import mapping
 
 from geoseg import __version__
+from geoseg.io.imagery import list_placements
 from geoseg.io.raster import RasterSource
 from geoseg.model.execution import Backend
 from geoseg.performance import Performance
@@ -184,7 +185,17 @@ def describe_item(plan: RunPlan, folder: Path, products: Iterable[Path]) -> byte
         "links": [],
         "assets": _assets(products),
     }
-    return (json.dumps(item, indent=2) + "\n").encode()
+    return (json.dumps(_admit_footprint(item, plan), indent=2) + "\n").encode()
+
+
+def _admit_footprint(item: dict[str, Any], plan: RunPlan) -> dict[str, Any]:
+    """Return an item that claims no place, or an approximate one, for imagery that has no better."""
+    placed = [placement for _, placement in list_placements(plan.source.imagery)]
+    if not placed:
+        return item
+    if not all(placement.is_place for placement in placed):
+        return {key: value for key, value in item.items() if key != "bbox"} | {"geometry": None}
+    return item | {"properties": item["properties"] | {"geoseg:footprint": "approximate"}}
 
 
 def describe_item_redone(item: dict[str, Any], run_id: str, products: Iterable[Path]) -> bytes:
