@@ -126,6 +126,13 @@ class RunConfig(BaseModel):
     objects: ObjectSettings = ObjectSettings()
     """How buildings, land cover and roads are made of what was found."""
 
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _numbered(cls, value: Any) -> Any:
+        """Read numbers that are written as text."""
+        given = value if isinstance(value, list | tuple) else (value,)
+        return tuple(int(band) if isinstance(band, str) and band.strip().isdecimal() else band for band in given)
+
     @field_validator("memory")
     @classmethod
     def _readable(cls, value: str | None) -> str | None:

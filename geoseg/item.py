@@ -15,6 +15,7 @@ from shapely.geometry import mapping
 from geoseg import __version__
 from geoseg.io.files import is_there
 from geoseg.io.ground import pixel_size_m
+from geoseg.io.imagery import list_placements
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.pixels.decode import EVIDENCE_SCALE, MEASURE_SCALE, LayerPlan
 from geoseg.planning import RunPlan
@@ -93,7 +94,17 @@ def describe_item(plan: RunPlan, folder: Path, products: Iterable[Path], formats
         ],
         "assets": _assets(products, formats, _describe_rasters(spec.scheme, spec.layers, geobox)),
     }
-    return (json.dumps(item, indent=2) + "\n").encode()
+    return (json.dumps(_admit_footprint(item, plan), indent=2) + "\n").encode()
+
+
+def _admit_footprint(item: dict[str, Any], plan: RunPlan) -> dict[str, Any]:
+    """Return an item that claims no place, or an approximate one, for imagery that has no better."""
+    placed = [placement for _, placement in list_placements(plan.source.imagery)]
+    if not placed:
+        return item
+    if not all(placement.is_place for placement in placed):
+        return {key: value for key, value in item.items() if key != "bbox"} | {"geometry": None}
+    return item | {"properties": item["properties"] | {"geoseg:footprint": "approximate"}}
 
 
 def describe_item_redone(item: dict[str, Any], run_id: str, products: Iterable[Path], formats: Mapping[str, str]) -> bytes:
@@ -123,7 +134,7 @@ def _now() -> str:
 
 def _address(path: str) -> str:
     """Return a file as a URI; addresses stay, but for their secrets."""
-    return Path(path).absolute().as_uri() if is_there(Path(path)) else redact(path)
+    return Path(redact(path)).absolute().as_uri() if is_there(Path(path)) else redact(path)
 
 
 def _projection(geobox: GeoBox) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from geoseg.io.checks import check_raster
 from geoseg.io.collar import LOSSY_NEAR, Collar, find_collar
 from geoseg.io.dataset import FOREIGN, RasterOptions, bounded_cache, close_dataset, hold_dataset, open_dataset
 from geoseg.io.files import is_there
-from geoseg.io.placement import may_be_placed, place_by_camera, place_nowhere
+from geoseg.io.placement import Placement, may_be_placed, place_by_camera, place_nowhere
 from geoseg.io.pointers import refuse_far_pointers
 from geoseg.io.valid import is_all_valid, is_opacity, read_valid
 
@@ -252,27 +252,17 @@ def _place(name: str, options: RasterOptions) -> RasterOptions:
     return plain if has_place else replace(plain, placed=placed)
 
 
-def describe_placements(imagery: Imagery) -> list[str]:
-    """Say which files do not know where they lie, and what that means for the result."""
-    notes = []
+def list_placements(imagery: Imagery) -> list[tuple[str, Placement]]:
+    """Return the files that do not know where they lie, and where they were placed."""
+    found: list[tuple[str, Placement]] = []
 
     def note(file: FileImagery) -> FileImagery:
-        placed = file.options.placed
-        if placed is not None and placed.is_place:
-            notes.append(
-                f"{file.name} is placed by its camera's position, heading and height: its footprint is approximate, some metres off, "
-                "and areas are as good as the height."
-            )
-        elif placed is not None:
-            size = placed.transform.a
-            notes.append(
-                f"{file.name} has no place on the earth: coordinates count from its lower left corner, x to the right and y upwards, in "
-                + ("pixels; areas called m2 are square pixels, lengths called m pixels." if size == 1 else f"metres at {size:g} m a pixel.")
-            )
+        if file.options.placed is not None:
+            found.append((file.name, file.options.placed))
         return file
 
     imagery.each_file(note)
-    return notes
+    return found
 
 
 def _depends_on(dataset: Any, name: str) -> Iterator[str]:
