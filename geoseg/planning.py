@@ -112,6 +112,22 @@ class RunPlan:
     @property
     def memory_bytes(self) -> int:
         """Projected peak memory of all processes of the run on this machine (law 8)."""
+        common, chunk = self._parts
+        return round(max(1, self.config.workers) * (common + self.chunks_at_once * chunk))
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Memory of a chunk under way, of :attr:`memory_bytes`."""
+        return round(self._parts[1])
+
+    @property
+    def common_bytes(self) -> int:
+        """Memory of each worker that its chunks share: libraries and the batches of the network."""
+        return round(self._parts[0])
+
+    @property
+    def _parts(self) -> tuple[float, float]:
+        """Memory of a worker without chunks, and of each chunk under way."""
         rows, cols = self.tiles.tile_shape
         spec, batch_px = self.package.spec, rows * cols * self.batch_size
         # on a GPU only what goes there and comes back takes memory of the machine
@@ -125,8 +141,7 @@ class RunPlan:
         # once stitched, and once as they are stored
         measured = 2 * len(spec.layers.measures)
         chunk_bytes = chunk_px * (_LAYER_BYTES_PER_PX + measured + self.source.bytes_per_px) + blending
-        each = _LIBRARIES_BYTES[self.execution.backend] + self.lanes * batch_px * per_px + self.chunks_at_once * chunk_bytes
-        return round(max(1, self.config.workers) * each)
+        return _LIBRARIES_BYTES[self.execution.backend] + self.lanes * batch_px * per_px, chunk_bytes
 
     @property
     def disk_bytes(self) -> int:
