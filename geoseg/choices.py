@@ -17,6 +17,8 @@ _SMALLEST_TILE_PX = 256
 _CHUNK_PX, _GPU_CHUNK_PX = 1536, 4096
 """Large enough that halos are seldom read twice and that writing is no work, small enough that a killed run loses seconds."""
 _GPU_BATCH = 8
+_TILES_TO_SHARE = 4
+"""Tiles of a raster from which two lanes share them on a processor; of fewer, one lane would be done while the other still works."""
 
 
 def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
@@ -64,6 +66,21 @@ def _choose_fixed(config: RunConfig, spec: ModelSpec, backend: Backend, cores: i
     # onnxruntime on a GPU is another package, so it is only taken when asked for
     device = "cpu" if config.device == "auto" and backend == "onnx" else pick_device(config.device)
     return Execution(backend=backend, device=device, threads=cores)
+
+
+def choose_lanes(execution: Execution, tiles: int) -> tuple[int, ...]:
+    """Return how many threads call the network, the fastest number first, for machines with less memory others after it.
+
+    On a GPU one computes while the other waits for a copy. On a processor onnxruntime's threads wait for each other after each layer,
+    and all of them for the one that has to make room for reading and writing; two lanes, each with half of the cores, do not.
+
+    Args:
+        execution: How the network is run.
+        tiles: Of the raster.
+    """
+    if execution.device.startswith("cuda"):
+        return (2,)
+    return (2, 1) if execution.backend == "onnx" and execution.threads > 1 and tiles >= _TILES_TO_SHARE else (1,)
 
 
 def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution) -> Iterator[RunConfig]:

@@ -15,11 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.io.arrangement import Rule
 from geoseg.model.execution import Backend, Precision
+from geoseg.poststeps import PostStep
+from geoseg.redact import redact
 from geoseg.settings import ObjectSettings
 from geoseg.tiling import Stitch
 
-Output = Literal["classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads"]
+Output = Literal["classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads", "probabilities", "uncertainty"]
 ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads")
+"""What is made unless something else is asked for: measures of each class take much room."""
 
 CHOSEN = ("tile_size", "chunk_size", "batch_size", "device", "backend", "precision")
 """Keys that geoseg chooses for the model, the machine and the length of the job where they are not given."""
@@ -37,6 +40,7 @@ _RESULT_KEYS = (
     "backend",
     "precision",
     "outputs",
+    "post",
     "objects",
 )
 """Keys that change the result; a run only goes on under the same ones."""
@@ -105,12 +109,20 @@ class RunConfig(BaseModel):
     """Seconds to wait for workers, or for a scheduler that was lost, before the run ends."""
     allow_missing: bool = False
     """Finish with nodata where chunks fail again and again, instead of ending with an error."""
+    chunks_at: str | None = None
+    """Folder or address of an object store that takes finished chunks while the run goes on; None takes the run folder."""
     memory: str | None = None
     """Memory that the run may take, for example ``4GB``; None takes what the machine, or its container, has free."""
     cache: Path | None = None
     """Folder for what is measured and exported once; None takes ``geoseg`` in the user's cache folder."""
     outputs: tuple[Output, ...] = ALL_OUTPUTS
     """What is made."""
+    formats: tuple[str, ...] = ()
+    """Further formats that it is written in, by name."""
+    zones: Path | None = None
+    """Vector file; the areas of classes are added up in each of its polygons."""
+    post: tuple[PostStep, ...] | None = None
+    """Steps of post-processing of the class map, in order; None does none."""
     objects: ObjectSettings = ObjectSettings()
     """How buildings, land cover and roads are made of what was found."""
 
@@ -127,6 +139,19 @@ class RunConfig(BaseModel):
         if value is not None:
             parse_bytes(value)
         return value
+
+    @field_validator("chunks_at")
+    @classmethod
+    def _without_secrets(cls, value: str | None) -> str | None:
+        if value is not None and redact(value) != value:
+            raise ValueError("secrets do not belong into an address; set them in the environment, as for the store's own programs")
+        return value
+
+    @field_validator("zones")
+    @classmethod
+    def _anchored(cls, value: Path | None) -> Path | None:
+        # what run.toml names is found from any folder
+        return None if value is None else value.absolute()
 
     @property
     def memory_bytes(self) -> int | None:
@@ -232,6 +257,8 @@ def _toml_lines(table: dict[str, Any], path: str) -> Iterator[str]:
 
 
 def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml_value(v)}" for name, v in value.items() if v is not None) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml_value(v) for v in value)}]"
     if isinstance(value, float) and not math.isfinite(value):

@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from geoseg.choices import choose_execution, ever_smaller
+from geoseg.choices import choose_execution, choose_lanes, ever_smaller
 from geoseg.config import Output, RunConfig
-from geoseg.errors import MemoryLimitError, ModelError, RasterError, WriteError
+from geoseg.errors import ConfigError, MemoryLimitError, ModelError, RasterError, WriteError
 from geoseg.events import RunPlanned
 from geoseg.io.address import checksum_names
 from geoseg.io.arrangement import Arrangement
 from geoseg.io.bands import find_bands, list_lacking, match_bands
 from geoseg.io.gather import gather_imagery
 from geoseg.io.ground import pixel_size_m
-from geoseg.io.imagery import FileImagery, Imagery, list_placements
+from geoseg.io.imagery import FileImagery, Imagery, list_files
 from geoseg.io.placement import PIXELS, describe_placement
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source
 from geoseg.io.where import Where, find_area
@@ -24,7 +24,9 @@ from geoseg.model.package import ModelPackage, hash_file
 from geoseg.model.ports import largest_tile_px
 from geoseg.model.source import find_model
 from geoseg.model.spec import ModelSpec
+from geoseg.poststeps import check_steps
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
+from geoseg.writers import check_formats, check_zones
 
 _LIBRARIES_BYTES: dict[Backend, int] = {"torch": 1_350_000_000, "compile": 1_500_000_000, "onnx": 400_000_000}
 """Python, GDAL, Dask and what runs the network once loaded, and what the heap loses to gaps; measured, see docs/performance.md."""
@@ -36,6 +38,8 @@ _BLEND_BYTES_PER_PX = 4 + 8 + 4 + 4
 """Weights, index of the best channel, and the score that is being stored, before and after rounding."""
 _CHUNK_BYTES_PER_PX = 3.0
 """All layers of finished chunks, which go when the run is finished."""
+_MEASURE_BYTES_PER_PX = 0.7
+"""A layer of probability or uncertainty, as confidence."""
 _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "classes": 0.1,
     "confidence": 0.7,
@@ -44,12 +48,13 @@ _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "buildings": 0.5,
     "panoptic": 0.3,
     "roads": 0.1,
+    "probabilities": 3.0,
+    "uncertainty": 1.5,
 }
 """What is made of them, scratch included; measured on a drone orthophoto of a town."""
 _FROM_CONFIDENCE = {"confidence", "panoptic"}
 _FROM_EVIDENCE = {"evidence", "buildings", "panoptic", "roads"}
-_GPU_LANES = 2
-"""Threads that call the network on a GPU: while one waits for a copy, the other computes."""
+_MEASURED = ("probabilities", "uncertainty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,8 @@ class RunPlan:
     """How the network is run."""
     batch_size: int
     """Tiles in one forward pass."""
+    lanes: int
+    """Threads that call the network in each worker."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -76,6 +83,7 @@ class RunPlan:
         kept = {"class"} | ({"confidence"} if wanted & _FROM_CONFIDENCE else set())
         if wanted & _FROM_EVIDENCE:
             kept |= {evidence.name for evidence in self.package.spec.layers.evidence}
+        kept |= {measure.name for measure in self.package.spec.layers.measures}
         return tuple(name for name in self.package.spec.layers.names if name in kept)
 
     @property
@@ -84,9 +92,9 @@ class RunPlan:
         return self.execution.device.startswith("cuda")
 
     @property
-    def lanes(self) -> int:
-        """Threads that call the network in each worker."""
-        return _GPU_LANES if self.on_gpu else 1
+    def lane_execution(self) -> Execution:
+        """How each of the lanes runs the network: on the processor they share its cores."""
+        return self.execution if self.on_gpu else replace(self.execution, threads=-(-self.execution.threads // self.lanes))
 
     @property
     def chunks_at_once(self) -> int:
@@ -114,21 +122,26 @@ class RunPlan:
         chunk_px = min(side**2, self.tiles.height * self.tiles.width + rows * cols)
         # probabilities of the chunk, of the batches under way, and of a tile times its weights
         blending = 4 * spec.channels * (chunk_px + 3 * batch_px + rows * cols) + _BLEND_BYTES_PER_PX * chunk_px if blend else 0
-        chunk_bytes = chunk_px * (_LAYER_BYTES_PER_PX + self.source.bytes_per_px) + blending
+        # once stitched, and once as they are stored
+        measured = 2 * len(spec.layers.measures)
+        chunk_bytes = chunk_px * (_LAYER_BYTES_PER_PX + measured + self.source.bytes_per_px) + blending
         each = _LIBRARIES_BYTES[self.execution.backend] + self.lanes * batch_px * per_px + self.chunks_at_once * chunk_bytes
         return round(max(1, self.config.workers) * each)
 
     @property
     def disk_bytes(self) -> int:
         """Projected disk space while the run goes on."""
-        bytes_per_px = _CHUNK_BYTES_PER_PX + sum(_OUTPUT_BYTES_PER_PX[output] for output in set(self.config.outputs))
+        stored = _CHUNK_BYTES_PER_PX + _MEASURE_BYTES_PER_PX * len(self.package.spec.layers.measures)
+        chunks = stored if self.config.chunks_at is None else 0.0
+        bytes_per_px = chunks + sum(_OUTPUT_BYTES_PER_PX[output] for output in set(self.config.outputs))
         return round(self.tiles.height * self.tiles.width * bytes_per_px)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before trusting the result."""
         coarsest, size = self.package.spec.coarsest_m, pixel_size_m(self.source.geobox)
-        placed = tuple(describe_placement(name, placed) for name, placed in list_placements(self.source.imagery))
+        files = [(file.name, file.options.placed) for file in list_files(self.source.imagery)]
+        placed = tuple(describe_placement(name, placement) for name, placement in files if placement is not None)
         if coarsest is None or size <= coarsest or self.config.assume_crs == PIXELS:
             return placed
         return (
@@ -179,9 +192,15 @@ def plan_run(config: RunConfig) -> RunPlan:
         MissingFileError: If a file is not there.
         MemoryLimitError: If the projected memory exceeds the limit, however small what was left open is chosen.
     """
+    check_formats(config.formats, config.outputs)
+    check_zones(config.zones, config.outputs)
     package = find_model(config.model, config.cache_folder)
+    measured = tuple(name for name in _MEASURED if name in config.outputs)
+    package = replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
     source = open_source(config, package.spec)
     _check_dtype(package.spec, source)
+    if config.post:
+        check_steps(config.post, (row.name for row in package.spec.classes), config.outputs, pixel_size_m(source.geobox))
     return replan(config, package, source)
 
 
@@ -196,12 +215,16 @@ def _check_dtype(spec: ModelSpec, source: RasterSource) -> None:
 def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> RunPlan:
     """Settle a run again for a source that is open already; see :func:`plan_run`."""
     execution = choose_execution(config, package)
+    if package.spec.detects and config.chunks_at is not None:
+        raise ConfigError(f"Model '{package.spec.name}' is a detector: what it finds is kept in the run folder. Leave out --chunks-at.")
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
     smallest: RunPlan | None = None
     for smaller in ever_smaller(config, package.spec, execution):
         smallest = _settle(smaller, package, source, execution)
-        if smallest.memory_bytes <= limit:
-            return smallest
+        for lanes in choose_lanes(execution, smallest.tiles.tile_count):
+            smallest = replace(smallest, lanes=lanes)
+            if smallest.memory_bytes <= limit:
+                return smallest
     assert smallest is not None
     raise MemoryLimitError(
         f"The run would take about {smallest.memory_bytes / 1e9:.1f} GB of memory; {limit / 1e9:.1f} GB may be used. "
@@ -215,6 +238,8 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
     assert config.chunk_size is not None
     assert config.batch_size is not None
     assert isinstance(config.halo, int)
+    if package.spec.detects and config.stitch == "blend":
+        raise ModelError(f"Model '{package.spec.name}' finds objects, whose masks are matched and not blended. Leave --stitch blend out.")
     only = largest_tile_px(package.spec)
     if only is not None and config.tile_size > only:
         raise ModelError(f"Model '{package.spec.name}' takes tiles of {only} px; --tile-size {config.tile_size} is larger. Leave it out.")
@@ -237,6 +262,7 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
         tiles=tiles,
         execution=execution,
         batch_size=config.batch_size,
+        lanes=1,
     )
 
 

@@ -20,7 +20,8 @@ from geoseg.pipeline import MapChunks, describe_workplace, segment_raster
 from geoseg.planning import plan_run
 from geoseg.runlist import RunItem
 from geoseg.runtime import open_runtime
-from geoseg.work import ChunkKey, ChunkResult, SegmentJob, do_chunks
+from geoseg.tiling import ChunkKey
+from geoseg.work import ChunkResult, SegmentJob, do_chunks
 from geoseg.workplace import ClusterOptions, Shared
 
 LEDGER_NAME = "ledger.jsonl"

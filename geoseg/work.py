@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from geoseg.batching import Batcher
+from geoseg.detecting import detect_chunk
 from geoseg.errors import DeviceLostError
 from geoseg.faults import ChunkFailure, Docket
 from geoseg.inference import LoadPredictor, infer_chunk, read_padded
 from geoseg.io.chunks import ChunkStore
+from geoseg.io.found import FoundStore
 from geoseg.io.raster import RasterSource
 from geoseg.metering import Effort, Meter
-from geoseg.tiling import TilePlan
+from geoseg.tiling import ChunkKey, TilePlan
 from geoseg.workplace import Done, Failed, Prepared, Shared
-
-ChunkKey = tuple[int, int]
-"""Row and column of a chunk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +46,8 @@ class SegmentJob:
     """Blocks of the file that are decoded at the same time."""
     load: LoadPredictor
     """Makes the predictor."""
+    found: FoundStore | None = None
+    """Where what a detector finds goes; None for models of classes."""
 
     def prepare(self, shared: Shared) -> "ChunkWorker":
         """Return what does one chunk; its network is shared by all rasters of a worker whose plans run it alike.
@@ -72,10 +73,17 @@ class ChunkWorker:
         self._meter = Meter(runner)
 
     def __call__(self, key: ChunkKey) -> ChunkResult:
-        """Do a chunk."""
+        """Do a chunk, unless a worker has that died before it could say so."""
         job = self._job
+        if job.store.is_done(key):
+            return ChunkResult(effort=self._meter.take_effort(), notes=self._runner.take_notes())
         chunk = job.tiles.chunk(*key)
-        layers = infer_chunk(self._meter, partial(read_padded, job.source, chunk.footprint, self._raster.read), chunk)
+        read = partial(read_padded, job.source, chunk.footprint, self._raster.read)
+        if job.found is None:
+            layers = infer_chunk(self._meter, read, chunk)
+        else:
+            layers, found = detect_chunk(self._meter, read, chunk)
+            job.found.write(chunk.name, found)
         stored = [self._meter.spec.layers.index(name) for name in job.store.layers]
         job.store.write(chunk, layers[stored])
         return ChunkResult(effort=self._meter.take_effort(), notes=self._runner.take_notes())

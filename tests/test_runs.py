@@ -108,7 +108,7 @@ def test_one_failure_never_stops_the_rest(images: Path, package: Path, tmp_path:
     assert "could not be opened as a raster" in str(errors["scene2"][0])
     assert errors["scene2"][1] == 1
     assert "1 of 1 chunks could not be made" in str(errors["white"][0])
-    assert "Chunk r00000_c00000 failed 3 times: RuntimeError: the power is out at 250" in str(errors["white"][0])
+    assert "Chunk r00000_c00000 failed 3 times: RuntimeError: the power is out at 250." in str(errors["white"][0])
     assert errors["white"][1] == 1
     kept = Ledger(tmp_path / "out" / LEDGER_NAME).read()
     assert {entry.name for entry in kept.values() if entry.state == "failed"} == errors.keys()

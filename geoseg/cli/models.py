@@ -143,9 +143,11 @@ def _print_probe(spec: "ModelSpec", found: dict[str, Any], speeds: Any) -> None:
 def export_model(
     model: Wanted,
     output: Target,
-    form: Annotated[Literal["torch-export", "onnx", "package"], typer.Option("--format", help="What others can run.")] = "package",
+    form: Annotated[
+        Literal["torch-export", "onnx", "deepness", "mlm", "package"], typer.Option("--format", help="What others can run.")
+    ] = "package",
 ) -> None:
-    """Export MODEL as a package (a folder, or a .zip), for ONNX runtimes or for torch."""
+    """Export MODEL as a package (a folder, or a .zip), for ONNX runtimes, for Deepness, GeoDeep and WebODM, for catalogs, or for torch."""
     from geoseg.model.source import find_model
 
     package = find_model(model)
@@ -156,10 +158,18 @@ def export_model(
         return
     if package.spec.network.library == "sklearn":
         raise UsageError(f"Model '{model}' is a per-pixel model: its weights are ONNX already, of pixel features. Use --format package.")
-    from geoseg.model.export import export_onnx, export_torch
+    typer.echo(f"{output}: {_export(package, output, form)}")
 
+
+def _export(package: "ModelPackage", output: Path, form: str) -> str:
+    from geoseg.model.export import export_deepness, export_onnx, export_torch
+    from geoseg.model.mlmexport import export_mlm
+
+    if form in ("deepness", "mlm"):
+        difference = (export_mlm if form == "mlm" else export_deepness)(package, output)
+        return f"probabilities differ from torch by at most {difference:.1e}. It takes value / 255."
     difference = (export_onnx if form == "onnx" else export_torch)(package, output)
-    typer.echo(f"{output}: logits differ from torch by at most {difference:.1e}. It takes scaled pixels: (value - mean) / std.")
+    return f"logits differ from torch by at most {difference:.1e}. It takes scaled pixels: (value - mean) / std."
 
 
 @models.command("graph")

@@ -86,12 +86,33 @@ Workers = Annotated[int | None, typer.Option("--workers", metavar="N", help="Wor
 Scheduler = Annotated[
     str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Running Dask scheduler, for example tcp://host:8786, or its file.")
 ]
+ChunksAt = Annotated[
+    str | None,
+    typer.Option(
+        "--chunks-at", metavar="PLACE", help="Shared folder or s3://, gs:// or az:// prefix for finished chunks.  [default: the run folder]"
+    ),
+]
 Memory = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="Memory that may be used, for example 4GB.  [default: what is free]")
 ]
 Outputs = Annotated[
     str | None,
-    typer.Option("--outputs", metavar="LIST", help="Of classes,confidence,evidence,landcover,buildings,panoptic,roads.  [default: all]"),
+    typer.Option(
+        "--outputs",
+        metavar="LIST",
+        help="Of classes,confidence,evidence,landcover,buildings,panoptic,roads,probabilities,uncertainty.  [default: not the last two]",
+    ),
+]
+Formats = Annotated[
+    str | None,
+    typer.Option(
+        "--formats",
+        metavar="LIST",
+        help="Written beside: of geoparquet,flatgeobuf,geojson,pmtiles,osm,coco,zarr,styles, and those of other packages.  [default: none]",
+    ),
+]
+Zones = Annotated[
+    Path | None, typer.Option("--zones", metavar="FILE", help="Vector file; areas of classes are added up in each of its polygons.")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -115,14 +136,11 @@ Data = Annotated[Path, typer.Option("--data", help="Folder that the paths of the
 def collect(**given: object) -> dict[str, object]:
     """Turn option values into fields of :class:`geoseg.config.RunConfig`; None means not given."""
     values = dict(given)
-    bands, outputs, halo = values.pop("bands", None), values.pop("outputs", None), values.pop("halo", None)
-    if isinstance(bands, str):
-        values["bands"] = tuple(part.strip() for part in bands.split(","))
-    if isinstance(outputs, str):
-        values["outputs"] = tuple(part.strip() for part in outputs.split(","))
-    bbox = values.pop("bbox", None)
-    if isinstance(bbox, str):
-        values["bbox"] = tuple(part.strip() for part in bbox.split(","))
+    halo = values.pop("halo", None)
+    for name in ("bands", "bbox", "outputs", "formats"):
+        listed = values.get(name)
+        if isinstance(listed, str):
+            values[name] = split_list(listed)
     rasters = values.get("raster")
     if isinstance(rasters, list):
         values["raster"] = rasters[0] if len(rasters) == 1 else tuple(rasters)
@@ -135,6 +153,11 @@ def collect(**given: object) -> dict[str, object]:
     if isinstance(halo, str):
         values["halo"] = int(halo) if halo.isdigit() else halo
     return {key: value for key, value in values.items() if value is not None}
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """Return the parts of a list that is written with commas."""
+    return tuple(part.strip() for part in text.split(","))
 
 
 def parse_resources(text: str) -> dict[str, float]:

@@ -44,8 +44,11 @@ def segment(
     resources: o.Resources = None,
     patience: o.Patience = None,
     allow_missing: o.AllowMissing = None,
+    chunks_at: o.ChunksAt = None,
     memory: o.Memory = None,
     outputs: o.Outputs = None,
+    formats: o.Formats = None,
+    zones: o.Zones = None,
     settings: o.Settings = None,
     overwrite: o.Overwrite = False,
     progress: o.Progress = "auto",
@@ -90,8 +93,11 @@ def segment(
         resources=resources,
         patience=patience,
         allow_missing=allow_missing,
+        chunks_at=chunks_at,
         memory=memory,
         outputs=outputs,
+        formats=formats,
+        zones=zones,
         objects=settings,
     )
     run = make_config(given, config)

@@ -17,7 +17,7 @@ from geoseg.config import make_config
 from geoseg.errors import GeosegError, MissingFileError, RasterError, RunFolderError
 from geoseg.evaluation.sampling import Reader, count_values
 from geoseg.io.bands import find_bands
-from geoseg.io.chunks import open_layer
+from geoseg.io.layers import open_layer
 from geoseg.io.raster import RasterSource, open_raster, place_source
 from geoseg.io.vector import read_layer
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass

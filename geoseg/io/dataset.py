@@ -32,7 +32,8 @@ FOREIGN = (RasterioError, CRSError, ProjError, CPLE_BaseError, UnicodeDecodeErro
 """What GDAL's Python side raises on damaged files; names and messages of such files need not be UTF-8."""
 OPEN_FILES = 8
 """Files of a virtual raster that are open at a time; each holds buffers of three megabytes, and large runs have thousands (law 8)."""
-_CACHE_BYTES = 64 * 2**20
+_CACHE_BYTES = 32 * 2**20
+"""Of decoded blocks. Chunks under way share two dozen megabytes of them; more only makes long runs larger than short ones (law 8)."""
 _REMOTE = {
     # neighboring blocks in one request, and no more than them
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",

@@ -25,6 +25,8 @@ _KEYS = (
     "det_conf",
     "det_type",
 )
+_DECODERS = {"YOLO_Ultralytics_segmentation": "yolo-seg"}
+"""Detectors that give masks, by Deepness's name."""
 _TILE_KEYS = ("tile_size", "tiles_size")
 _BYTE = 255.0
 """Deepness divides bytes by it before anything else."""
@@ -74,7 +76,7 @@ def read_deepness(meta: Mapping[str, str], bands: int | None, channels: tuple[in
             sheet["overlap_px"] = round(tile * _read_number(meta, "tiles_overlap", least=-1, most=100) / 100)
     if kind == "Detector":
         ports["min_score"] = _read_number(meta, "det_conf", least=-1, most=1, otherwise=0.5)
-        ports["decoder"] = _read_json(meta, "det_type", "")
+        ports["decoder"] = _find_decoder(meta)
     elif "seg_thresh" in meta:
         # 0 asks for the best class whatever its probability
         ports["threshold"] = _read_number(meta, "seg_thresh", least=-1, most=1) or 0.5
@@ -99,6 +101,16 @@ def describe_deepness(spec: ModelSpec) -> dict[str, str]:
     if spec.resolution_m is not None:
         keys["resolution"] = round(100 * spec.resolution_m, 6)
     return {key: json.dumps(value) for key, value in keys.items()}
+
+
+def _find_decoder(meta: Mapping[str, str]) -> str:
+    kind = _read_json(meta, "det_type", "none")
+    if kind not in _DECODERS:
+        raise ModelError(
+            f"The key det_type says {kind!r}, a detector of boxes; geoseg joins masks, so one of {', '.join(_DECODERS)} was expected. "
+            "Export the network for segmentation."
+        )
+    return _DECODERS[kind]
 
 
 def _read_classes(meta: Mapping[str, str], channels: tuple[int | None, ...], outputs: tuple[str, ...], *, detector: bool) -> Sheet:

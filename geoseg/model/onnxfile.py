@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from geoseg.errors import MissingFileError, ModelError, UsageError
 from geoseg.model.deepness import is_deepness, read_deepness
+from geoseg.model.detector import DetectorPredictor
 from geoseg.model.execution import Execution
 from geoseg.model.external import external_files
 from geoseg.model.package import ModelPackage
@@ -67,7 +68,10 @@ def load_onnx_file(package: ModelPackage, execution: Execution) -> Predictor:
     missing = [tensor for tensor in (ports.input, *ports.outputs) if tensor not in there]
     if missing:
         raise ModelError(f"{name} has no tensor {missing[0]!r}; it has {', '.join(sorted(there))}. Import it again.")
-    return PortedPredictor(package.spec, session_runner(session, name, ports.input, ports.outputs), threads=execution.threads)
+    run = session_runner(session, name, ports.input, ports.outputs)
+    if ports.decoder is not None:
+        return DetectorPredictor(package.spec, run, threads=execution.threads)
+    return PortedPredictor(package.spec, run, threads=execution.threads)
 
 
 def _check_file(path: Path) -> None:
@@ -133,7 +137,8 @@ def _find_input(inputs: list[Any], origin: str) -> Any:
 def _read_shape(given: Any, origin: str, ports: Sheet) -> dict[str, Any]:
     """Return batch, bands and size of the input, and whether its channels come last."""
     sizes = [size if isinstance(size, int) and size > 0 else None for size in given.shape]
-    if len(sizes) == 3 and ports.get("decoder") == "mask-rcnn":
+    batched = len(sizes) != 3 or ports.get("decoder") is None
+    if not batched:
         sizes = [1, *sizes]
     if len(sizes) != 4:
         raise ModelError(f"The input of {origin} has {len(sizes)} axes {given.shape}; an image (N, C, H, W) was expected.")
@@ -144,7 +149,7 @@ def _read_shape(given: Any, origin: str, ports: Sheet) -> dict[str, Any]:
     if (rows is None) != (cols is None):
         raise ModelError(f"The input of {origin} has {given.shape} axes, one side fixed and one free; both or none were expected.")
     size = None if rows is None or cols is None else (rows, cols)
-    return {"batch": batch, "bands": bands, "size_px": size, "channels_last": bool(last)}
+    return {"batch": batch, "bands": bands, "size_px": size, "channels_last": bool(last), "batched": batched}
 
 
 def _is_few(size: int | None) -> bool:

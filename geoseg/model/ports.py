@@ -49,6 +49,8 @@ class Ports(BaseModel):
     """What makes masks of objects of the outputs: ``mask-rcnn``, ``yolo-seg`` or a plugin of ``geoseg.decoders``; None for class scores."""
     min_score: float = Field(default=0.5, ge=0, le=1)
     """Score from which a detected object counts."""
+    batched: bool = True
+    """Whether the input has an axis for the batch; detectors of torchvision take one image (C, H, W)."""
 
     @property
     def tile_px(self) -> int | None:

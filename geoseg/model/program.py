@@ -277,10 +277,9 @@ def _find_operator(target: str, origin: str) -> Callable[..., Any]:
             f"The program of {origin} calls {target!r}; only operators of torch.ops.aten are run, and arithmetic on sizes. "
             "Export the network without it (run_decompositions turns most others into these)."
         )
-    try:
-        call: Callable[..., Any] = getattr(getattr(torch.ops.aten, found[1]), found[2])
-    except AttributeError as exc:
-        raise ModelError(f"The program of {origin} calls {target!r}, which this torch {torch.__version__} does not have.") from exc
+    call = getattr(getattr(torch.ops.aten, found[1], None), found[2], None)
+    if not isinstance(call, torch._ops.OpOverload):
+        raise ModelError(f"The program of {origin} calls {target!r}, which is no operator of this torch ({torch.__version__}).")
     return call
 
 

@@ -84,7 +84,7 @@ def find_model(model: str | Path, cache: Path | None = None) -> ModelPackage:
     with tempfile.TemporaryDirectory(prefix="geoseg-") as work:
         where = _Where(base=name, work=Path(work))
         local = where.bring()
-        folder = (cache or Path(user_cache_dir("geoseg", appauthor=False))) / "models" / _key(local)
+        folder = (cache or Path(user_cache_dir("geoseg", appauthor=False))) / "models" / _key(local, name)
         if not is_package(folder):
             _import_once(where, local, folder)
     return find_package(folder)
@@ -131,13 +131,14 @@ def _may_be_foreign(name: str) -> bool:
         return False
 
 
-def _key(local: Path) -> str:
+def _key(local: Path, base: str) -> str:
     """Name a model by its content, the sheet beside it, and the version that reads them."""
     files = [local] if local.is_file() else sorted(p for p in (local / _SMP_CONFIG, local / _SMP_WEIGHTS) if p.is_file())
     sheet = sheet_beside(local)
     parts = [__version__, local.suffix, *(hash_file(path) for path in (*files, *([sheet] if sheet else ())))]
     if local.suffix == ".json":
-        parts.append(str(local.absolute()))
+        # what it names lies beside it
+        parts.append(base if is_address(base) else str(local.absolute()))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 

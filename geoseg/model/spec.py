@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, m
 
 from geoseg.model.execution import Backend
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
-from geoseg.pixels.decode import Evidence, LayerPlan
+from geoseg.pixels.decode import Evidence, LayerPlan, Measure
 from geoseg.pixels.normalize import BandScaling
 from geoseg.tiling import Stitch
 
@@ -196,6 +196,8 @@ class ModelSpec(_Strict):
     """Farthest pixel that a pixel of the output depends on, measured; None where it was not, or is the whole tile."""
     measured: tuple[Throughput, ...] = ()
     """Speed on machines that it was probed on."""
+    asked_layers: tuple[Literal["probabilities", "uncertainty"], ...] = Field(default=(), exclude=True)
+    """Layers of probability and uncertainty that a run wants beside the others; no part of a card."""
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":
@@ -225,16 +227,34 @@ class ModelSpec(_Strict):
         head = self.heads["semantic"]
         semantic = (head.start, head.stop)
         evidence = [Evidence(name=name, channel=h.start, among=None) for name, h in self.heads.items() if h.activation == "sigmoid"]
+        # objects of a detector are made of its masks, never of these layers
+        found = "detected_" if self.detects else ""
         for kind in (ClassKind.BUILDING, ClassKind.ROAD):
             channels = [head.start + i for i, c in enumerate(self.classes) if c.kind is kind]
             if channels:
-                evidence.append(Evidence(name=kind.value, channel=channels[0], among=semantic))
-        return LayerPlan(semantic=semantic, values=tuple(c.value for c in self.classes), evidence=tuple(evidence))
+                evidence.append(Evidence(name=f"{found}{kind.value}", channel=channels[0], among=semantic))
+        return LayerPlan(
+            semantic=semantic, values=tuple(c.value for c in self.classes), evidence=tuple(evidence), measures=self._measures()
+        )
+
+    def _measures(self) -> tuple[Measure, ...]:
+        start = self.heads["semantic"].start
+        found: list[Measure] = []
+        if "probabilities" in self.asked_layers:
+            found += [Measure(name=f"probability:{c.name}", kind="probability", channel=start + i) for i, c in enumerate(self.classes)]
+        if "uncertainty" in self.asked_layers:
+            found += [Measure(name="entropy", kind="entropy"), Measure(name="margin", kind="margin")]
+        return tuple(found)
 
     @property
     def scaling(self) -> BandScaling:
         """Band scaling of the input."""
         return BandScaling(mean=self.mean, std=self.std)
+
+    @property
+    def detects(self) -> bool:
+        """Whether it finds objects by their masks, rather than classes of pixels."""
+        return self.network.is_whole and self.network.options.get("decoder") is not None
 
     @property
     def stitch(self) -> Stitch:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ModelError
+from geoseg.model.detector import DetectorPredictor
 from geoseg.model.ported import RunGraph, run_batches
 from geoseg.model.ports import Gives, Ports, check_ports, pack_input, read_ports
 from geoseg.model.sheet import NEEDED, Sheet, make_spec, merge
@@ -44,6 +45,8 @@ class Whole:
     """Whether whoever made it promises probabilities, not raw scores."""
     run: Callable[[tuple[str, ...]], RunGraph]
     """Returns what runs it, for the outputs that count."""
+    batched: bool = True
+    """Whether the input has an axis for the batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,21 +69,25 @@ def describe_whole(whole: Whole, sheet: Sheet) -> ModelSpec:
     if "classes" not in sheet and "choices" in ports:
         said["classes"] = ports["choices"]
     ports.pop("choices", None)
-    if ports.get("decoder"):
-        return _finish(whole, said, ports, margin=0)
     if whole.size_px is not None:
         said.setdefault("tile_size_px", min(whole.size_px))
     if not said.keys() >= set(NEEDED):
         return make_spec(whole.origin, said, {})
-    trial = _try_out(whole, said, ports)
+    if ports.get("decoder"):
+        spec = _finish(whole, said, {**ports, "gives": "labels"}, margin=0)
+        _try_detector(whole, spec)
+        return spec
+    # checks everything that is said, so that the trial can rely on it
+    draft = make_spec(whole.origin, {**said, "ports": {"gives": "logits", **ports}}, {})
+    trial = _try_out(whole, draft, ports)
     ports |= {"gives": trial.gives, "margin_px": trial.margin_px}
     if trial.gives != "labels":
-        ports["background"] = _has_background(whole, len(said["classes"]), trial.channels)
+        ports["background"] = _has_background(whole, len(draft.classes), trial.channels)
     return _finish(whole, said, ports, margin=trial.margin_px)
 
 
 def _tell(whole: Whole) -> Sheet:
-    ports = {"input": whole.input, "dtype": whole.dtype, "channels_last": whole.channels_last}
+    ports = {"input": whole.input, "dtype": whole.dtype, "channels_last": whole.channels_last, "batched": whole.batched}
     ports |= {"size_px": whole.size_px, "batch": whole.batch}
     return {"ports": ports, "network": {"library": whole.library, "architecture": "graph"}}
 
@@ -134,19 +141,27 @@ def _choose_outputs(whole: Whole, said: Sheet, sheet: Sheet) -> Sheet:
     return ports
 
 
-def _try_out(whole: Whole, said: Sheet, ports: Sheet) -> _Trial:
+def _try_detector(whole: Whole, spec: ModelSpec) -> None:
+    """Look for objects in one random tile: what cannot be decoded is said now, not in a run."""
+    side = spec.tile_size_px
+    pixels = np.random.default_rng(0).integers(1, 256, (1, len(spec.bands), side, side), dtype=np.uint8)
+    outputs = tuple(spec.network.options["outputs"])
+    DetectorPredictor(spec, whole.run(outputs)).detect(pixels, np.ones((1, side, side), bool))
+
+
+def _try_out(whole: Whole, draft: ModelSpec, said: Sheet) -> _Trial:
     """Run the network on one random tile."""
-    draft = check_ports({"gives": "logits", **ports, "margin_px": 0}, whole.origin)
-    rows, cols = whole.size_px or (said["tile_size_px"],) * 2
+    ports = check_ports({**draft.network.options, "margin_px": 0}, whole.origin)
+    rows, cols = whole.size_px or (draft.tile_size_px,) * 2
     rng = np.random.default_rng(0)
-    bands = len(said["bands"])
-    mean, std = (np.asarray(said[key], np.float32).reshape(-1, 1, 1) for key in ("mean", "std"))
+    bands = len(draft.bands)
+    mean, std = (np.asarray(values, np.float32).reshape(-1, 1, 1) for values in (draft.mean, draft.std))
     scaled = ((rng.integers(1, 256, (1, bands, rows, cols)) - mean) / std).astype(np.float32)
-    outputs = run_batches(whole.run(draft.outputs), pack_input(scaled, draft), draft.batch)
-    shapes = [_shape(whole, name, output, (rows, cols), draft) for name, output in zip(draft.outputs, outputs, strict=True)]
+    outputs = run_batches(whole.run(ports.outputs), pack_input(scaled, ports), ports.batch)
+    shapes = [_shape(whole, name, output, (rows, cols), ports) for name, output in zip(ports.outputs, outputs, strict=True)]
     if len({margin for _, margin in shapes}) > 1:
         raise ModelError(f"{whole.origin} has outputs of several sizes. Choose one with ports.outputs in a sheet, or --take NAME.")
-    gives = cast(Gives, ports.get("gives")) or _recognize(whole, outputs, draft)
+    gives = cast(Gives, said.get("gives")) or _recognize(whole, outputs, ports)
     return _Trial(channels=sum(channels for channels, _ in shapes), margin_px=shapes[0][1], gives=gives)
 
 

@@ -113,7 +113,7 @@ def test_a_block_that_two_windows_share_is_decoded_once(write_tif: WriteTif) -> 
 
 def test_the_blocks_that_are_kept_have_a_bound_in_bytes() -> None:
     with bounded_cache():
-        assert get_gdal_config("GDAL_CACHEMAX") == 64 * 2**20
+        assert get_gdal_config("GDAL_CACHEMAX") == 32 * 2**20
 
 
 def test_a_raster_that_failed_is_opened_anew(write_tif: WriteTif) -> None:

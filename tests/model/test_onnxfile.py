@@ -1,7 +1,6 @@
 """ONNX models from elsewhere give in a run what onnxruntime gives alone, or are refused with the key that is to blame."""
 
 import json
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from geoseg.model.load import load_predictor
 from geoseg.model.package import find_package
 from geoseg.model.source import find_model, import_model
 from geoseg.pipeline import segment_raster
-from geoseg.work import SegmentJob
 from tests.doubles import configure, draw_blobs, read_band, write_raster
 
 ZOO = Path(__file__).parents[2] / "../shared/data/onnx"
@@ -63,16 +61,6 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_raster(tmp_path_factory.mktemp("picture") / "image.tif", draw_blobs(512, 512))
 
 
-def here(job: SegmentJob, keys: Iterable[Any], _options: object) -> Iterator[Any]:
-    """Do chunks in this process, without a cluster."""
-    worker = job.prepare()
-    try:
-        for key in keys:
-            yield key, worker(key)
-    finally:
-        worker.close()
-
-
 def classes_of(path: Path, pixels: NDArray[np.uint8], outputs: list[str] | None, *, half: bool) -> NDArray[np.intp]:
     """What the model says of a tile, by onnxruntime and numpy alone; -1 where it says nothing."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -96,7 +84,7 @@ def test_every_model_of_the_zoo_is_spoken_of() -> None:
 def test_a_model_of_the_zoo_gives_in_a_run_what_it_gives_alone(name: str, picture: Path, tmp_path: Path) -> None:
     sheet = SEGMENT[name]
     package = import_model(str(ZOO / f"{name}.onnx"), tmp_path / "package", sheet)
-    segment_raster(configure(picture, package.folder, tmp_path / "run", outputs=("classes",)), mapping=here)
+    segment_raster(configure(picture, package.folder, tmp_path / "run", outputs=("classes",)))
     ports = package.spec.network.options
     expected = classes_of(ZOO / f"{name}.onnx", draw_blobs(512, 512), sheet.get("ports", {}).get("outputs"), half=ports["background"])
     found = read_band(tmp_path / "run/classes.tif")
@@ -224,7 +212,7 @@ def test_a_raster_of_many_tiles_has_no_seams(tmp_path: Path) -> None:
     path = write_onnx(tmp_path / "m.onnx", [1, 3, 64, 64], after="Identity")
     (tmp_path / "m.geoseg.json").write_text(json.dumps(said("logits", "a", "b")))
     raster = write_raster(tmp_path / "image.tif", draw_blobs(150, 133))
-    segment_raster(configure(raster, path, tmp_path / "run", outputs=("classes",), cache=tmp_path / "cache", chunk_size=96), mapping=here)
+    segment_raster(configure(raster, path, tmp_path / "run", outputs=("classes",), cache=tmp_path / "cache", chunk_size=96))
     free = {**said("logits", "a", "b"), "tile_size_px": 64}
     whole = predict(write_onnx(tmp_path / "f.onnx", ["n", 3, "h", "w"], after="Identity"), tmp_path, free, draw_blobs(150, 133))
     np.testing.assert_array_equal(read_band(tmp_path / "run/classes.tif"), whole[0, 0])
