@@ -15,7 +15,7 @@ from shapely.geometry import mapping
 from geoseg import __version__
 from geoseg.io.files import is_there
 from geoseg.io.ground import pixel_size_m
-from geoseg.io.imagery import list_placements
+from geoseg.io.imagery import list_files
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.pixels.decode import EVIDENCE_SCALE, MEASURE_SCALE, LayerPlan
 from geoseg.planning import RunPlan
@@ -47,6 +47,8 @@ _MEDIA_TYPES = {
     ".sld": "application/vnd.ogc.sld+xml",
     ".csv": "text/csv",
 }
+_MOST_LINKS = 100
+"""Links to imagery."""
 _UNKNOWN_TYPE = "application/octet-stream"
 _OTHER_ROLES = {".toml": "metadata", ".xml": "metadata", ".qml": "style", ".sld": "style"}
 _PLAIN_KEYS = {".tif", ".gpkg", ".graphml", ".toml", ".json"}
@@ -84,7 +86,7 @@ def describe_item(plan: RunPlan, folder: Path, products: Iterable[Path], formats
             "geoseg:run_id": identify_run(plan.fingerprint()),
         },
         "links": [
-            *({"rel": "derived_from", "href": _address(name), "title": "Imagery"} for name in plan.config.rasters),
+            *({"rel": "derived_from", "href": _address(name), "title": "Imagery"} for name in _names(plan)),
             {
                 "rel": "derived_from",
                 "href": _address(str(plan.package.folder / "model.json")),
@@ -99,7 +101,7 @@ def describe_item(plan: RunPlan, folder: Path, products: Iterable[Path], formats
 
 def _admit_footprint(item: dict[str, Any], plan: RunPlan) -> dict[str, Any]:
     """Return an item that claims no place, or an approximate one, for imagery that has no better."""
-    placed = [placement for _, placement in list_placements(plan.source.imagery)]
+    placed = [file.options.placed for file in list_files(plan.source.imagery) if file.options.placed is not None]
     if not placed:
         return item
     if not all(placement.is_place for placement in placed):
@@ -126,6 +128,11 @@ def formats_of(item: Mapping[str, Any]) -> dict[str, str]:
     """Return which format each file of an item was written for, by its name."""
     assets = item.get("assets", {}).values()
     return {str(asset["href"]).removeprefix("./"): str(asset[FORMAT_KEY]) for asset in assets if FORMAT_KEY in asset}
+
+
+def _names(plan: RunPlan) -> list[str]:
+    """Return the files of the imagery, the first ones of very many."""
+    return [file.name for file in list_files(plan.source.imagery)][:_MOST_LINKS] or [plan.source.path]
 
 
 def _now() -> str:

@@ -14,7 +14,7 @@ from geoseg.io.arrangement import Arrangement
 from geoseg.io.bands import find_bands, list_lacking, match_bands
 from geoseg.io.gather import gather_imagery
 from geoseg.io.ground import pixel_size_m
-from geoseg.io.imagery import FileImagery, Imagery, list_placements
+from geoseg.io.imagery import FileImagery, Imagery, list_files
 from geoseg.io.placement import PIXELS, describe_placement
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source
 from geoseg.io.where import Where, find_area
@@ -155,7 +155,8 @@ class RunPlan:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before trusting the result."""
         coarsest, size = self.package.spec.coarsest_m, pixel_size_m(self.source.geobox)
-        placed = tuple(describe_placement(name, placed) for name, placed in list_placements(self.source.imagery))
+        files = [(file.name, file.options.placed) for file in list_files(self.source.imagery)]
+        placed = tuple(describe_placement(name, placement) for name, placement in files if placement is not None)
         if coarsest is None or size <= coarsest or self.config.assume_crs == PIXELS:
             return placed
         return (

@@ -19,7 +19,7 @@ from geoseg.io.checks import check_raster
 from geoseg.io.collar import LOSSY_NEAR, Collar, find_collar
 from geoseg.io.dataset import FOREIGN, RasterOptions, bounded_cache, close_dataset, hold_dataset, open_dataset
 from geoseg.io.files import is_there
-from geoseg.io.placement import Placement, may_be_placed, place_by_camera, place_nowhere
+from geoseg.io.placement import may_be_placed, place_by_camera, place_nowhere
 from geoseg.io.pointers import refuse_far_pointers
 from geoseg.io.valid import is_all_valid, is_opacity, read_valid
 
@@ -252,13 +252,12 @@ def _place(name: str, options: RasterOptions) -> RasterOptions:
     return plain if has_place else replace(plain, placed=placed)
 
 
-def list_placements(imagery: Imagery) -> list[tuple[str, Placement]]:
-    """Return the files that do not know where they lie, and where they were placed."""
-    found: list[tuple[str, Placement]] = []
+def list_files(imagery: Imagery) -> list[FileImagery]:
+    """Return the files that imagery is made of."""
+    found: list[FileImagery] = []
 
     def note(file: FileImagery) -> FileImagery:
-        if file.options.placed is not None:
-            found.append((file.name, file.options.placed))
+        found.append(file)
         return file
 
     imagery.each_file(note)
