@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.errors import DeviceMemoryError, RunError
+from geoseg.errors import DeviceMemoryError, RunError, UsageError
 from geoseg.model.predictor import Detector, Keep, Predictor
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.detections import pack_detections
@@ -102,12 +102,32 @@ class Batcher:
         self._closed = False
         self._too_large_px: int | None = None
         self._notes: list[str] = []
+        self._load = load
+        self._lanes = lanes
+        self._failed: Future[tuple[Predictor, float]] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start the threads, the first of which loads the predictor."""
         self._loaded: Future[tuple[Predictor, float]] = Future()
-        self.threads = [
-            threading.Thread(target=self._work, args=(load, lane), name=f"network {lane}", daemon=True) for lane in range(lanes)
-        ]
+        names = [f"network {lane}" for lane in range(self._lanes)]
+        self.threads = [threading.Thread(target=self._work, args=(self._loaded, name), name=name, daemon=True) for name in names]
         for lane in self.threads:
             lane.start()
+
+    def _wait(self) -> tuple[Predictor, float]:
+        """Wait for the predictor; where it could not be loaded, whoever asks again has it tried again, unless it cannot be at all."""
+        with self._changed:
+            if self._failed is self._loaded and not self._closed:
+                self._begin()
+            loaded = self._loaded
+        try:
+            return loaded.result()
+        except UsageError:
+            raise
+        except BaseException:
+            self._failed = loaded
+            raise
 
     @property
     def spec(self) -> ModelSpec:
@@ -116,12 +136,12 @@ class Batcher:
         Raises:
             ModelError: If the predictor could not be loaded.
         """
-        return self._loaded.result()[0].spec
+        return self._wait()[0].spec
 
     @property
     def ready(self) -> float:
         """Time of day at which the network was loaded; see :class:`TileRunner`."""
-        return self._loaded.result()[1]
+        return self._wait()[1]
 
     @property
     def ahead(self) -> int:
@@ -153,7 +173,7 @@ class Batcher:
             ModelError: If the predictor could not be loaded.
             RunError: If it was closed: nobody would ever infer the tile.
         """
-        self._loaded.result()
+        self._wait()
         result = TileResult()
         with self._changed:
             if self._closed:
@@ -170,16 +190,16 @@ class Batcher:
         for lane in self.threads:
             lane.join()
 
-    def _work(self, load: Callable[[], Predictor], lane: int) -> None:
-        if lane == 0:
+    def _work(self, loaded: "Future[tuple[Predictor, float]]", name: str) -> None:
+        if name == "network 0":
             try:
-                self._loaded.set_result((load(), time.time()))
+                loaded.set_result((self._load(), time.time()))
             except BaseException as exc:  # whoever waits for the predictor has to hear of it
-                self._loaded.set_exception(exc)
+                loaded.set_exception(exc)
                 return
         try:
-            predictor, _ = self._loaded.result()
-        except BaseException:  # lane 0 has told
+            predictor, _ = loaded.result()
+        except BaseException:  # the first lane has told
             return
         while self._run_next(predictor):
             pass

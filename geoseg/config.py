@@ -88,7 +88,7 @@ class RunConfig(BaseModel):
     stitch: Stitch | None = None
     """``crop`` throws halos away, ``blend`` weights overlapping tiles; None blends models with global context, crops the others."""
     chunk_size: int | None = Field(default=None, gt=0)
-    """Side of a chunk; rounded to whole tiles. None takes 1536, on a GPU 4096, or less where memory is short."""
+    """Side of a chunk; rounded to whole tiles. None takes 1536, on a GPU 4096; less where memory is short, more from 10^12 pixels."""
     batch_size: int | None = Field(default=None, gt=0)
     """Tiles in one forward pass; None takes what was measured on this machine, else 1, on a GPU 8."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
@@ -125,6 +125,13 @@ class RunConfig(BaseModel):
     """Steps of post-processing of the class map, in order; None does none."""
     objects: ObjectSettings = ObjectSettings()
     """How buildings, land cover and roads are made of what was found."""
+
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _numbered(cls, value: Any) -> Any:
+        """Read numbers that are written as text."""
+        given = value if isinstance(value, list | tuple) else (value,)
+        return tuple(int(band) if isinstance(band, str) and band.strip().isdecimal() else band for band in given)
 
     @field_validator("memory")
     @classmethod

@@ -13,7 +13,9 @@ from pyproj import Transformer
 from shapely.geometry import mapping
 
 from geoseg import __version__
+from geoseg.io.files import is_there
 from geoseg.io.ground import pixel_size_m
+from geoseg.io.imagery import list_files
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.pixels.decode import EVIDENCE_SCALE, MEASURE_SCALE, LayerPlan
 from geoseg.planning import RunPlan
@@ -45,6 +47,8 @@ _MEDIA_TYPES = {
     ".sld": "application/vnd.ogc.sld+xml",
     ".csv": "text/csv",
 }
+_MOST_LINKS = 100
+"""Links to imagery."""
 _UNKNOWN_TYPE = "application/octet-stream"
 _OTHER_ROLES = {".toml": "metadata", ".xml": "metadata", ".qml": "style", ".sld": "style"}
 _PLAIN_KEYS = {".tif", ".gpkg", ".graphml", ".toml", ".json"}
@@ -82,7 +86,7 @@ def describe_item(plan: RunPlan, folder: Path, products: Iterable[Path], formats
             "geoseg:run_id": identify_run(plan.fingerprint()),
         },
         "links": [
-            {"rel": "derived_from", "href": _address(plan.source.path), "title": "Imagery"},
+            *({"rel": "derived_from", "href": _address(name), "title": "Imagery"} for name in _names(plan)),
             {
                 "rel": "derived_from",
                 "href": _address(str(plan.package.folder / "model.json")),
@@ -92,7 +96,17 @@ def describe_item(plan: RunPlan, folder: Path, products: Iterable[Path], formats
         ],
         "assets": _assets(products, formats, _describe_rasters(spec.scheme, spec.layers, geobox)),
     }
-    return (json.dumps(item, indent=2) + "\n").encode()
+    return (json.dumps(_admit_footprint(item, plan), indent=2) + "\n").encode()
+
+
+def _admit_footprint(item: dict[str, Any], plan: RunPlan) -> dict[str, Any]:
+    """Return an item that claims no place, or an approximate one, for imagery that has no better."""
+    placed = [file.options.placed for file in list_files(plan.source.imagery) if file.options.placed is not None]
+    if not placed:
+        return item
+    if not all(placement.is_place for placement in placed):
+        return {key: value for key, value in item.items() if key != "bbox"} | {"geometry": None}
+    return item | {"properties": item["properties"] | {"geoseg:footprint": "approximate"}}
 
 
 def describe_item_redone(item: dict[str, Any], run_id: str, products: Iterable[Path], formats: Mapping[str, str]) -> bytes:
@@ -116,13 +130,18 @@ def formats_of(item: Mapping[str, Any]) -> dict[str, str]:
     return {str(asset["href"]).removeprefix("./"): str(asset[FORMAT_KEY]) for asset in assets if FORMAT_KEY in asset}
 
 
+def _names(plan: RunPlan) -> list[str]:
+    """Return the files of the imagery, the first ones of very many."""
+    return [file.name for file in list_files(plan.source.imagery)][:_MOST_LINKS] or [plan.source.path]
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _address(path: str) -> str:
     """Return a file as a URI; addresses stay, but for their secrets."""
-    return Path(path).absolute().as_uri() if Path(path).exists() else redact(path)
+    return Path(redact(path)).absolute().as_uri() if is_there(Path(path)) else redact(path)
 
 
 def _projection(geobox: GeoBox) -> dict[str, Any]:

@@ -186,6 +186,8 @@ def describe_job(plan: RunPlan, store: ChunkStore, load: LoadPredictor) -> Segme
         lanes=plan.lanes,
         read_threads=plan.read_threads,
         load=load,
+        chunk_bytes=plan.chunk_bytes,
+        common_bytes=plan.common_bytes,
         found=RunFolder(plan.config.output).found if plan.package.spec.detects else None,
     )
 

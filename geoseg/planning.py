@@ -14,8 +14,8 @@ from geoseg.io.arrangement import Arrangement
 from geoseg.io.bands import find_bands, list_lacking, match_bands
 from geoseg.io.gather import gather_imagery
 from geoseg.io.ground import pixel_size_m
-from geoseg.io.imagery import FileImagery, Imagery, describe_placements
-from geoseg.io.placement import PIXELS
+from geoseg.io.imagery import FileImagery, Imagery, list_files
+from geoseg.io.placement import PIXELS, describe_placement
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source
 from geoseg.io.where import Where, find_area
 from geoseg.machine import count_cores, free_memory_bytes
@@ -112,6 +112,22 @@ class RunPlan:
     @property
     def memory_bytes(self) -> int:
         """Projected peak memory of all processes of the run on this machine (law 8)."""
+        common, chunk = self._parts
+        return round(max(1, self.config.workers) * (common + self.chunks_at_once * chunk))
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Memory of a chunk under way, of :attr:`memory_bytes`."""
+        return round(self._parts[1])
+
+    @property
+    def common_bytes(self) -> int:
+        """Memory of each worker that its chunks share: libraries and the batches of the network."""
+        return round(self._parts[0])
+
+    @property
+    def _parts(self) -> tuple[float, float]:
+        """Memory of a worker without chunks, and of each chunk under way."""
         rows, cols = self.tiles.tile_shape
         spec, batch_px = self.package.spec, rows * cols * self.batch_size
         # on a GPU only what goes there and comes back takes memory of the machine
@@ -125,8 +141,7 @@ class RunPlan:
         # once stitched, and once as they are stored
         measured = 2 * len(spec.layers.measures)
         chunk_bytes = chunk_px * (_LAYER_BYTES_PER_PX + measured + self.source.bytes_per_px) + blending
-        each = _LIBRARIES_BYTES[self.execution.backend] + self.lanes * batch_px * per_px + self.chunks_at_once * chunk_bytes
-        return round(max(1, self.config.workers) * each)
+        return _LIBRARIES_BYTES[self.execution.backend] + self.lanes * batch_px * per_px, chunk_bytes
 
     @property
     def disk_bytes(self) -> int:
@@ -140,7 +155,8 @@ class RunPlan:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before trusting the result."""
         coarsest, size = self.package.spec.coarsest_m, pixel_size_m(self.source.geobox)
-        placed = tuple(describe_placements(self.source.imagery))
+        files = [(file.name, file.options.placed) for file in list_files(self.source.imagery)]
+        placed = tuple(describe_placement(name, placement) for name, placement in files if placement is not None)
         if coarsest is None or size <= coarsest or self.config.assume_crs == PIXELS:
             return placed
         return (
@@ -218,7 +234,7 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
         raise ConfigError(f"Model '{package.spec.name}' is a detector: what it finds is kept in the run folder. Leave out --chunks-at.")
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
     smallest: RunPlan | None = None
-    for smaller in ever_smaller(config, package.spec, execution):
+    for smaller in ever_smaller(config, package.spec, execution, source.shape[0] * source.shape[1]):
         smallest = _settle(smaller, package, source, execution)
         for lanes in choose_lanes(execution, smallest.tiles.tile_count):
             smallest = replace(smallest, lanes=lanes)

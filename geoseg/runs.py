@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 
 from geoseg.attempts import Attempt, AttemptQueue
+from geoseg.budget import Budget
 from geoseg.config import RunConfig
 from geoseg.errors import ChunkError, GeosegError, MissingFileError, RunError, RunFolderBusyError, UsageError
 from geoseg.events import ChunkFailed, ClusterReady, Event, Finished, Listener, Warned
 from geoseg.faults import ChunkFailure
 from geoseg.inference import LoadPredictor
 from geoseg.ledger import Entry, Ledger, State
+from geoseg.machine import free_memory_bytes
 from geoseg.pipeline import MapChunks, describe_workplace, segment_raster
 from geoseg.planning import plan_run
 from geoseg.runlist import RunItem
@@ -41,6 +43,8 @@ class BatchOptions:
     """How often a raster that failed is tried again; one that cannot be used at all is not."""
     back_off_s: float = 2.0
     """Wait before it is tried again; doubled each time."""
+    memory_bytes: int | None = None
+    """What all rasters under way may take together; those that would exceed it wait. None takes what is free at the beginning."""
     cluster: ClusterOptions | None = None
     """Workers that all rasters share; None does each raster's chunks in its thread of this process."""
 
@@ -84,7 +88,7 @@ def segment_list(
         UsageError: If the cluster cannot be reached.
         WriteError: If the ledger cannot be written.
     """
-    with _open_place(options.cluster, listener) as mapping:
+    with _open_place(options, listener) as mapping:
         batch = _Batch(output, configure, options, listener, partial(segment_raster, load=load, mapping=mapping))
         _work_off(batch, AttemptQueue(items), options.rasters_at_once)
     return BatchResult(
@@ -108,23 +112,26 @@ def find_workplace(items: Iterable[RunItem], configure: Configure, output: Path)
 
 
 @contextmanager
-def _open_place(options: ClusterOptions | None, listener: Hears) -> Iterator[MapChunks]:
+def _open_place(options: BatchOptions, listener: Hears) -> Iterator[MapChunks]:
     """Open what does the chunks of all rasters: workers that load a network once, or the raster's own thread."""
-    if options is not None:
+    if options.cluster is not None:
 
         def hear(event: Event) -> None:
             if isinstance(event, ClusterReady | Warned):
                 listener(event)
 
-        with open_runtime(options, hear) as runtime:
+        with open_runtime(options.cluster, hear) as runtime:
             yield runtime.map
         return
     shared = Shared()
+    # each raster was planned as if it were alone
+    budget = Budget(free_memory_bytes() if options.memory_bytes is None else options.memory_bytes)
 
     def do_here(
         job: SegmentJob, keys: Iterable[ChunkKey], options: ClusterOptions, _listener: Listener
     ) -> Iterator[tuple[ChunkKey, ChunkResult | ChunkFailure]]:
-        return do_chunks(job, keys, shared, give_up_after=options.give_up_after)
+        with budget.take(job.chunk_bytes, job.common_bytes):
+            yield from do_chunks(job, keys, shared, give_up_after=options.give_up_after)
 
     try:
         yield do_here
@@ -155,7 +162,9 @@ class _Batch:
         self._listener = listener
         self._segment = segment
         self._ledger = Ledger(output / LEDGER_NAME)
-        self._known_as_done = {entry.name for entry in self._ledger.read().values() if entry.state == "done"}
+        self._read_to = 0
+        self._known_as_done: set[str] = set()
+        self._read_ledger()
         self._lock = threading.Lock()
         self.stopped = threading.Event()
         """Set when nobody waits for the rasters any more."""
@@ -218,9 +227,18 @@ class _Batch:
                 self.done.append(entry.name)
             else:
                 (self.failed if entry.state == "failed" else self.incomplete).append(entry)
+            if was_complete and entry.name not in self._known_as_done:
+                # whoever has done it meanwhile has said more of it than can be said here
+                self._read_ledger()
             if not was_complete or entry.name not in self._known_as_done:
                 self._ledger.add(entry)
             self._listener(entry)
+
+    def _read_ledger(self) -> None:
+        """Read what this command and others have added since."""
+        entries, self._read_to = self._ledger.read_on(self._read_to)
+        for entry in entries.values():
+            (self._known_as_done.add if entry.state == "done" else self._known_as_done.discard)(entry.name)
 
 
 class _Heard:

@@ -46,6 +46,10 @@ class SegmentJob:
     """Blocks of the file that are decoded at the same time."""
     load: LoadPredictor
     """Makes the predictor."""
+    chunk_bytes: int
+    """Memory of a chunk under way."""
+    common_bytes: int
+    """Memory that all chunks of a worker share."""
     found: FoundStore | None = None
     """Where what a detector finds goes; None for models of classes."""
 

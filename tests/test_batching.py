@@ -216,6 +216,23 @@ def test_a_predictor_that_cannot_be_loaded_says_why() -> None:
     batcher.close()
 
 
+def test_a_predictor_that_could_not_be_loaded_for_once_is_loaded_when_a_tile_comes_again() -> None:
+    tries: list[int] = []
+
+    def load() -> Predictor:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("the share flickers")
+        return NEAR
+
+    batcher = Batcher(load, 1, lanes=2)
+    with pytest.raises(OSError, match="flickers"):
+        batcher.submit(draw_tile(0))
+    assert_each_its_own([batcher.submit(draw_tile(0)).result(timeout=20)], [draw_tile(0)])
+    assert (len(tries), len(batcher.threads)) == (2, 2)
+    batcher.close()
+
+
 def test_nobody_waits_for_a_network_until_a_tile_comes() -> None:
     goes_on = threading.Event()
 

@@ -116,6 +116,13 @@ def test_sizes_shrink_in_turn_and_only_those_that_were_left_open(config: RunConf
     ]
 
 
+@pytest.mark.parametrize(("raster_px", "chunk_px"), [(1, 1536), (5 * 10**11, 1536), (10**12, 2000), (10**14, 20_000)])
+def test_chunks_grow_with_rasters_of_which_there_would_be_too_many(config: RunConfig, raster_px: int, chunk_px: int) -> None:
+    first = next(ever_smaller(config, double_spec(), Execution(), raster_px))
+    assert first.chunk_size == chunk_px
+    assert next(ever_smaller(config.model_copy(update={"chunk_size": 700}), double_spec(), Execution(), raster_px)).chunk_size == 700
+
+
 def test_a_run_is_made_to_fit_its_memory_or_refused_with_numbers(config: RunConfig) -> None:
     spec = double_spec(tile_size_px=768, halo_px=16)
     large = config.model_copy(update={"model": str(write_package(config.output.parent / "large", spec)), "memory": "100GB"})

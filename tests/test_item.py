@@ -6,16 +6,18 @@ from pathlib import Path
 import pystac
 import pytest
 import rasterio
+from affine import Affine
 from pystac.extensions.classification import ClassificationExtension
 from pystac.extensions.file import FileExtension
 from pystac.extensions.projection import ProjectionExtension
 
+from geoseg.config import make_config
 from geoseg.item import _short_name
 from geoseg.model.package import hash_file
 from geoseg.model.predictor import NeighborhoodPredictor
 from geoseg.pipeline import segment_raster
 from geoseg.planning import plan_run
-from tests.doubles import always, configure, draw_blobs, write_package, write_raster
+from tests.doubles import TRANSFORM, always, configure, draw_blobs, write_package, write_raster
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +89,21 @@ def test_files_are_told_by_checksum_and_links_lead_to_imagery_and_model(item: py
     sources = [link for link in item.links if link.rel == "derived_from"]
     assert [Path(str(link.target).removeprefix("file://")).name for link in sources] == ["blobs.tif", "model.json"]
     assert item.properties["processing:software"].keys() == {"geoseg"}
+
+
+def test_a_mosaic_links_to_all_its_rasters(tmp_path: Path) -> None:
+    pixels = draw_blobs(64, 128)
+    left = write_raster(tmp_path / "left.tif", pixels[:, :, :64])
+    right = write_raster(tmp_path / "right.tif", pixels[:, :, 64:], transform=TRANSFORM @ Affine.translation(64, 0))
+    config = make_config(
+        {
+            "raster": (str(left), str(right)),
+            "model": str(write_package(tmp_path / "double")),
+            "output": tmp_path / "out",
+            "outputs": ("classes",),
+            "memory": "8GB",
+        }
+    )
+    run = segment_raster(config, load=always(NeighborhoodPredictor(spec=plan_run(config).package.spec)))
+    links = json.loads((run / "item.json").read_text())["links"]
+    assert [link["href"] for link in links[:2]] == [left.as_uri(), right.as_uri()]

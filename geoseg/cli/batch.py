@@ -97,7 +97,8 @@ def batch(
         typer.echo(f"{ended}/{len(items)} {said.name}: {said.error or f'done in {said.elapsed_s:.1f} s'}", err=said.error is not None)
 
     cluster = find_workplace(items, configure, output) if first.workers or first.scheduler is not None else None
-    result = segment_list(items, output, configure, BatchOptions(rasters_at_once=at_once, retries=retries, cluster=cluster), show)
+    chosen = BatchOptions(rasters_at_once=at_once, retries=retries, memory_bytes=first.memory_bytes, cluster=cluster)
+    result = segment_list(items, output, configure, chosen, show)
     numbers = {"incomplete": len(result.incomplete), "at work elsewhere": len(result.elsewhere)}
     more = "".join(f", {number} {what}" for what, number in numbers.items() if number)
     typer.echo(f"{len(result.done)} of {len(items)} done, {len(result.failed)} failed{more}: {output / LEDGER_NAME}")

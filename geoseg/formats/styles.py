@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -11,6 +11,7 @@ import pandas as pd
 
 from geoseg.formats.run import RunProducts
 from geoseg.io.files import write_whole
+from geoseg.io.vector import FIXED_DATE
 from geoseg.pixels.classes import ClassKind, ClassScheme
 
 _QGIS = "3.28.0"
@@ -69,7 +70,7 @@ def style_table(scheme: ClassScheme, layers: Iterable[str]) -> pd.DataFrame:
             "styleQML": vector_qml(look),
             "styleSLD": vector_sld(layer, look),
             "description": f"Colors of geoseg for {layer}",
-            "update_time": datetime.now(UTC),
+            "update_time": datetime.fromisoformat(FIXED_DATE),
         }
         for layer, look in looks.items()
     ]

@@ -80,11 +80,10 @@ def list_lacking(wanted: Iterable[str], names: Sequence[Names]) -> tuple[str, ..
 
 
 def _find(one: int | str, names: Sequence[Names], raster: str) -> int:
-    if isinstance(one, int) or one.strip().isdecimal():
-        number = int(one)
-        if not 1 <= number <= len(names):
-            raise RasterError(f"{raster} has {len(names)} bands; --bands asks for {number}. Choose from 1 to {len(names)}.")
-        return number
+    if isinstance(one, int):
+        if not 1 <= one <= len(names):
+            raise RasterError(f"{raster} has {len(names)} bands; --bands asks for {one}. Choose from 1 to {len(names)}.")
+        return one
     found = _called(one, names)
     if len(found) != 1:
         told = ", ".join(f"{i}: {'/'.join(n) or 'no name'}" for i, n in enumerate(names, start=1))

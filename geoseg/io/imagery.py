@@ -252,27 +252,16 @@ def _place(name: str, options: RasterOptions) -> RasterOptions:
     return plain if has_place else replace(plain, placed=placed)
 
 
-def describe_placements(imagery: Imagery) -> list[str]:
-    """Say which files do not know where they lie, and what that means for the result."""
-    notes = []
+def list_files(imagery: Imagery) -> list[FileImagery]:
+    """Return the files that imagery is made of."""
+    found: list[FileImagery] = []
 
     def note(file: FileImagery) -> FileImagery:
-        placed = file.options.placed
-        if placed is not None and placed.is_place:
-            notes.append(
-                f"{file.name} is placed by its camera's position, heading and height: its footprint is approximate, some metres off, "
-                "and areas are as good as the height."
-            )
-        elif placed is not None:
-            size = placed.transform.a
-            notes.append(
-                f"{file.name} has no place on the earth: coordinates count from its lower left corner, x to the right and y upwards, in "
-                + ("pixels; areas called m2 are square pixels, lengths called m pixels." if size == 1 else f"metres at {size:g} m a pixel.")
-            )
+        found.append(file)
         return file
 
     imagery.each_file(note)
-    return notes
+    return found
 
 
 def _depends_on(dataset: Any, name: str) -> Iterator[str]:

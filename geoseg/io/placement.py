@@ -38,6 +38,18 @@ class Placement:
     """Whether it lies there on the earth; else its coordinates are only those of its pixels."""
 
 
+def describe_placement(name: str, placed: Placement) -> str:
+    """Say what a placement means for a result."""
+    if placed.is_place:
+        return (
+            f"{name} is placed by its camera's position, heading and height: its footprint is approximate, some metres off, "
+            "and areas are as good as the height."
+        )
+    size = placed.transform.a
+    unit = "pixels; areas called m2 are square pixels, lengths called m pixels." if size == 1 else f"metres at {size:g} m a pixel."
+    return f"{name} has no place on the earth: coordinates count from its lower left corner, x to the right and y upwards, in {unit}"
+
+
 def place_nowhere(asked: str, height_px: int) -> Placement | None:
     """Return coordinates of pixels: x to the right, y upwards from the lower left corner.
 

@@ -29,7 +29,7 @@ _SHAPEFILE_NAME = 10
 """Characters that a column name may have there."""
 _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ".fbn", ".fbx", ".ain", ".aih", ".idm", ".ind")
 """Endings of the files beside a Shapefile that hold or index its data; styles and descriptions are not among them."""
-_FIXED_DATE = "2000-01-01T00:00:00.000Z"
+FIXED_DATE = "2000-01-01T00:00:00.000Z"
 """Stands in GeoPackages as the time of the last change."""
 _GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
 
@@ -205,7 +205,7 @@ def _remove(made: Path) -> None:
 def _without_clock() -> Iterator[None]:
     """Keep the time of day out of GeoPackages, so that equal runs make equal files; when a run was made stands in its summary."""
     before = get_gdal_config_option("OGR_CURRENT_DATE")
-    set_gdal_config_options({"OGR_CURRENT_DATE": _FIXED_DATE})
+    set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import shapely
 from odc.geo.geobox import GeoBox
-from rasterio.warp import transform_geom
+from rasterio.warp import transform_bounds, transform_geom
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
@@ -101,7 +101,8 @@ def _project_box(box: tuple[float, float, float, float], geobox: GeoBox) -> Base
 
 
 def _in_degrees(geobox: GeoBox) -> Iterable[float]:
-    return tuple(geobox.geographic_extent.boundingbox)
+    assert geobox.crs is not None, "a run has a CRS"
+    return tuple(transform_bounds(geobox.crs.to_wkt(), "EPSG:4326", *geobox.boundingbox))
 
 
 def _bounds(numbers: Iterable[float]) -> str:

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import get_args
 
 from geoseg.model.execution import Backend
-from tests.benchmarks import bare, gpu, many, memory, null, start, vectorizer, whole
+from tests.benchmarks import bare, gpu, many, memory, null, scale, start, vectorizer, whole
 from tests.benchmarks.machine import describe
 from tests.benchmarks.place import SIZES, Place
 from tests.benchmarks.rows import Row, show
@@ -29,6 +29,7 @@ SECTIONS: dict[str, Callable[[Place], list[Row]]] = {
     "memory": memory.measure,
     "many": many.measure,
     "vectorizer": vectorizer.measure,
+    "scale": scale.measure,
     "gpu": gpu.measure,
 }
 

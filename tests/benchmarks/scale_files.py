@@ -96,7 +96,8 @@ def describe_flat(mosaic: ChunkMosaic, folder: Path, _name: str, _layers: tuple[
                 f'<SourceBand>1</SourceBand><SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{left}" yOff="{top}" {size}/></SimpleSource>'
             )
     band = f'<VRTRasterBand dataType="Byte" band="1"><NoDataValue>{style.nodata}</NoDataValue>{"".join(sources)}</VRTRasterBand>'
-    return f'<VRTDataset rasterXSize="{plan.width}" rasterYSize="{plan.height}">{band}</VRTDataset>'
+    place = "<GeoTransform>0, 2, 0, 0, 0, -2</GeoTransform>"
+    return f'<VRTDataset rasterXSize="{plan.width}" rasterYSize="{plan.height}">{place}{band}</VRTDataset>'
 
 
 def plan_of(side: int) -> TilePlan:

@@ -128,6 +128,7 @@ def pass_chunks(cluster: Cluster, keys: Iterator[ChunkKey], job: Nothing, *, mos
     for done, _ in enumerate(map_chunks(job, _until(keys, began + most_s), ClusterOptions(scheduler=cluster.address)), start=1):
         if done % _EVERY == 0:
             looks.append((done, *(process.memory_info().rss for process in processes.values())))
+    looks.append((done, *(process.memory_info().rss for process in processes.values())))
     seconds, after = time.monotonic() - began, _cpu(processes)
     seen = np.array(looks, np.float64)
     late = seen[len(seen) // 2 :]

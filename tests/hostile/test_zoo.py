@@ -90,7 +90,7 @@ EXPECTED: dict[str, Mapped | Planned | Refused] = {
     "rio-tiler/inverted_lat.tif": Refused("No pixel"),
     "rio-tiler/mosaic_cog1.tif": Mapped(779, 790, 0.675),
     "rio-tiler/mosaic_cog2.tif": Mapped(770, 781, 0.691),
-    "rio-tiler/no_geo.jpg": Refused("no CRS"),
+    "rio-tiler/no_geo.jpg": Refused("--assume-crs pixels"),
     "rio-tiler/pix4d/pix4d_alpha_nodata.tif": Mapped(686, 758, 0.876),
     "rioxarray/cint16.tif": Refused("complex numbers"),
     "rioxarray/test_rpcs.tif": Refused("control points or RPCs"),

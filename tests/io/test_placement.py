@@ -121,6 +121,7 @@ def test_a_run_on_a_drone_picture_says_that_it_is_approximate(tmp_path: Path) ->
     )
     summary = json.loads((out / "summary.json").read_text())
     assert any("a.jpg is placed by its camera" in warning and "approximate" in warning for warning in summary["warnings"])
+    assert json.loads((out / "item.json").read_text())["properties"]["geoseg:footprint"] == "approximate"
     area = {row["name"]: row["area_m2"] for row in summary["classes"]}
     whole = (60 * math.hypot(36, 24) / 24) ** 2 * 0.8 * 0.6
     assert area["ground"] + area["building"] == pytest.approx(whole, rel=0.01)
@@ -137,6 +138,9 @@ def test_a_plain_picture_gives_coordinates_and_areas_in_pixels(tmp_path: Path) -
     np.testing.assert_array_equal(read_band(out / "classes.tif"), pixels[..., 0] > 128)
     summary = json.loads((out / "summary.json").read_text())
     assert {row["name"]: row["area_m2"] for row in summary["classes"]}["building"] == pytest.approx(1000, rel=1e-3)
+    item = json.loads((out / "item.json").read_text())
+    assert item["geometry"] is None
+    assert "bbox" not in item
     assert any("has no place on the earth" in warning and "square pixels" in warning for warning in summary["warnings"])
     building = gpd.read_file(out / "features.gpkg", layer="buildings")
     assert len(building) == 1

@@ -40,7 +40,7 @@ def test_a_list_ends_whole_whoever_is_killed(tmp_path: Path) -> None:
     output, temporary, chance = tmp_path / "out", tmp_path / "temporary", random.Random(1)
     write_threshold_model(tmp_path / "model")
     words = ("batch", write_list(tmp_path / "images"), "-o", output, "-m", tmp_path / "model", "--outputs", "classes,landcover")
-    words += ("--chunk-size", 64, "--tile-size", 96, "--retries", 0, "--at-once", 2)
+    words += ("--tile-size", 96, "--retries", 0, "--at-once", 2)
     commands = [start(*words, temporary=temporary / str(number)) for number in range(3)]
     killed = chance.choice(commands)
     known: dict[str, Identity] = {}
@@ -69,8 +69,9 @@ def test_a_list_ends_whole_whoever_is_killed(tmp_path: Path) -> None:
     assert {name: whole[name] for name in known} == known
     lines = [json.loads(line) for line in (output / "ledger.jsonl").read_text().splitlines()]
     done = [line["name"] for line in lines if line["state"] == "done"]
-    assert sorted(done) == sorted(set(done))
-    assert set(done) >= set(whole) - {line["name"] for line in lines if line["state"] != "done"}
+    # who is killed between a raster and its line leaves that to the next one; a line may come twice only where two saw a raster end
+    assert set(done) == set(whole)
+    assert len(done) <= len(whole) + 3
     bad = {line["name"] for line in lines if line["state"] == "failed"}
     assert bad == {f"scene{number:02d}" for number in range(RASTERS) if number % (RASTERS // DAMAGED) == 5}
     assert not list(output.rglob(".work"))
