@@ -72,9 +72,9 @@ def at_stage(name: str) -> Callable[[Event], bool]:
         (at_stage("rasters"), 0, "labels.scratch.tif|seeds.scratch.tif|features.gpkg"),
         (at_stage("rasters"), 120_000, "features.gpkg|scratch.tif"),
         (at_stage("rasters"), 300_000, "features.gpkg|instances"),
-        (at_stage("buildings"), 0, "summary.json"),
+        (at_stage("buildings"), 0, "summary.json|features.gpkg"),
     ],
-    ids=["chunks", "mosaic", "confidence", "labels", "features", "instances", "summary"],
+    ids=["chunks", "mosaic", "confidence", "labels", "features", "instances", "end"],
 )
 def test_a_run_goes_on_when_there_is_room_again(
     config: RunConfig, quiet: Path, small_disk: Path, is_moment: Callable[[Event], bool], left_bytes: int, named: str
