@@ -72,7 +72,7 @@ def at_stage(name: str) -> Callable[[Event], bool]:
         (at_stage("rasters"), 0, "labels.scratch.tif|seeds.scratch.tif|features.gpkg"),
         (at_stage("rasters"), 120_000, "features.gpkg|scratch.tif"),
         (at_stage("rasters"), 300_000, "features.gpkg|instances"),
-        (at_stage("buildings"), 0, "features.gpkg|summary.json"),
+        (at_stage("buildings"), 0, "summary.json|features.gpkg"),
     ],
     ids=["chunks", "mosaic", "confidence", "labels", "features", "instances", "end"],
 )
