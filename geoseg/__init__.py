@@ -7,9 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from geoseg.arrays.run import Run, open_run
+    from geoseg.arrays.segment import segment
     from geoseg.config import RunConfig, make_config
     from geoseg.errors import GeosegError, RunError, UsageError
     from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, Warned
+    from geoseg.exports import export_run
     from geoseg.model.package import ModelPackage, find_package
     from geoseg.model.spec import ModelSpec
     from geoseg.pipeline import segment_raster
@@ -29,6 +32,7 @@ __all__ = [
     "ModelPackage",
     "ModelSpec",
     "ObjectSettings",
+    "Run",
     "RunConfig",
     "RunError",
     "RunPlan",
@@ -38,19 +42,25 @@ __all__ = [
     "UsageError",
     "Verdict",
     "Warned",
+    "export_run",
     "find_package",
     "make_config",
+    "open_run",
     "plan_run",
     "read_status",
     "redo_objects",
+    "segment",
     "segment_raster",
     "verify_run",
 ]
 
 _HOMES = {
+    "arrays.run": ("Run", "open_run"),
+    "arrays.segment": ("segment",),
     "config": ("RunConfig", "make_config"),
     "errors": ("GeosegError", "RunError", "UsageError"),
     "events": ("ChunkDone", "Event", "Finished", "RunPlanned", "StageDone", "Warned"),
+    "exports": ("export_run",),
     "model.package": ("ModelPackage", "find_package"),
     "model.spec": ("ModelSpec",),
     "pipeline": ("segment_raster",),

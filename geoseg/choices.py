@@ -10,7 +10,8 @@ from geoseg.model.device import pick_device
 from geoseg.model.execution import Backend, Execution
 from geoseg.model.graph import has_graph
 from geoseg.model.package import ModelPackage
-from geoseg.model.spec import ModelSpec
+from geoseg.model.spec import LIBRARIES, ModelSpec
+from geoseg.plugins import MODELS, plugin_names
 
 _SMALLEST_TILE_PX = 256
 """Below it halos are most of the work."""
@@ -19,6 +20,8 @@ _CHUNK_PX, _GPU_CHUNK_PX = 1536, 4096
 _MOST_CHUNKS = 250_000
 """Chunks grow with rasters of which there would be more: each costs the scheduler milliseconds, and the disk a file; see docs/scale.md."""
 _GPU_BATCH = 8
+_TILES_TO_SHARE = 4
+"""Tiles of a raster from which two lanes share them on a processor; of fewer, one lane would be done while the other still works."""
 
 
 def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
@@ -31,10 +34,9 @@ def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
     """
     # the workers of a running scheduler know best how many cores they have
     cores = config.threads or (0 if config.scheduler else max(1, count_cores() // max(1, config.workers)))
-    if package.spec.network.library == "sklearn":
-        if config.backend not in ("auto", "onnx"):
-            raise ConfigError(f"Model '{package.spec.name}' is no network: it runs with --backend onnx only, not with {config.backend}.")
-        return Execution(backend="onnx", threads=cores)
+    only = package.spec.network.backend
+    if only is not None:
+        return _choose_fixed(config, package.spec, only, cores)
     graphs = config.cache_folder / "graphs"
     # and what devices
     device = config.device if config.scheduler and config.device != "auto" else pick_device(config.device)
@@ -48,6 +50,40 @@ def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
     if precision != "float32" and backend == "onnx":
         raise ConfigError(f"--precision {precision} needs --backend torch or compile; onnx takes float32.")
     return Execution(backend=backend, device=device, precision=precision, threads=cores, cache=graphs)
+
+
+def _choose_fixed(config: RunConfig, spec: ModelSpec, backend: Backend, cores: int) -> Execution:
+    """Choose for a model that one backend runs: a classifier of pixels, a network that came as a whole, or a plugin's."""
+    library = spec.network.library
+    if library not in LIBRARIES and library not in plugin_names(MODELS):
+        there = ", ".join((*sorted(LIBRARIES), *plugin_names(MODELS)))
+        raise ConfigError(f"Model '{spec.name}' needs the library '{library}'; there are {there}. Install the package that adds it.")
+    if config.backend not in ("auto", backend):
+        raise ConfigError(
+            f"Model '{spec.name}' is no network that geoseg builds: it runs with --backend {backend} only, not with {config.backend}."
+        )
+    if config.precision not in (None, "float32"):
+        raise ConfigError(f"Model '{spec.name}' computes in the numbers that it came with; --precision {config.precision} cannot be had.")
+    if library == "sklearn":
+        return Execution(backend=backend, threads=cores)
+    # onnxruntime on a GPU is another package, so it is only taken when asked for
+    device = "cpu" if config.device == "auto" and backend == "onnx" else pick_device(config.device)
+    return Execution(backend=backend, device=device, threads=cores)
+
+
+def choose_lanes(execution: Execution, tiles: int) -> tuple[int, ...]:
+    """Return how many threads call the network, the fastest number first, for machines with less memory others after it.
+
+    On a GPU one computes while the other waits for a copy. On a processor onnxruntime's threads wait for each other after each layer,
+    and all of them for the one that has to make room for reading and writing; two lanes, each with half of the cores, do not.
+
+    Args:
+        execution: How the network is run.
+        tiles: Of the raster.
+    """
+    if execution.device.startswith("cuda"):
+        return (2,)
+    return (2, 1) if execution.backend == "onnx" and execution.threads > 1 and tiles >= _TILES_TO_SHARE else (1,)
 
 
 def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution, raster_px: int = 0) -> Iterator[RunConfig]:

@@ -16,6 +16,7 @@ Every leaf is also the builtin that fits, so ``except ValueError`` keeps working
         ├── WriteError            (OSError)       a result could not be written
         ├── MemoryLimitError      (MemoryError)   the plan does not fit into memory
         ├── DeviceMemoryError     (MemoryError)   a batch does not fit into the memory of the device
+        ├── DeviceLostError                       a device that gives nothing but errors to this process any more
         └── InterruptedRun                        stopped by the user; the run can go on
 
 A message says what was expected, what came, and what to do.
@@ -84,6 +85,10 @@ class MemoryLimitError(RunError, MemoryError):
 
 class DeviceMemoryError(RunError, MemoryError):
     """A batch does not fit into the memory of the device; smaller ones may."""
+
+
+class DeviceLostError(RunError):
+    """A device gives nothing but errors to this process from now on; a new process can use it again."""
 
 
 class InterruptedRun(RunError):

@@ -59,6 +59,33 @@ class ChunkDone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterReady:
+    """Workers in processes of their own are there, or are there again."""
+
+    workers: int
+    """Processes that may take chunks."""
+    threads: int
+    """Chunks that they do at a time."""
+    dashboard: str
+    """Where a browser sees what they do; empty if the scheduler shows nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkFailed:
+    """A chunk was given up; the others go on."""
+
+    chunk: str
+    """Its name."""
+    window: tuple[int, int, int, int]
+    """Column, row, width and height in pixels of the run's grid."""
+    error: str
+    """What it failed with; secrets in it are hidden."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", redact(self.error))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageDone:
     """A stage after inference has ended."""
 
@@ -87,9 +114,11 @@ class Finished:
     """The run folder."""
     elapsed_s: float
     """Seconds in all."""
+    missing: int = 0
+    """Chunks that could not be made; nothing is known of their pixels."""
 
 
-Event = Tuned | RunPlanned | ChunkDone | StageDone | Warned | Finished
+Event = Tuned | RunPlanned | ClusterReady | ChunkDone | ChunkFailed | StageDone | Warned | Finished
 Listener = Callable[[Event], None]
 """Takes each event as it comes."""
 

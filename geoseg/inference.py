@@ -79,14 +79,14 @@ def infer_chunk(runner: TileRunner, read: Callable[[], Pixels], chunk: Chunk) ->
     with ExitStack() as feeding:
         feeding.enter_context(runner.feed())
         pixels, valid = read()
-        needed = [tile for tile in chunk.tiles if _counts(valid, tile, chunk)]
+        needed = [tile for tile in chunk.tiles if is_needed(valid, tile, chunk)]
         if not needed:
-            return _empty_layers(runner.spec.layers, chunk.window)
+            return empty_layers(runner.spec.layers, chunk.window)
         with closing(_infer_tiles(runner, _cut(pixels, valid, chunk, needed), feeding.close)) as inferred:
             return stitch(runner.spec, inferred, valid, chunk)
 
 
-def _counts(valid: NDArray[np.bool_], tile: Tile, chunk: Chunk) -> bool:
+def is_needed(valid: NDArray[np.bool_], tile: Tile, chunk: Chunk) -> bool:
     """Tell whether anything is valid where a tile decides the result."""
     decided = tile.reach.intersection(chunk.window) if chunk.stitch == "blend" else tile.core
     return bool(valid[place(decided, chunk.footprint)].any())
@@ -125,7 +125,7 @@ def _infer_tiles(
 def _crop_chunk(
     spec: ModelSpec, inferred: Iterator[tuple[Tile, NDArray[Any]]], valid: NDArray[np.bool_], chunk: Chunk
 ) -> NDArray[np.uint8]:
-    stitched = _empty_layers(spec.layers, chunk.window)
+    stitched = empty_layers(spec.layers, chunk.window)
     for tile, layers in inferred:
         stitch_core(stitched, layers, tile, chunk.window)
     return stitched
@@ -151,7 +151,7 @@ def infer_raster(predictor: Predictor, source: RasterSource, tiles: TilePlan) ->
         (L, H, W) layers.
     """
     runner = Immediate(predictor)
-    stitched = _empty_layers(predictor.spec.layers, Window(0, 0, tiles.width, tiles.height))
+    stitched = empty_layers(predictor.spec.layers, Window(0, 0, tiles.width, tiles.height))
     for chunk in tiles.chunks():
         rows, cols = chunk.window.toslices()
         stitched[:, rows, cols] = infer_chunk(runner, partial(read_padded, source, chunk.footprint), chunk)
@@ -171,7 +171,8 @@ def tiles_of(spec: ModelSpec, shape: tuple[int, int], halo_px: int) -> TilePlan:
     return plan_tiles(shape, options)
 
 
-def _empty_layers(plan: LayerPlan, window: Window) -> NDArray[np.uint8]:
+def empty_layers(plan: LayerPlan, window: Window) -> NDArray[np.uint8]:
+    """Return the layers (L, H, W) of a window without data."""
     fills = np.array(list(plan.fill_values().values()), np.uint8)
     return np.broadcast_to(fills[:, None, None], (len(fills), window.height, window.width)).copy()
 

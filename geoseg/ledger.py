@@ -10,7 +10,7 @@ from typing import Literal
 from geoseg.errors import WriteError
 from geoseg.redact import redact
 
-State = Literal["done", "failed"]
+State = Literal["done", "incomplete", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Entry:
     raster: str
     """The raster; secrets of its address are hidden."""
     state: State
-    """``done`` or ``failed``."""
+    """``incomplete`` is finished but for some chunks."""
     elapsed_s: float
     """Seconds that the last attempt took."""
     attempts: int
@@ -32,7 +32,7 @@ class Entry:
     warnings: tuple[str, ...] = ()
     """What its run warned of."""
     error: str | None = None
-    """Why it failed."""
+    """Why it failed, or what is missing."""
 
 
 @dataclass(frozen=True, slots=True)

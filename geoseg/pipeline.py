@@ -2,28 +2,37 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geoseg.config import RunConfig
-from geoseg.errors import UsageError
-from geoseg.events import ChunkDone, Finished, Listener, Warned, ignore_events
+from geoseg.errors import ChunkError, UsageError
+from geoseg.events import ChunkDone, ChunkFailed, Finished, Listener, Warned, ignore_events
+from geoseg.exports import add_exports, make_exports
+from geoseg.faults import TRIES, ChunkFailure
 from geoseg.inference import LoadPredictor, network_loader
 from geoseg.io.chunks import ChunkStore, check_complete
 from geoseg.io.files import write_whole
 from geoseg.io.ground import row_areas_m2
+from geoseg.item import describe_item
 from geoseg.performance import Performance
 from geoseg.planning import RunPlan, check_disk, describe_plan, plan_run
 from geoseg.products import StageLog, make_objects
-from geoseg.report import count_classes, describe_item, describe_run
+from geoseg.report import count_classes, describe_run
 from geoseg.runfolder import RunFolder
-from geoseg.runtime import ClusterOptions, map_chunks
+from geoseg.runtime import map_chunks
 from geoseg.stitched import stitch_run
-from geoseg.tiling import ChunkKey, name_chunk
+from geoseg.tiling import Chunk, ChunkKey, name_chunk
 from geoseg.tuning.tune import tune
 from geoseg.work import ChunkResult, SegmentJob
+from geoseg.workplace import ClusterOptions
 
-MapChunks = Callable[[SegmentJob, Iterable[ChunkKey], ClusterOptions], Iterator[tuple[ChunkKey, ChunkResult]]]
-"""Does a job on chunks and yields their results as they come."""
+MapChunks = Callable[[SegmentJob, Iterable[ChunkKey], ClusterOptions, Listener], Iterator[tuple[ChunkKey, ChunkResult | ChunkFailure]]]
+"""Does a job on chunks and yields as they come their results, or why there are none; see :func:`geoseg.runtime.map_chunks`."""
+_NAMED = 3
+"""Chunks that an error names; the others are counted."""
+_HOPELESS = 8
+"""Chunks that were given up, with none done by this command or an earlier one, after which the others are not tried."""
 
 
 def segment_raster(
@@ -42,6 +51,7 @@ def segment_raster(
 
     Raises:
         UsageError: If something does not fit; nothing was changed on disk.
+        ChunkError: If chunks failed again and again, and ``allow_missing`` is not set; the others are done.
         RunError: If the run could not be finished; what is done stays, and the same call goes on.
     """
     began = time.monotonic()
@@ -49,35 +59,52 @@ def segment_raster(
     plan = plan_run(folder.recall(config))
     with folder.hold():
         folder.settle()
+        left_out = 0
         if folder.is_finished(plan.fingerprint()):
             folder.finish()
-            listener(Finished(output=str(config.output), elapsed_s=0.0))
-            return config.output
+            left_out = len(folder.missing())
+            if not left_out:
+                add_exports(folder, plan.config, listener)
+                listener(Finished(output=str(config.output), elapsed_s=0.0))
+                return config.output
         check_disk(plan, config.output)
         if load is None and not folder.is_begun():
             plan = tune(plan, config, listener)
         folder.begin(plan.config, plan.fingerprint())
-        load = load or network_loader(plan.package, plan.execution)
+        load = load or network_loader(plan.package, plan.lane_execution)
         try:
-            performance = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
+            done = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
         except UsageError:
             folder.abandon()
             raise
-        log = StageLog(listener)
-        log.timing_s["chunks"] = round(time.monotonic() - began, 3)
-        finish_run(plan, folder, log, performance, began)
-    listener(Finished(output=str(config.output), elapsed_s=time.monotonic() - began))
+        # a run that is finished but for some chunks stays as it is if none of them could be made this time
+        if not left_out or len(done.missing) < left_out:
+            folder.reopen()
+            log = StageLog(listener)
+            log.timing_s["chunks"] = round(time.monotonic() - began, 3)
+            finish_run(plan, folder, log, done, began)
+    listener(Finished(output=str(config.output), elapsed_s=time.monotonic() - began, missing=len(done.missing)))
     return config.output
 
 
-def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, performance: Performance, began_s: float) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunksDone:
+    """How the inference of a run ended."""
+
+    performance: Performance
+    """What the network did."""
+    missing: tuple[ChunkFailed, ...]
+    """Chunks that were given up."""
+
+
+def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone, began_s: float) -> None:
     """Turn finished chunks into the products of a run, and remove the work in progress.
 
     Args:
-        plan: The run; all its chunks are done.
+        plan: The run; all its chunks are done, or known to be missing.
         folder: Where they lie and the products go.
         log: Takes times and counts.
-        performance: What the network did.
+        done: What the network did, and what is missing.
         began_s: Monotonic time at which the run began.
 
     Raises:
@@ -87,23 +114,26 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, performance: Per
         stitched = stitch_run(plan, folder)
     made = folder.begin_objects()
     make_objects(stitched, plan.config.objects, plan.config.outputs, made, log)
+    formats = make_exports(plan, folder, made, log)
     with stitched.open("class") as read:
         classes = count_classes(read, stitched.scheme, row_areas_m2(stitched.geobox), stitched.shape)
     log.timing_s["total"] = round(time.monotonic() - began_s, 3)
     log.counts |= {"tiles": plan.tiles.tile_count, "chunks": plan.tiles.chunk_count}
-    write_whole(made / folder.summary.name, describe_run(plan, classes, log.counts, log.timing_s, performance))
+    missing = [{"chunk": failed.chunk, "window": list(failed.window), "error": failed.error} for failed in done.missing]
+    told = describe_run(plan, classes, log.counts, log.timing_s, done.performance, missing)
+    write_whole(made / folder.summary.name, told)
     # the item is last: it holds the checksums of all others
-    write_whole(made / folder.item.name, describe_item(plan, folder.path, folder.products(made)))
+    write_whole(made / folder.item.name, describe_item(plan, folder.path, folder.products(made), formats))
     folder.adopt_objects()
 
 
 def segment_chunks(
     plan: RunPlan, store: ChunkStore, load: LoadPredictor, listener: Listener = ignore_events, mapping: MapChunks = map_chunks
-) -> Performance:
+) -> ChunksDone:
     """Infer every chunk that is not done yet.
 
     Raises:
-        ChunkError: If a chunk failed three times.
+        ChunkError: If chunks failed again and again, and the run does not allow them to be missing, or nothing else is done.
     """
     began = time.monotonic()
     tiles, config = plan.tiles, plan.config
@@ -113,22 +143,61 @@ def segment_chunks(
     for warning in plan.warnings:
         listener(Warned(message=warning))
     performance = Performance()
+    missing: list[ChunkFailed] = []
     if left:
-        job = SegmentJob(
-            source=plan.source,
-            tiles=tiles,
-            store=store,
-            batch_size=plan.batch_size,
-            lanes=plan.lanes,
-            read_threads=plan.read_threads,
-            load=load,
-        )
-        options = ClusterOptions(workers=min(config.workers, left), scheduler=config.scheduler, chunks_at_once=plan.chunks_at_once)
-        for (row, col), result in mapping(job, before.missing(), options):
+        workers, scratch = min(config.workers, left), RunFolder(config.output).work
+        options = replace(describe_workplace(plan), workers=workers, scratch=scratch, give_up_after=0 if done else _HOPELESS)
+        for (row, col), outcome in mapping(describe_job(plan, store, load), before.missing(), options, listener):
+            if isinstance(outcome, ChunkFailure):
+                missing.append(_describe_failure(tiles.chunk(row, col), outcome))
+                listener(missing[-1])
+                continue
             done += 1
-            performance.add(result)
-            for note in result.notes:
+            performance.add(outcome)
+            for note in outcome.notes:
                 listener(Warned(message=note))
             listener(ChunkDone(chunk=name_chunk(row, col), done=done, chunks=tiles.chunk_count, elapsed_s=time.monotonic() - began))
-    check_complete(store, store.list_done(tiles))
-    return performance
+    if missing and (not config.allow_missing or not done):
+        raise _missing_error(missing, tiles.chunk_count)
+    check_complete(store, store.list_done(tiles), left_out=len(missing))
+    return ChunksDone(performance=performance, missing=tuple(missing))
+
+
+def describe_workplace(plan: RunPlan) -> ClusterOptions:
+    """Return where the chunks of a run are done."""
+    config = plan.config
+    return ClusterOptions(
+        workers=config.workers,
+        scheduler=config.scheduler,
+        chunks_at_once=plan.chunks_at_once,
+        resources=config.resources,
+        gpus=plan.on_gpu,
+        patience_s=config.patience,
+    )
+
+
+def describe_job(plan: RunPlan, store: ChunkStore, load: LoadPredictor) -> SegmentJob:
+    """Return what a worker needs to do chunks of a run."""
+    return SegmentJob(
+        source=plan.source,
+        tiles=plan.tiles,
+        store=store,
+        batch_size=plan.batch_size,
+        lanes=plan.lanes,
+        read_threads=plan.read_threads,
+        load=load,
+        found=RunFolder(plan.config.output).found if plan.package.spec.detects else None,
+    )
+
+
+def _describe_failure(chunk: Chunk, failure: ChunkFailure) -> ChunkFailed:
+    w = chunk.window
+    return ChunkFailed(chunk=chunk.name, window=(w.col_off, w.row_off, w.width, w.height), error=failure.error)
+
+
+def _missing_error(missing: list[ChunkFailed], chunks: int) -> ChunkError:
+    named = ", ".join(failed.chunk for failed in missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
+    return ChunkError(
+        f"{len(missing)} of {chunks} chunks could not be made ({named}). Chunk {missing[0].chunk} failed {TRIES} times: {missing[0].error} "
+        "What is done is kept; the same command again goes on, and with --allow-missing the result holds nodata there."
+    )

@@ -21,7 +21,8 @@ from geoseg.config import CHOSEN, RunConfig, to_toml
 from geoseg.errors import RunFolderError, WriteError
 from geoseg.io.bucket import open_place
 from geoseg.io.chunks import ChunkStore, holds_chunks, move_flat_chunks
-from geoseg.io.files import move_whole, write_error, write_whole
+from geoseg.io.files import move_folder, move_whole, write_error, write_whole
+from geoseg.io.found import FoundStore
 from geoseg.io.locks import is_at, lock_folder
 from geoseg.io.places import Folder, Place
 from geoseg.planning import RunPlan
@@ -34,10 +35,15 @@ _MADE, _WHOLE = "objects", "objects.whole"
 """Below ``.work``: objects in the making, and whole ones on their way into the run folder."""
 _HOLDER, _ERROR = "holder.json", "error.json"
 """Below ``.work``: who works there, and what ended that before its time."""
+_REOPENED = "reopened"
+"""Below ``.work``: products are being removed, as chunks that they lack have been made since."""
 _CHUNKS_AT = "chunks.at"
 """Below ``.work``: where the chunks lie, if that is elsewhere."""
 _PRODUCTS = (
     "classes.tif",
+    "probabilities.tif",
+    "uncertainty.tif",
+    "zones.csv",
     "confidence.tif",
     "evidence.tif",
     "instances.tif",
@@ -46,7 +52,7 @@ _PRODUCTS = (
     "roads.graphml",
     "item.json",
 )
-_OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
+OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,11 @@ class RunFolder:
     def work(self) -> Path:
         """Work in progress; gone when the run is finished."""
         return self.path / ".work"
+
+    @property
+    def found(self) -> FoundStore:
+        """What a detector found, until objects are made of it."""
+        return FoundStore(folder=self.work / "found")
 
     @property
     def summary(self) -> Path:
@@ -242,9 +253,22 @@ class RunFolder:
         return note if isinstance(note, dict) else {}
 
     def products(self, made: Path) -> list[Path]:
-        """Return the files of the run, the ones in the making instead of those that they are going to replace."""
-        found = {path.name: path for place in (self.path, made) if place.exists() for path in place.iterdir() if path.is_file()}
-        return [path for name, path in sorted(found.items()) if name in _OWN_NAMES]
+        """Return the files of the run, the ones in the making instead of those that they are going to replace.
+
+        Formats of other packages have files of any name: all that was made is the run's, and so is what its item lists.
+        """
+        found = {path.name: path for path in self.path.iterdir() if path.name in self._own_names() and path.name != self.work.name}
+        if made != self.path and made.exists():
+            found |= {path.name: path for path in made.iterdir()}
+        return [path for _, path in sorted(found.items())]
+
+    def _own_names(self) -> set[str]:
+        """Return the names of everything that a run has, or that this one lists."""
+        listed: set[str] = set()
+        for item in (self.item, self.work / _WHOLE / self.item.name):
+            with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+                listed |= {str(asset["href"]).removeprefix("./") for asset in json.loads(item.read_bytes())["assets"].values()}
+        return OWN_NAMES | {name for name in listed if "/" not in name}
 
     def begin_objects(self) -> Path:
         """Return an empty folder for everything that is made from the stitched rasters.
@@ -266,11 +290,13 @@ class RunFolder:
         self.settle()
 
     def settle(self) -> None:
-        """End what :meth:`adopt_objects` began before it was cut off.
+        """End what :meth:`adopt_objects` or :meth:`reopen` began before it was cut off.
 
         Raises:
             WriteError: If a file cannot be moved.
         """
+        if (self.work / _REOPENED).exists():
+            self._clear_products()
         whole = self.work / _WHOLE
         if not whole.exists():
             return
@@ -278,7 +304,7 @@ class RunFolder:
         if (whole / _SUMMARY).exists():
             self.summary.unlink(missing_ok=True)
         for path in sorted(whole.iterdir(), key=lambda p: p.name == _SUMMARY):
-            move_whole(path, self.path / path.name)
+            move_folder(path, self.path / path.name) if path.is_dir() else move_whole(path, self.path / path.name)
         self.finish()
 
     def read_record(self) -> dict[str, Any]:
@@ -323,12 +349,46 @@ class RunFolder:
             raise RunFolderError(f"{self.item} is no STAC Item with assets. Make the run again with --overwrite.")
         return item
 
+    def missing(self) -> list[dict[str, Any]]:
+        """Return ``chunk``, ``window`` and ``error`` of the chunks that a finished run lacks.
+
+        Raises:
+            RunFolderError: If there is no summary, or it cannot be read.
+        """
+        return list(self.read_summary().get("missing", ()))
+
+    def reopen(self) -> None:
+        """Make a run that is finished but for some chunks unfinished again, its chunks kept, so that its rasters are made anew.
+
+        Raises:
+            WriteError: If a file cannot be removed.
+        """
+        if self.summary.exists():
+            write_whole(self.work / _REOPENED, b"")
+            self._clear_products()
+
+    def _clear_products(self) -> None:
+        """Remove what was made of chunks, for :meth:`reopen`; if this is cut off, :meth:`settle` ends it."""
+        try:
+            # first what says that the run is finished: the rest is never taken for whole
+            for name in (_SUMMARY, *sorted(self._own_names() - {_SUMMARY, _RUN_TOML, self.work.name})):
+                path = self.path / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            (self.work / _REOPENED).unlink()
+        except OSError as exc:
+            raise write_error(self.path, exc) from exc
+
     def finish(self) -> None:
-        """Remove what was only needed while the run went on.
+        """Remove what was only needed while the run went on; chunks stay as long as some are missing, so that they can be tried again.
 
         Raises:
             WriteError: If chunks that lie elsewhere cannot be removed.
         """
+        if self.work.exists() and self.summary.exists() and self.missing():
+            for path in self.work.iterdir():
+                if path.name not in ("chunks", "found", _CHUNKS_AT):
+                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            return
         self._remove_far_chunks()
         shutil.rmtree(self.work, ignore_errors=True)
 
@@ -338,7 +398,7 @@ class RunFolder:
 
     def abandon(self) -> None:
         """Undo :meth:`begin` if nothing was done since."""
-        if self.work.exists() and not holds_chunks(self.chunk_place):
+        if self.work.exists() and not self.summary.exists() and not holds_chunks(self.chunk_place):
             self.finish()
             self.record.unlink(missing_ok=True)
             with suppress(OSError):
@@ -355,7 +415,8 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; -o names a folder.")
-        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in _OWN_NAMES)
+        own = self._own_names()
+        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in own)
         if foreign:
             raise RunFolderError(
                 f"{self.path} holds {len(foreign)} files that geoseg did not write, first {foreign[0]}; --overwrite only removes runs. "
@@ -390,6 +451,12 @@ class RunFolder:
                 f"{self.path} holds another run: {'; '.join(differences)}. "
                 "Choose another -o, or start over with --overwrite, which removes the earlier run."
             )
+
+
+def describe_missing(chunk: dict[str, Any]) -> str:
+    """Say of a chunk that a finished run lacks where it is, and why it is not there."""
+    col, row, width, height = chunk["window"]
+    return f"chunk {chunk['chunk']} (columns {col}-{col + width}, rows {row}-{row + height}): {chunk['error']}"
 
 
 def describe_config(config: RunConfig, fingerprint: dict[str, Any]) -> bytes:

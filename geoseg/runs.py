@@ -4,25 +4,31 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from geoseg.attempts import Attempt, AttemptQueue
-from geoseg.batching import Batcher
 from geoseg.config import RunConfig
-from geoseg.errors import GeosegError, MissingFileError, RunError, RunFolderBusyError, UsageError
-from geoseg.events import Event, Finished, Warned
+from geoseg.errors import ChunkError, GeosegError, MissingFileError, RunError, RunFolderBusyError, UsageError
+from geoseg.events import ChunkFailed, ClusterReady, Event, Finished, Listener, Warned
+from geoseg.faults import ChunkFailure
 from geoseg.inference import LoadPredictor
-from geoseg.ledger import Entry, Ledger
-from geoseg.pipeline import segment_raster
+from geoseg.ledger import Entry, Ledger, State
+from geoseg.pipeline import MapChunks, describe_workplace, segment_raster
+from geoseg.planning import plan_run
 from geoseg.runlist import RunItem
-from geoseg.runtime import ClusterOptions
+from geoseg.runtime import open_runtime
 from geoseg.tiling import ChunkKey
 from geoseg.work import ChunkResult, SegmentJob, do_chunks
+from geoseg.workplace import ClusterOptions, Shared
 
 LEDGER_NAME = "ledger.jsonl"
 Configure = Callable[[str, Path], RunConfig]
 """Makes the configuration of a raster and its run folder."""
+Hears = Callable[[Entry | ClusterReady | Warned], None]
+"""Takes each line of the ledger, and what is to be said of the cluster."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +41,8 @@ class BatchOptions:
     """How often a raster that failed is tried again; one that cannot be used at all is not."""
     back_off_s: float = 2.0
     """Wait before it is tried again; doubled each time."""
+    cluster: ClusterOptions | None = None
+    """Workers that all rasters share; None does each raster's chunks in its thread of this process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +53,8 @@ class BatchResult:
     """Names of the rasters that are finished, by this command or an earlier or another one."""
     failed: tuple[Entry, ...]
     """Those that are missing, each with its reason."""
+    incomplete: tuple[Entry, ...]
+    """Those that are finished but for some chunks, each with the reason of the first."""
     elsewhere: tuple[str, ...]
     """Those that another command is at work on."""
 
@@ -54,7 +64,7 @@ def segment_list(
     output: Path,
     configure: Configure,
     options: BatchOptions,
-    listener: Callable[[Entry], None] = lambda entry: None,
+    listener: Hears = lambda _: None,
     load: LoadPredictor | None = None,
 ) -> BatchResult:
     """Segment many rasters, each into a run folder of its own below ``output``.
@@ -67,44 +77,91 @@ def segment_list(
         output: Where the run folders and the ledger are.
         configure: Makes the configuration of each.
         options: How many at a time, and how often.
-        listener: Takes each line of the ledger.
+        listener: Takes each line of the ledger, and what is to be said of the cluster.
         load: Makes the predictor; None loads the network of the configured model.
 
     Raises:
+        UsageError: If the cluster cannot be reached.
         WriteError: If the ledger cannot be written.
     """
-    batch = _Batch(output, configure, options, listener, load)
-    queue = AttemptQueue(items)
-    threads = ThreadPoolExecutor(options.rasters_at_once, thread_name_prefix="raster")
+    with _open_place(options.cluster, listener) as mapping:
+        batch = _Batch(output, configure, options, listener, partial(segment_raster, load=load, mapping=mapping))
+        _work_off(batch, AttemptQueue(items), options.rasters_at_once)
+    return BatchResult(
+        done=tuple(batch.done), failed=tuple(batch.failed), incomplete=tuple(batch.incomplete), elsewhere=tuple(batch.elsewhere)
+    )
+
+
+def find_workplace(items: Iterable[RunItem], configure: Configure, output: Path) -> ClusterOptions:
+    """Return the workers that all rasters of a list share: those that suit the first one that can be planned.
+
+    Raises:
+        UsageError: If none can.
+    """
+    last: GeosegError | None = None
+    for item in items:
+        try:
+            return describe_workplace(plan_run(configure(item.raster, output / item.name)))
+        except GeosegError as exc:
+            last = exc
+    raise UsageError(f"None of the rasters can be segmented; the last one: {last}")
+
+
+@contextmanager
+def _open_place(options: ClusterOptions | None, listener: Hears) -> Iterator[MapChunks]:
+    """Open what does the chunks of all rasters: workers that load a network once, or the raster's own thread."""
+    if options is not None:
+
+        def hear(event: Event) -> None:
+            if isinstance(event, ClusterReady | Warned):
+                listener(event)
+
+        with open_runtime(options, hear) as runtime:
+            yield runtime.map
+        return
+    shared = Shared()
+
+    def do_here(
+        job: SegmentJob, keys: Iterable[ChunkKey], options: ClusterOptions, _listener: Listener
+    ) -> Iterator[tuple[ChunkKey, ChunkResult | ChunkFailure]]:
+        return do_chunks(job, keys, shared, give_up_after=options.give_up_after)
+
     try:
-        for end in [threads.submit(batch.work, queue) for _ in range(options.rasters_at_once)]:
+        yield do_here
+    finally:
+        shared.close()
+
+
+def _work_off(batch: "_Batch", queue: AttemptQueue, at_once: int) -> None:
+    """Work off a queue in some threads."""
+    threads = ThreadPoolExecutor(at_once, thread_name_prefix="raster")
+    try:
+        for end in [threads.submit(batch.work, queue) for _ in range(at_once)]:
             end.result()
     finally:
         # whoever stops the list does not wait for the rasters under way: they end with their chunk or stage
         batch.stopped.set()
         queue.close()
         threads.shutdown(wait=False)
-        batch.networks.close()
-    return BatchResult(done=tuple(batch.done), failed=tuple(batch.failed), elsewhere=tuple(batch.elsewhere))
 
 
 class _Batch:
     def __init__(
-        self, output: Path, configure: Configure, options: BatchOptions, listener: Callable[[Entry], None], load: LoadPredictor | None
+        self, output: Path, configure: Configure, options: BatchOptions, listener: Hears, segment: Callable[[RunConfig, Listener], Path]
     ) -> None:
         self._output = output
         self._configure = configure
         self._options = options
         self._listener = listener
-        self._load = load
+        self._segment = segment
         self._ledger = Ledger(output / LEDGER_NAME)
         self._known_as_done = {entry.name for entry in self._ledger.read().values() if entry.state == "done"}
         self._lock = threading.Lock()
-        self.networks = SharedNetworks()
         self.stopped = threading.Event()
         """Set when nobody waits for the rasters any more."""
         self.done: list[str] = []
         self.failed: list[Entry] = []
+        self.incomplete: list[Entry] = []
         self.elsewhere: list[str] = []
 
     def work(self, queue: AttemptQueue) -> None:
@@ -123,85 +180,64 @@ class _Batch:
     def _try(self, attempt: Attempt) -> bool:
         """Segment a raster; tell whether that was the end of it."""
         item, began = attempt.item, time.monotonic()
-        warnings: list[str] = []
-        was_complete = False
-
-        def listen(event: Event) -> None:
-            nonlocal was_complete
-            if self.stopped.is_set():
-                raise RunError("The list was stopped. The same command again goes on.")
-            if isinstance(event, Warned):
-                warnings.append(event.message)
-            elif isinstance(event, Finished):
-                was_complete = not event.elapsed_s
-
+        heard = _Heard(self.stopped)
         error: str | None = None
         try:
             config = self._configure(item.raster, self._output / item.name)
-            segment_raster(config, listen, self._load, self.networks.do)
+            self._segment(config, heard)
         except RunFolderBusyError:
             self.elsewhere.append(item.name)
             return True
         except Exception as exc:  # whatever one raster fails with must not stop the others
             if self.stopped.is_set():
                 return True
-            if not isinstance(exc, UsageError | MissingFileError) and attempt.number <= self._options.retries:
+            # chunks that failed have been tried again and again already
+            if not isinstance(exc, UsageError | MissingFileError | ChunkError) and attempt.number <= self._options.retries:
                 return False
             error = str(exc) if isinstance(exc, GeosegError) else f"{type(exc).__name__}: {exc}"
+        state: State = "done" if error is None else "failed"
+        if error is None and heard.missing:
+            first = heard.missing[0]
+            state, error = "incomplete", f"{len(heard.missing)} chunks are missing, first {first.chunk}: {first.error}"
         entry = Entry(
             name=item.name,
             raster=item.raster,
-            state="done" if error is None else "failed",
+            state=state,
             elapsed_s=round(time.monotonic() - began, 3),
             attempts=attempt.number,
             ended=round(time.time(), 3),
-            warnings=tuple(warnings),
+            warnings=tuple(heard.warnings),
             error=error,
         )
-        self._keep(entry, was_complete=was_complete)
+        self._keep(entry, was_complete=heard.was_complete)
         return True
 
     def _keep(self, entry: Entry, *, was_complete: bool) -> None:
         with self._lock:
-            if entry.error is None:
+            if entry.state == "done":
                 self.done.append(entry.name)
             else:
-                self.failed.append(entry)
+                (self.failed if entry.state == "failed" else self.incomplete).append(entry)
             if not was_complete or entry.name not in self._known_as_done:
                 self._ledger.add(entry)
             self._listener(entry)
 
 
-class SharedNetworks:
-    """The networks of a list, each loaded when the first raster needs it; its batches hold tiles of several rasters.
+class _Heard:
+    """What a raster's run says; stops it when nobody waits for the list any more."""
 
-    Rasters share one only where their plans run it alike: a long raster may have been measured, or begun by an earlier command,
-    with another backend or batch than a short one.
-    """
+    def __init__(self, stopped: threading.Event) -> None:
+        self._stopped = stopped
+        self.warnings: list[str] = []
+        self.missing: list[ChunkFailed] = []
+        self.was_complete = False
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._runners: list[tuple[tuple[LoadPredictor, int, int, int], Batcher]] = []
-        self._closed = False
-
-    def do(self, job: SegmentJob, keys: Iterable[ChunkKey], options: ClusterOptions) -> Iterator[tuple[ChunkKey, ChunkResult]]:
-        """Do chunks of a raster in this thread; see :data:`geoseg.pipeline.MapChunks`."""
-        return do_chunks(job, keys, self._find(job))
-
-    def _find(self, job: SegmentJob) -> Batcher:
-        wanted = (job.load, job.batch_size, job.lanes, job.tiles.halo_px)
-        with self._lock:
-            if self._closed:
-                raise RunError("The list was stopped. The same command again goes on.")
-            for known, runner in self._runners:
-                if known == wanted:
-                    return runner
-            self._runners.append((wanted, job.make_runner()))
-            return self._runners[-1][1]
-
-    def close(self) -> None:
-        """Let the networks go."""
-        with self._lock:
-            self._closed = True
-            for _, runner in self._runners:
-                runner.close()
+    def __call__(self, event: Event) -> None:
+        if self._stopped.is_set():
+            raise RunError("The list was stopped. The same command again goes on.")
+        if isinstance(event, Warned):
+            self.warnings.append(event.message)
+        elif isinstance(event, ChunkFailed):
+            self.missing.append(event)
+        elif isinstance(event, Finished):
+            self.was_complete = not event.elapsed_s and not event.missing

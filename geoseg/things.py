@@ -16,6 +16,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from geoseg.config import Output
+from geoseg.detected import detection_options, label_detections
 from geoseg.errors import RunError
 from geoseg.features import building_features, landcover_features, road_features, road_node_features, segment_table
 from geoseg.io.cog import write_cog
@@ -170,6 +171,13 @@ class ThingMaker:
         return segment_table(tally.finish(), table, self.stitched.scheme)
 
     def _label(self, labels: ScratchLabels) -> InstanceTable:
+        if self.stitched.found is not None:
+            options = detection_options(self.settings.buildings, self.pixel_m)
+            with self.open("class") as read_class:
+                return label_detections(self.stitched.found, self.stitched.scheme, read_class, labels, self.shape, options)
+        return self._label_evidence(labels)
+
+    def _label_evidence(self, labels: ScratchLabels) -> InstanceTable:
         options = self.settings.buildings.instance_options(
             self.pixel_m, knows_boundary=self.stitched.has("building_boundary"), block_px=_BLOCK_PX
         )

@@ -1,15 +1,21 @@
 """What a worker does with chunks: read, infer, stitch, write."""
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from geoseg.batching import Batcher
+from geoseg.detecting import detect_chunk
+from geoseg.errors import DeviceLostError
+from geoseg.faults import ChunkFailure, Docket
 from geoseg.inference import LoadPredictor, infer_chunk, read_padded
 from geoseg.io.chunks import ChunkStore
+from geoseg.io.found import FoundStore
 from geoseg.io.raster import RasterSource
 from geoseg.metering import Effort, Meter
 from geoseg.tiling import ChunkKey, TilePlan
+from geoseg.workplace import Done, Failed, Prepared, Shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,14 +46,16 @@ class SegmentJob:
     """Blocks of the file that are decoded at the same time."""
     load: LoadPredictor
     """Makes the predictor."""
+    found: FoundStore | None = None
+    """Where what a detector finds goes; None for models of classes."""
 
-    def prepare(self) -> "ChunkWorker":
-        """Load the predictor and return what does one chunk."""
-        return ChunkWorker(self, self.make_runner(), owns_runner=True)
+    def prepare(self, shared: Shared) -> "ChunkWorker":
+        """Return what does one chunk; its network is shared by all rasters of a worker whose plans run it alike.
 
-    def make_runner(self) -> Batcher:
-        """Load the predictor into threads of its own."""
-        return Batcher(self.load, self.batch_size, self.lanes, halo_px=self.tiles.halo_px)
+        A long raster may have been measured, or begun by an earlier command, with another backend or batch than a short one.
+        """
+        alike = (self.load, self.batch_size, self.lanes, self.tiles.halo_px)
+        return ChunkWorker(self, shared.find(alike, lambda: Batcher(self.load, self.batch_size, self.lanes, halo_px=self.tiles.halo_px)))
 
 
 class ChunkWorker:
@@ -56,41 +64,71 @@ class ChunkWorker:
     Args:
         job: What to do.
         runner: Infers tiles; other rasters may share it.
-        owns_runner: Close it in the end.
     """
 
-    def __init__(self, job: SegmentJob, runner: Batcher, *, owns_runner: bool) -> None:
+    def __init__(self, job: SegmentJob, runner: Batcher) -> None:
         self._job = job
         self._raster = job.source.open(job.read_threads)
         self._runner = runner
-        self._owns_runner = owns_runner
         self._meter = Meter(runner)
 
     def __call__(self, key: ChunkKey) -> ChunkResult:
-        """Do a chunk."""
+        """Do a chunk, unless a worker has that died before it could say so."""
         job = self._job
+        if job.store.is_done(key):
+            return ChunkResult(effort=self._meter.take_effort(), notes=self._runner.take_notes())
         chunk = job.tiles.chunk(*key)
-        layers = infer_chunk(self._meter, partial(read_padded, job.source, chunk.footprint, self._raster.read), chunk)
+        read = partial(read_padded, job.source, chunk.footprint, self._raster.read)
+        if job.found is None:
+            layers = infer_chunk(self._meter, read, chunk)
+        else:
+            layers, found = detect_chunk(self._meter, read, chunk)
+            job.found.write(chunk.name, found)
         stored = [self._meter.spec.layers.index(name) for name in job.store.layers]
         job.store.write(chunk, layers[stored])
         return ChunkResult(effort=self._meter.take_effort(), notes=self._runner.take_notes())
 
     def close(self) -> None:
-        """Let the raster go, and the network if nobody shares it."""
-        if self._owns_runner:
-            self._runner.close()
+        """Let the raster go."""
         self._raster.close()
 
 
-def do_chunks(job: SegmentJob, keys: Iterable[ChunkKey], runner: Batcher) -> Iterator[tuple[ChunkKey, ChunkResult]]:
+def do_chunks(
+    job: SegmentJob, keys: Iterable[ChunkKey], shared: Shared, *, give_up_after: int = 0
+) -> Iterator[tuple[ChunkKey, ChunkResult | ChunkFailure]]:
     """Do the chunks of a small raster one after the other, in this thread, with a network that other threads share.
 
     Yields:
-        Key and result of each.
+        Key and result of each, or why there is none; see :func:`geoseg.runtime.map_chunks`.
+
+    Raises:
+        UsageError: If a chunk shows that what was asked cannot be done.
+        WriteError: If a disk is full.
+        ChunkError: If the first chunks all failed.
+        DeviceLostError: If only a new process can go on.
     """
-    worker = ChunkWorker(job, runner, owns_runner=False)
+    docket = Docket(keys, give_up_after=give_up_after)
+    prepared = Prepared(job)
     try:
-        for key in keys:
-            yield key, worker(key)
+        while True:
+            key = docket.take()
+            if key is None:
+                wait_s = docket.wait_s()
+                if wait_s is None:
+                    return
+                time.sleep(wait_s)
+                continue
+            outcome = prepared.do(key, shared)
+            if isinstance(outcome, Done):
+                docket.finish(key)
+                yield key, outcome.result
+            elif isinstance(outcome, Failed):
+                if outcome.fatal is not None:
+                    raise outcome.fatal
+                if outcome.device_lost:
+                    raise DeviceLostError(outcome.error)
+                failure = docket.fail(key, outcome.error)
+                if failure is not None:
+                    yield key, failure
     finally:
-        worker.close()
+        prepared.close()

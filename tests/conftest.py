@@ -30,6 +30,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_back_off() -> Iterator[None]:
+    """Chunks that failed come again at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("geoseg.faults._BACK_OFF_S", 0.001)
+        yield
+
+
 WriteTif = Callable[..., Path]
 """``write_tif(pixels, name="image.tif", **profile)`` writes (C, H, W) and returns the path."""
 

@@ -218,7 +218,7 @@ def test_an_area_that_cannot_be_used(
         (["--bands", "1,2"], ["needs 3 bands", "names 2"]),
         (["--bands", "1,2,4"], ["has 3 bands", "asks for 4"]),
         (["--bands", "0,1,2"], ["asks for 0"]),
-        (["--bands", "r,g,b"], ["bands", "'r'"]),
+        (["--bands", "x,y,z"], ["bands", "'x'"]),
         (["--memory", "lots"], ["lots", "4GB"]),
         (["--memory", "1.2.3GB"], ["1.2.3GB", "4GB"]),
         (["--halo", "wide"], ["halo", "wide"]),

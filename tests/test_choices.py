@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from geoseg import choices
-from geoseg.choices import choose_execution, ever_smaller
+from geoseg.choices import choose_execution, choose_lanes, ever_smaller
 from geoseg.config import RunConfig
 from geoseg.errors import ConfigError, MemoryLimitError, ModelError
 from geoseg.model.execution import Execution
@@ -69,7 +69,7 @@ def test_a_per_pixel_model_only_runs_in_onnxruntime(config: RunConfig) -> None:
     baseline = double_spec().model_copy(update={"network": NetworkSpec(library="sklearn", architecture="random_forest", stride_px=1)})
     package = replace(package_of(config), spec=baseline)
     assert choose_execution(config, package) == Execution(backend="onnx", threads=choices.count_cores())
-    with pytest.raises(ConfigError, match="no network: it runs with --backend onnx only, not with torch"):
+    with pytest.raises(ConfigError, match="it runs with --backend onnx only, not with torch"):
         choose_execution(config.model_copy(update={"backend": "torch"}), package)
 
 
@@ -77,6 +77,29 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, con
     monkeypatch.setattr("geoseg.model.device.count_gpus", lambda: 0)
     with pytest.raises(ModelError, match="--device cuda was asked for"):
         choose_execution(config.model_copy(update={"device": "cuda"}), package_of(config))
+
+
+@pytest.mark.parametrize(
+    ("execution", "tiles", "lanes"),
+    [
+        (Execution(device="cuda"), 1, (2,)),
+        (Execution(backend="onnx", threads=2), 4, (2, 1)),
+        (Execution(backend="onnx", threads=2), 3, (1,)),
+        (Execution(backend="onnx", threads=1), 99, (1,)),
+        (Execution(backend="torch", threads=8), 99, (1,)),
+    ],
+)
+def test_lanes_share_the_tiles_where_that_is_faster(execution: Execution, tiles: int, lanes: tuple[int, ...]) -> None:
+    assert choose_lanes(execution, tiles) == lanes
+
+
+def test_lanes_share_the_cores_and_give_way_to_the_limit_of_memory(monkeypatch: pytest.MonkeyPatch, config: RunConfig) -> None:
+    pretend(monkeypatch, graph=True, cores=3)
+    shared = plan_run(config)
+    assert (shared.lanes, shared.lane_execution.threads, shared.execution.threads) == (2, 2, 3)
+    alone = plan_run(config.model_copy(update={"memory": str(shared.memory_bytes - 1)}))
+    assert (alone.lanes, alone.lane_execution.threads) == (1, 3)
+    assert alone.tiles == shared.tiles
 
 
 def test_sizes_shrink_in_turn_and_only_those_that_were_left_open(config: RunConfig) -> None:

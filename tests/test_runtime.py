@@ -1,5 +1,6 @@
 """Chunks over Dask: every key once, few under way, tried three times, and errors that name the key."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from typing import Any
 import psutil
 import pytest
 
-from geoseg import runtime
-from geoseg.errors import ChunkError, ConfigError, MemoryLimitError, MissingFileError, UsageError, WriteError
-from geoseg.runtime import ClusterOptions, map_chunks
+from geoseg import cluster
+from geoseg.errors import ChunkError, ConfigError, GeosegError, MemoryLimitError, MissingFileError, UsageError, WriteError
+from geoseg.faults import ChunkFailure
+from geoseg.runtime import map_chunks
+from geoseg.workplace import ClusterOptions, Shared
 
 HERE = ClusterOptions()
 
@@ -22,26 +25,28 @@ class Doing:
 
     function: Callable[[Any], Any]
 
-    def prepare(self) -> Callable[[Any], Any]:
+    def prepare(self, _shared: Shared) -> Callable[[Any], Any]:
         return self.function
 
 
 @dataclass(frozen=True)
 class FailingFirst:
-    """A job that fails some times on each key, and counts in files how often it was tried."""
+    """A job that fails some times on some keys, and counts in files how often each was tried."""
 
     folder: Path
     times: int
     error: type[Exception] = RuntimeError
+    keys: tuple[int, ...] = ()
+    errno: int = 5
 
-    def prepare(self) -> Callable[[int], int]:
+    def prepare(self, _shared: Shared) -> Callable[[int], int]:
         return self.do
 
     def do(self, key: int) -> int:
         with (self.folder / str(key)).open("ab") as stream:
             stream.write(b".")
-        if self.tries(key) <= self.times:
-            raise self.error("the disk hiccuped.") from OSError(28, "cause")
+        if self.tries(key) <= self.times and (not self.keys or key in self.keys):
+            raise self.error("the disk hiccuped.") from OSError(self.errno, "cause")
         return key
 
     def tries(self, key: int) -> int:
@@ -75,7 +80,7 @@ def test_few_keys_are_under_way_however_many_there_are() -> None:
 
 def test_a_job_is_prepared_once_however_many_keys_there_are(tmp_path: Path) -> None:
     class Preparing:
-        def prepare(self) -> Callable[[int], int]:
+        def prepare(self, _shared: Shared) -> Callable[[int], int]:
             (tmp_path / os.urandom(8).hex()).touch()
             return abs
 
@@ -89,29 +94,59 @@ def test_a_key_that_fails_twice_succeeds(tmp_path: Path) -> None:
     assert [job.tries(key) for key in (7, 8)] == [3, 3]
 
 
-def test_a_key_that_fails_three_times_is_named_with_its_reason(tmp_path: Path) -> None:
-    job = FailingFirst(tmp_path, times=99)
-    with pytest.raises(ChunkError, match=r"Chunk 7 failed 3 times: the disk hiccuped\. What is done is kept; the same command"):
-        list(map_chunks(job, [7], HERE))
+def test_a_key_that_fails_three_times_is_given_up_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
+    job = FailingFirst(tmp_path, times=99, keys=(7,))
+    results = dict(map_chunks(job, range(20), HERE))
+    assert results.pop(7) == ChunkFailure(error="RuntimeError: the disk hiccuped.", tries=3)
+    assert results == {key: key for key in range(20) if key != 7}
     assert job.tries(7) == 3
+
+
+def test_where_the_first_keys_all_fail_the_others_are_not_tried(tmp_path: Path) -> None:
+    job = FailingFirst(tmp_path, times=99)
+    with pytest.raises(ChunkError, match=r"The first chunks all failed, the last one 3 times: RuntimeError: the disk hiccuped\. Nothing"):
+        list(map_chunks(job, range(10_000), HERE))
+    assert len(list(tmp_path.iterdir())) < 100
+
+
+def test_all_keys_are_tried_where_that_is_wanted(tmp_path: Path) -> None:
+    results = dict(map_chunks(FailingFirst(tmp_path, times=99), range(30), ClusterOptions(give_up_after=0)))
+    assert len(results) == 30
+    assert all(isinstance(result, ChunkFailure) for result in results.values())
 
 
 @pytest.mark.parametrize("error", [WriteError, MemoryLimitError, MissingFileError, OSError, MemoryError, KeyError, ZeroDivisionError])
 def test_whatever_a_worker_raises_comes_back_with_its_reason(tmp_path: Path, error: type[Exception]) -> None:
-    with pytest.raises(ChunkError, match=r"Chunk 7 failed 3 times: .*the disk hiccuped") as caught:
-        list(map_chunks(FailingFirst(tmp_path, times=99, error=error), [7], HERE))
-    assert type(caught.value.__cause__) is error
+    ((key, failure),) = map_chunks(FailingFirst(tmp_path, times=99, error=error), [7], HERE)
+    assert key == 7
+    assert isinstance(failure, ChunkFailure)
+    assert "the disk hiccuped" in failure.error
+    assert issubclass(error, GeosegError) or failure.error.startswith(error.__name__)
 
 
-def test_a_usage_error_of_a_worker_stays_one(tmp_path: Path) -> None:
+def test_a_usage_error_of_a_worker_stops_at_once(tmp_path: Path) -> None:
+    job = FailingFirst(tmp_path, times=99, error=UsageError)
     with pytest.raises(UsageError, match="hiccuped"):
-        list(map_chunks(FailingFirst(tmp_path, times=99, error=UsageError), [7], HERE))
+        list(map_chunks(job, [7], HERE))
+    assert job.tries(7) == 1
+
+
+@pytest.mark.parametrize("error", [WriteError, OSError, RuntimeError])
+def test_a_full_disk_stops_at_once(tmp_path: Path, error: type[Exception]) -> None:
+    job = FailingFirst(tmp_path, times=99, error=error, errno=errno.ENOSPC)
+    with pytest.raises(WriteError, match="hiccuped"):
+        list(map_chunks(job, [7], HERE))
+    assert job.tries(7) == 1
 
 
 @pytest.mark.slow
-def test_a_key_that_takes_its_worker_down_is_named() -> None:
-    with pytest.raises(ChunkError, match=r"Chunk 7 took its worker down \d times.*memory.*--tile-size"):
-        list(map_chunks(Doing(lambda _key: os._exit(3)), [7], ClusterOptions(workers=1)))
+def test_a_key_that_takes_its_workers_down_is_given_up_and_the_others_go_on() -> None:
+    results = dict(map_chunks(Doing(lambda key: os._exit(3) if key == 7 else key), range(12), ClusterOptions(workers=1)))
+    failure = results.pop(7)
+    assert isinstance(failure, ChunkFailure)
+    assert failure.took_workers
+    assert "probably for want of memory" in failure.error
+    assert results == {key: key for key in range(12) if key != 7}
 
 
 def test_a_run_that_is_left_early_stops(tmp_path: Path) -> None:
@@ -125,7 +160,7 @@ def test_a_run_that_is_left_early_stops(tmp_path: Path) -> None:
     "address", ["tcp://127.0.0.1:1", "nonsense://127.0.0.1:1", "tcp://127.0.0.1"], ids=["nobody", "protocol", "no port"]
 )
 def test_an_unreachable_scheduler_is_named(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.setattr(runtime, "_CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr(cluster, "_CONNECT_TIMEOUT_S", 1)
     with pytest.raises(UsageError, match=rf"No Dask scheduler answers at {address}: .*dask scheduler"):
         list(map_chunks(Doing(abs), [1], ClusterOptions(scheduler=address)))
 

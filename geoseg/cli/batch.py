@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geoseg.cli import options as o
+from geoseg.cli.segment import MISSING
 
 if TYPE_CHECKING:
     from geoseg.config import RunConfig
-
-MISSING = 3
-"""Exit code of a list of which some rasters are missing."""
 
 
 def batch(
@@ -34,17 +32,26 @@ def batch(
     backend: o.Backend = None,
     precision: o.Precision = None,
     threads: o.Threads = None,
+    workers: o.Workers = None,
+    scheduler: o.Scheduler = None,
+    resources: o.Resources = None,
+    patience: o.Patience = None,
+    allow_missing: o.AllowMissing = None,
     memory: o.Memory = None,
     outputs: o.Outputs = None,
+    formats: o.Formats = None,
+    zones: o.Zones = None,
     settings: o.Settings = None,
     at_once: Annotated[int, typer.Option("--at-once", metavar="N", min=1, help="Rasters under way at a time.")] = 4,
     retries: Annotated[int, typer.Option("--retries", metavar="N", min=0, help="How often one that failed is tried again.")] = 2,
 ) -> None:
     """Segment many rasters, each into a run folder below OUTPUT; one failure never stops the rest, and the same command again goes on."""
+    from geoseg.cli.progress import describe
     from geoseg.config import make_config
+    from geoseg.events import ClusterReady, Warned
     from geoseg.ledger import Entry
     from geoseg.runlist import read_run_list
-    from geoseg.runs import LEDGER_NAME, BatchOptions, segment_list
+    from geoseg.runs import LEDGER_NAME, BatchOptions, find_workplace, segment_list
 
     items = read_run_list(rasters)
     given = o.collect(
@@ -62,8 +69,15 @@ def batch(
         backend=backend,
         precision=precision,
         threads=threads,
+        workers=workers,
+        scheduler=scheduler,
+        resources=resources,
+        patience=patience,
+        allow_missing=allow_missing,
         memory=memory,
         outputs=outputs,
+        formats=formats,
+        zones=zones,
         objects=settings,
     )
 
@@ -71,16 +85,21 @@ def batch(
         return make_config({**given, "raster": raster, "output": folder}, config)
 
     # an option that does not fit is said once, not for every raster
-    configure(items[0].raster, output / items[0].name)
+    first = configure(items[0].raster, output / items[0].name)
     ended = 0
 
-    def show(entry: Entry) -> None:
+    def show(said: Entry | ClusterReady | Warned) -> None:
         nonlocal ended
+        if not isinstance(said, Entry):
+            typer.echo(describe(said), err=True)
+            return
         ended += 1
-        typer.echo(f"{ended}/{len(items)} {entry.name}: {entry.error or f'done in {entry.elapsed_s:.1f} s'}", err=entry.error is not None)
+        typer.echo(f"{ended}/{len(items)} {said.name}: {said.error or f'done in {said.elapsed_s:.1f} s'}", err=said.error is not None)
 
-    result = segment_list(items, output, configure, BatchOptions(rasters_at_once=at_once, retries=retries), show)
-    elsewhere = f", {len(result.elsewhere)} at work elsewhere" if result.elsewhere else ""
-    typer.echo(f"{len(result.done)} of {len(items)} done, {len(result.failed)} failed{elsewhere}: {output / LEDGER_NAME}")
-    if result.failed:
+    cluster = find_workplace(items, configure, output) if first.workers or first.scheduler is not None else None
+    result = segment_list(items, output, configure, BatchOptions(rasters_at_once=at_once, retries=retries, cluster=cluster), show)
+    numbers = {"incomplete": len(result.incomplete), "at work elsewhere": len(result.elsewhere)}
+    more = "".join(f", {number} {what}" for what, number in numbers.items() if number)
+    typer.echo(f"{len(result.done)} of {len(items)} done, {len(result.failed)} failed{more}: {output / LEDGER_NAME}")
+    if result.failed or result.incomplete:
         raise typer.Exit(MISSING)

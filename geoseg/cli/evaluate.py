@@ -67,12 +67,13 @@ def _evaluate_model(
     recipe: Path, data: Path | None, model: str | None, options: "EvaluateOptions", device: str, output: Path | None
 ) -> None:
     from geoseg.evaluation.evaluate import evaluate_site
-    from geoseg.model.package import DEFAULT_MODEL, find_package
+    from geoseg.model.package import DEFAULT_MODEL
+    from geoseg.model.source import find_model
     from geoseg.training.recipe import read_recipe
 
     if data is None:
         raise UsageError("A recipe names its data below a folder; name the folder with --data.")
-    package = find_package(model or DEFAULT_MODEL)
+    package = find_model(model or DEFAULT_MODEL)
     tests = read_recipe(recipe).tests
     if not tests:
         raise UsageError(f"{recipe} has no [[tests]]; add the sites to measure on.")

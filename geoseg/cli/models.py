@@ -39,20 +39,22 @@ def list_models(
 ) -> None:
     """List the shipped models and, with --folder, those below a folder."""
     from geoseg.model.card import summarize
-    from geoseg.model.package import find_package, packages_below, shipped_models
+    from geoseg.model.package import packages_below, shipped_models
+    from geoseg.model.source import find_model
 
     found = [*shipped_models(), *(packages_below(folder) if folder else ())]
     head = ("model", "version", "bands", "resolution", "classes", "size", "halo", "accuracy")
-    _print_table("Models", head, [(str(model), *summarize(find_package(model))) for model in found])
+    _print_table("Models", head, [(str(model), *summarize(find_model(model))) for model in found])
 
 
 @models.command("info")
 def show_model(model: Wanted, as_json: Annotated[bool, typer.Option("--json", help="Print the card itself.")] = False) -> None:
     """Show the card of MODEL."""
     from geoseg.model.card import card_rows
-    from geoseg.model.package import CARD_NAME, find_package
+    from geoseg.model.package import CARD_NAME
+    from geoseg.model.source import find_model
 
-    package = find_package(model)
+    package = find_model(model)
     if as_json:
         print((package.folder / CARD_NAME).read_text(encoding="utf-8"), end="")
     else:
@@ -141,12 +143,14 @@ def _print_probe(spec: "ModelSpec", found: dict[str, Any], speeds: Any) -> None:
 def export_model(
     model: Wanted,
     output: Target,
-    form: Annotated[Literal["torch-export", "onnx", "package"], typer.Option("--format", help="What others can run.")] = "package",
+    form: Annotated[
+        Literal["torch-export", "onnx", "deepness", "mlm", "package"], typer.Option("--format", help="What others can run.")
+    ] = "package",
 ) -> None:
-    """Export MODEL as a package (a folder, or a .zip), for ONNX runtimes or for torch."""
-    from geoseg.model.package import find_package
+    """Export MODEL as a package (a folder, or a .zip), for ONNX runtimes, for Deepness, GeoDeep and WebODM, for catalogs, or for torch."""
+    from geoseg.model.source import find_model
 
-    package = find_package(model)
+    package = find_model(model)
     if form == "package":
         from geoseg.model.exchange import export_package
 
@@ -154,10 +158,18 @@ def export_model(
         return
     if package.spec.network.library == "sklearn":
         raise UsageError(f"Model '{model}' is a per-pixel model: its weights are ONNX already, of pixel features. Use --format package.")
-    from geoseg.model.export import export_onnx, export_torch
+    typer.echo(f"{output}: {_export(package, output, form)}")
 
+
+def _export(package: "ModelPackage", output: Path, form: str) -> str:
+    from geoseg.model.export import export_deepness, export_onnx, export_torch
+    from geoseg.model.mlmexport import export_mlm
+
+    if form in ("deepness", "mlm"):
+        difference = (export_mlm if form == "mlm" else export_deepness)(package, output)
+        return f"probabilities differ from torch by at most {difference:.1e}. It takes value / 255."
     difference = (export_onnx if form == "onnx" else export_torch)(package, output)
-    typer.echo(f"{output}: logits differ from torch by at most {difference:.1e}. It takes scaled pixels: (value - mean) / std.")
+    return f"logits differ from torch by at most {difference:.1e}. It takes scaled pixels: (value - mean) / std."
 
 
 @models.command("graph")
@@ -174,24 +186,49 @@ def write_graph(
 
 @models.command("import")
 def import_model(
-    source: Annotated[Path, typer.Argument(help="Package folder, .zip of one, or folder of SMP's save_pretrained.", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Package (folder or .zip), folder of SMP's save_pretrained, hf:ORG/NAME, .onnx, .pt2 of torch.export, or STAC item "
+            "(.json); files also as addresses.",
+            show_default=False,
+        ),
+    ],
     output: Target,
     name: Annotated[str | None, typer.Option("--name", help="New name of the model.")] = None,
-    sheet: Annotated[Path | None, typer.Option("--sheet", help="TOML file with what an SMP folder does not say.")] = None,
+    sheet: Annotated[Path | None, typer.Option("--sheet", help="TOML or JSON file with what the model does not say.")] = None,
+    interactive: Annotated[bool, typer.Option("--interactive", help="Ask for what the model does not say.")] = False,
+    bands: Annotated[str | None, typer.Option("--bands", metavar="LIST", help="Names of the bands, in order.")] = None,
+    mean: Annotated[str | None, typer.Option("--mean", metavar="LIST", help="Mean of each band, in the raster's values.")] = None,
+    std: Annotated[str | None, typer.Option("--std", metavar="LIST", help="Standard deviation of each band.")] = None,
+    classes: Annotated[str | None, typer.Option("--classes", metavar="LIST", help="Names of the classes, in channel order.")] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", metavar="CLASS=KIND", help="Class that is a building or a road; may be given again.")
+    ] = None,
+    tile_size: Annotated[int | None, typer.Option("--tile-size", metavar="PX", help="Side of a tile.")] = None,
+    resolution: Annotated[float | None, typer.Option("--resolution", metavar="M", help="Pixel size that it was trained for.")] = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", help="Pixel values that it was trained for, for example uint8.")] = None,
+    gives: Annotated[
+        Literal["logits", "softmax", "sigmoid", "labels"] | None, typer.Option("--gives", help="What its outputs hold.", show_default=False)
+    ] = None,
+    take: Annotated[str | None, typer.Option("--take", metavar="OUTPUT", help="Output that counts, where there are several.")] = None,
+    decoder: Annotated[
+        str | None, typer.Option("--decoder", help="Of a detector: mask-rcnn, yolo-seg or a plugin of geoseg.decoders.")
+    ] = None,
 ) -> None:
     """Take in a model from elsewhere as a package of geoseg."""
-    from geoseg.model.exchange import import_package
-    from geoseg.model.package import CARD_NAME
+    from geoseg.model.sheet import ask_sheet, merge, read_sheet, sheet_of_words
+    from geoseg.model.source import import_model as take_in
 
-    if source.is_dir() and not (source / CARD_NAME).exists():
-        from geoseg.model.foreign import import_smp, is_smp_folder, read_sheet
-
-        if not is_smp_folder(source):
-            raise UsageError(
-                f"{source} holds neither {CARD_NAME} nor config.json with model.safetensors: it is no model that geoseg knows."
-            )
-        package = import_smp(source, output, {**read_sheet(sheet), **({"name": name} if name else {})})
+    words = {"bands": bands, "mean": mean, "std": std, "classes": classes, "tile_size_px": tile_size, "resolution_m": resolution}
+    ports = {"gives": gives, "outputs": [take] if take else None, "decoder": decoder}
+    given = merge(read_sheet(sheet), sheet_of_words({**words, "dtype": dtype}, ports, kind or []))
+    package = take_in(source, output, given, name=name, complete=(lambda told: ask_sheet(told, _ask)) if interactive else None)
+    if package.spec.halo.measured_on == "":
         typer.echo("Its halo and context are not measured yet: geoseg models probe --raster ... --write")
-    else:
-        package = import_package(source, output, name)
     typer.echo(f"Model package: {package.folder}")
+
+
+def _ask(question: str, default: str) -> str:
+    answer: str = typer.prompt(question, default=default, show_default=bool(default))
+    return answer

@@ -8,7 +8,20 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from geoseg.events import ChunkDone, Event, Finished, Listener, RunPlanned, StageDone, Tuned, Warned, ignore_events, to_json_line
+from geoseg.events import (
+    ChunkDone,
+    ChunkFailed,
+    ClusterReady,
+    Event,
+    Finished,
+    Listener,
+    RunPlanned,
+    StageDone,
+    Tuned,
+    Warned,
+    ignore_events,
+    to_json_line,
+)
 from geoseg.redact import redact
 
 Style = Literal["auto", "rich", "json", "none"]
@@ -51,7 +64,7 @@ class _Bar:
                 self._progress.reset(self._task, total=event.chunks, completed=event.chunks_done, description="chunks")
             case ChunkDone():
                 self._progress.update(self._task, completed=event.done)
-            case StageDone() | Tuned() | Warned() | Finished():
+            case StageDone() | Tuned() | Warned() | Finished() | ClusterReady() | ChunkFailed():
                 self._progress.console.print(describe(event))
 
 
@@ -76,9 +89,15 @@ def _describe(event: Event) -> str:
             return f"chunk {event.done}/{event.chunks} after {event.elapsed_s:.0f} s"
         case Tuned():
             return f"Measured on this machine: {'; '.join(event.measured)}. Chosen: {event.chosen}"
+        case ClusterReady():
+            shown = f"; dashboard {event.dashboard}" if event.dashboard else ""
+            return f"{event.workers} workers with {event.threads} threads in all{shown}"
+        case ChunkFailed():
+            return f"Chunk {event.chunk} could not be made: {event.error}"
         case StageDone():
             return f"{event.stage}: {event.elapsed_s:.1f} s"
         case Warned():
             return f"Warning: {event.message}"
         case Finished():
-            return f"Done in {event.elapsed_s:.0f} s: {event.output}" if event.elapsed_s else f"Already complete: {event.output}"
+            lacking = f", but for {event.missing} chunks that could not be made" if event.missing else ""
+            return f"Done in {event.elapsed_s:.0f} s{lacking}: {event.output}" if event.elapsed_s else f"Already complete: {event.output}"

@@ -1,20 +1,35 @@
 """``geoseg segment``: a raster into a run folder."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
 
 from geoseg.cli import options as o
 
+if TYPE_CHECKING:
+    from geoseg.events import Event
+
+MISSING = 3
+"""Exit code of a run that is finished but for some chunks, and of a list of which some rasters are missing."""
+
 
 def segment(
-    raster: o.Raster,
+    raster: o.Rasters,
     output: o.Output,
     model: o.Model = None,
     config: o.Config = None,
     bands: o.Bands = None,
+    mosaic: o.Mosaic = None,
+    feather: o.Feather = None,
+    stack: o.Stack = None,
     assume_crs: o.AssumeCrs = None,
     warp: o.Warp = None,
     trust_vrt: o.TrustVrt = None,
     aoi: o.Aoi = None,
+    bbox: o.Bbox = None,
+    exclude: o.Exclude = None,
+    collar: o.Collar = None,
     tile_size: o.TileSize = None,
     halo: o.HaloSize = None,
     stitch: o.Stitch = None,
@@ -26,9 +41,14 @@ def segment(
     threads: o.Threads = None,
     workers: o.Workers = None,
     scheduler: o.Scheduler = None,
+    resources: o.Resources = None,
+    patience: o.Patience = None,
+    allow_missing: o.AllowMissing = None,
     chunks_at: o.ChunksAt = None,
     memory: o.Memory = None,
     outputs: o.Outputs = None,
+    formats: o.Formats = None,
+    zones: o.Zones = None,
     settings: o.Settings = None,
     overwrite: o.Overwrite = False,
     progress: o.Progress = "auto",
@@ -39,6 +59,7 @@ def segment(
     from geoseg.cli.log import log_to
     from geoseg.cli.progress import show_progress
     from geoseg.config import make_config
+    from geoseg.events import Finished
     from geoseg.pipeline import segment_raster
     from geoseg.planning import plan_run
     from geoseg.runfolder import RunFolder
@@ -48,10 +69,16 @@ def segment(
         output=output,
         model=model,
         bands=bands,
+        mosaic=mosaic,
+        feather=feather,
+        stack=stack,
         assume_crs=assume_crs,
         warp=warp,
         trust_vrt=trust_vrt,
         aoi=aoi,
+        bbox=bbox,
+        exclude=exclude,
+        collar=collar,
         tile_size=tile_size,
         halo=halo,
         stitch=stitch,
@@ -63,9 +90,14 @@ def segment(
         threads=threads,
         workers=workers,
         scheduler=scheduler,
+        resources=resources,
+        patience=patience,
+        allow_missing=allow_missing,
         chunks_at=chunks_at,
         memory=memory,
         outputs=outputs,
+        formats=formats,
+        zones=zones,
         objects=settings,
     )
     run = make_config(given, config)
@@ -74,5 +106,15 @@ def segment(
         folder = RunFolder(Path(run.output))
         with folder.hold():
             folder.clear()
+    missing = 0
+
+    def hear(event: "Event") -> None:
+        nonlocal missing
+        if isinstance(event, Finished):
+            missing = event.missing
+        listener(event)
+
     with show_progress(progress) as shown, log_to(log_json, shown) as listener:
-        segment_raster(run, listener)
+        segment_raster(run, hear)
+    if missing:
+        raise typer.Exit(MISSING)

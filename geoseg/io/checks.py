@@ -43,9 +43,19 @@ def _check_georeference(name: str, dataset: Any) -> None:
         )
     if dataset.crs is None:
         raise RasterError(
-            f"{name} declares no CRS, so lengths and areas would have no unit. Name it with --assume-crs, for example EPSG:32645."
+            f"{name} declares no CRS, so lengths and areas would have no unit. Name it with --assume-crs, for example EPSG:32645, "
+            "or segment it in coordinates of pixels with --assume-crs pixels."
         )
-    t = dataset.transform
+    check_grid(name, dataset.transform)
+
+
+def check_grid(name: str, transform: Affine) -> None:
+    """Refuse a grid that is not north-up.
+
+    Raises:
+        RasterError: If it is rotated, or places no pixel.
+    """
+    t = transform
     if not np.isfinite(tuple(t)[:6]).all() or t.determinant == 0:
         raise RasterError(f"{name} has the transform {tuple(t)[:6]}, which places no pixel. Correct it, for example with gdal_edit.")
     if t.b != 0 or t.d != 0:

@@ -11,6 +11,7 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
+from geoseg.io.attributes import attribute_table
 from geoseg.io.chunks import ChunkStore, DoneChunks, name_chunk_file, name_row
 from geoseg.io.files import write_error, write_whole
 from geoseg.io.image import BLOCK_PX
@@ -28,6 +29,8 @@ class LayerStyle:
 
     nodata: int | None = None
     """Value of pixels without data."""
+    scale: float | None = None
+    """What a value of 1 stands for; None declares nothing."""
     scheme: ClassScheme | None = None
     """Colour table and category names of its first band."""
     masked: bool = False
@@ -133,6 +136,7 @@ def _vrt(
     height, width = shape
     place = _describe_place(geobox) if geobox is not None else ""
     nodata = f"<NoDataValue>{style.nodata}</NoDataValue>" if style.nodata is not None else ""
+    nodata += f"<Scale>{style.scale!r}</Scale><Offset>0</Offset>" if style.scale is not None else ""
     masked = f'<MaskBand><VRTRasterBand dataType="Byte">{mask}</VRTRasterBand></MaskBand>' if mask else ""
     described = "".join(
         f'<VRTRasterBand dataType="{_GDAL_TYPES[dtype]}" band="{index}"><Description>{escape(name)}</Description>'
@@ -161,5 +165,5 @@ def _legend(scheme: ClassScheme | None) -> str:
     empty = '<Entry c1="0" c2="0" c3="0" c4="0"/>' * (256 - len(colors))
     return (
         f"<ColorInterp>Palette</ColorInterp><CategoryNames>{''.join(names)}</CategoryNames>"
-        f"<ColorTable>{''.join(colors)}{empty}</ColorTable>"
+        f"<ColorTable>{''.join(colors)}{empty}</ColorTable>{attribute_table(scheme)}"
     )

@@ -16,7 +16,7 @@ from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from pyproj.exceptions import CRSError, ProjError
 from shapely.errors import GEOSException
 
-from geoseg.errors import MissingFileError, UsageError, WriteError
+from geoseg.errors import GeosegError, MissingFileError, UsageError, WriteError
 from geoseg.io.files import is_there, move_whole, write_error
 from geoseg.io.pointers import refuse_far_pointers
 
@@ -245,11 +245,24 @@ def open_layers(path: Path) -> Iterator[AddLayer]:
             yield add
     except BaseException as exc:
         _remove(made)
-        if isinstance(exc, (DataSourceError, DataLayerError, FeatureError, OSError)):
+        # errors of other files that are written meanwhile say which
+        if isinstance(exc, (DataSourceError, DataLayerError, FeatureError, OSError)) and not isinstance(exc, GeosegError):
             raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
         raise
     if made.exists():
         move_whole(made, path)
+
+
+def append_layer(path: Path, layer: str, table: gpd.GeoDataFrame) -> None:
+    """Write a layer into a GeoPackage that nobody else sees yet, in place of one of that name; makes the file if there is none.
+
+    Raises:
+        WriteError: If the disk does not take it.
+    """
+    try:
+        write_dataframe(table, path, layer=layer, driver="GPKG", append=False, promote_to_multi=True)
+    except (DataSourceError, DataLayerError, FeatureError, OSError) as exc:
+        raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
 
 
 def list_layers(path: Path) -> dict[str, int]:
@@ -272,5 +285,17 @@ def read_layer(path: Path, layer: str) -> gpd.GeoDataFrame:
     """
     try:
         return gpd.read_file(path, layer=layer)
+    except (DataSourceError, DataLayerError, FeatureError, GEOSException, ValueError) as exc:
+        raise UsageError(f"{path} holds no layer '{layer}' that can be read: {exc}.") from exc
+
+
+def read_within(path: Path, layer: str, bounds: tuple[float, float, float, float]) -> gpd.GeoDataFrame:
+    """Read the features of a layer whose bounding boxes touch bounds (left, bottom, right, top) in its CRS.
+
+    Raises:
+        UsageError: If there is no such layer, or it is damaged.
+    """
+    try:
+        return gpd.read_file(path, layer=layer, bbox=bounds)
     except (DataSourceError, DataLayerError, FeatureError, GEOSException, ValueError) as exc:
         raise UsageError(f"{path} holds no layer '{layer}' that can be read: {exc}.") from exc

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from geoseg.errors import ConfigError
-from geoseg.model.package import find_package
+from geoseg.model.source import find_model
 from geoseg.model.spec import ClassRow
 from geoseg.pixels.classes import ClassScheme, LandClass
 
@@ -21,7 +21,7 @@ def find_scheme(name: str) -> ClassScheme:
     """
     path = Path(name)
     if path.suffix != ".toml" or not path.is_file():
-        return find_package(name).spec.scheme
+        return find_model(name).spec.scheme
     try:
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         rows = TypeAdapter(tuple[ClassRow, ...]).validate_python(content.get("classes") or content.get("model", {}).get("classes") or ())

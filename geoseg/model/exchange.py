@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from geoseg.errors import MissingFileError, ModelError, WriteError
-from geoseg.model.package import CARD_NAME, GRAPH_NAME, ONNX_NAME, WEIGHTS_NAME, ModelPackage, find_package, write_card
+from geoseg.model.package import CARD_NAME, GRAPH_NAME, ONNX_NAME, PROGRAM_NAME, WEIGHTS_NAME, ModelPackage, find_package, write_card
 from geoseg.model.spec import ModelSpec
 
-_WEIGHTS = (WEIGHTS_NAME, ONNX_NAME)
+_WEIGHTS = (WEIGHTS_NAME, ONNX_NAME, PROGRAM_NAME)
 SIZE_LIMIT_BYTES = 8 * 1024**3
 """Weights beyond it are no segmentation model, or an archive that wants to fill the disk."""
 

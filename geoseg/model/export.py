@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from geoseg.errors import ModelError, UsageError, WriteError
+from geoseg.model.deepness import describe_deepness
 from geoseg.model.execution import Execution
 from geoseg.model.graph import IMAGE, LOGITS
 from geoseg.model.network import build_network, load_weights
+from geoseg.model.onnxfile import SPEC_KEY
 from geoseg.model.package import GRAPH_NAME, ModelPackage, find_package, write_card
 from geoseg.model.session import open_session
+from geoseg.model.spec import BUILT, ModelSpec
 
 TOLERANCE = 1e-3
 """Largest difference between the logits of the exported network and torch's."""
@@ -42,13 +45,71 @@ def export_onnx(package: ModelPackage, target: Path) -> float:
     part = target.with_name(f"{target.name}.part")
     try:
         model = trace_onnx(module, _tile(package, side, side), _BATCH)
-        onnx.helper.set_model_props(model, {"geoseg_spec": package.spec.model_dump_json()})
+        onnx.helper.set_model_props(model, {SPEC_KEY: package.spec.model_dump_json()})
         onnx.save(model, part)
         difference = _compare_onnx(package, module, part.read_bytes(), [(side, side)])
         part.rename(target)
     finally:
         part.unlink(missing_ok=True)
     return difference
+
+
+def export_deepness(package: ModelPackage, target: Path) -> float:
+    """Write an ONNX file for Deepness, GeoDeep and WebODM, and compare it with torch.
+
+    It takes bytes / 255, as they give them, and gives the probabilities of the classes; scaling is part of the network. The keys that they
+    read, and the card's spec, travel along.
+
+    Returns:
+        The largest difference of the probabilities.
+
+    Raises:
+        UsageError: If onnx is not installed.
+        ModelError: If the model is not for three bands of bytes, cannot be expressed, or the result differs from torch by more than 1e-3.
+        WriteError: If the target exists.
+    """
+    onnx = _import_onnx()
+    spec = package.spec
+    if len(spec.bands) != 3 or spec.dtype not in (None, "uint8"):
+        raise ModelError(
+            f"Model '{spec.name}' takes {len(spec.bands)} bands of {spec.dtype or 'any type'}; Deepness and GeoDeep give three of uint8. "
+            "Export it with --format onnx."
+        )
+    side = spec.tile_size_px
+    module = ProbabilitiesOfBytes(spec, _load(package, target)).eval()
+    part = target.with_name(f"{target.name}.part")
+    try:
+        model = trace_onnx(module, _tile(package, side, side), _BATCH)
+        onnx.helper.set_model_props(model, {**describe_deepness(spec), SPEC_KEY: spec.model_dump_json()})
+        onnx.save(model, part)
+        difference = _compare_onnx(package, module, part.read_bytes(), [(side, side)])
+        part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return difference
+
+
+class ProbabilitiesOfBytes(nn.Module):
+    """A network with its scaling before it and its activation after it.
+
+    Args:
+        spec: What the model is.
+        network: From scaled pixels to logits.
+    """
+
+    def __init__(self, spec: ModelSpec, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        head = spec.heads["semantic"]
+        self._channels = slice(head.start, head.stop)
+        mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (spec.mean, spec.std))
+        self.scale, self.offset = nn.Buffer(255 / std), nn.Buffer(mean / std)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the probabilities (N, K, H, W) of the classes of pixels (N, B, H, W) in 0..1."""
+        logits = self.network(pixels * self.scale - self.offset)
+        probabilities: Tensor = logits[:, self._channels].softmax(dim=1)
+        return probabilities
 
 
 def export_graph(package: ModelPackage, target: Path) -> float:
@@ -89,8 +150,6 @@ def add_graph(package: ModelPackage) -> tuple[ModelPackage, float]:
         UsageError: If onnx is not installed.
         ModelError: If the network cannot be expressed, or the result differs from torch by more than 1e-3.
     """
-    if package.spec.network.library == "sklearn":
-        raise ModelError(f"Model '{package.spec.name}' is a per-pixel model: its weights are ONNX already.")
     with tempfile.TemporaryDirectory(dir=package.folder, prefix=".geoseg-") as work:
         difference = export_graph(package, Path(work) / GRAPH_NAME)
         (Path(work) / GRAPH_NAME).replace(package.folder / GRAPH_NAME)
@@ -183,6 +242,10 @@ def _import_onnx() -> Any:
 def _load(package: ModelPackage, target: Path) -> nn.Module:
     if target.exists():
         raise WriteError(f"{target} is there already. Choose a new name with -o, or remove it.")
+    if package.spec.network.library not in BUILT:
+        raise ModelError(
+            f"Model '{package.spec.name}' is no network that geoseg builds: its weights are what others run. Use --format package."
+        )
     target.absolute().parent.mkdir(parents=True, exist_ok=True)
     module = build_network(package.spec)
     load_weights(module, package.weights)

@@ -1,14 +1,19 @@
 """From a package to a predictor, whichever library it needs; torch is loaded for its own backends only."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Predictor
-from geoseg.model.spec import ModelSpec
+from geoseg.model.spec import BUILT, ModelSpec
+from geoseg.plugins import MODELS, load_plugin
 
 if TYPE_CHECKING:
     from torch import nn
+
+LoadModel = Callable[[ModelPackage, Execution], Predictor]
+"""What a plugin of ``geoseg.models`` is: it loads packages whose ``network.library`` is its name."""
 
 
 def load_predictor(package: ModelPackage, execution: Execution) -> Predictor:
@@ -20,11 +25,11 @@ def load_predictor(package: ModelPackage, execution: Execution) -> Predictor:
 
     Raises:
         ModelError: If the model cannot be built, its weights do not fit, or the device is not there.
+        ConfigError: If a plugin is needed that is not installed, or is broken.
     """
-    if package.spec.network.library == "sklearn":
-        from geoseg.model.pixelwise import load_pixelwise
-
-        return load_pixelwise(package, execution.threads)
+    library = package.spec.network.library
+    if library not in BUILT:
+        return _load_other(library)(package, execution)
     if execution.backend == "onnx":
         from geoseg.model.onnx import load_onnx
 
@@ -34,6 +39,23 @@ def load_predictor(package: ModelPackage, execution: Execution) -> Predictor:
     module = build_network(package.spec)
     load_weights(module, package.weights)
     return run_network(package.spec, module, execution)
+
+
+def _load_other(library: str) -> LoadModel:
+    """Return what loads models whose networks geoseg does not build itself."""
+    if library == "sklearn":
+        from geoseg.model.pixelwise import load_pixelwise
+
+        return lambda package, execution: load_pixelwise(package, execution.threads)
+    if library == "onnx":
+        from geoseg.model.onnxfile import load_onnx_file
+
+        return load_onnx_file
+    if library == "torch.export":
+        from geoseg.model.program import load_program_file
+
+        return load_program_file
+    return cast(LoadModel, load_plugin(MODELS, library))
 
 
 def run_network(spec: ModelSpec, module: "nn.Module", execution: Execution) -> Predictor:

@@ -19,6 +19,7 @@ from geoseg.model.spec import ModelSpec
 CARD_NAME = "model.json"
 WEIGHTS_NAME = "weights.safetensors"
 ONNX_NAME = "weights.onnx"
+PROGRAM_NAME = "weights.pt2"
 GRAPH_NAME = "network.onnx"
 DEFAULT_MODEL = "aerial"
 _EXTENSIONS = (
@@ -26,6 +27,9 @@ _EXTENSIONS = (
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
     "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
 )
+_ARTIFACTS = {WEIGHTS_NAME: ("safetensors", "safetensors"), ONNX_NAME: ("onnx", "onnx"), PROGRAM_NAME: ("pt2", "torch.export.save")}
+"""Media type and MLM's word for each kind of weights."""
+_TITLES = {"sklearn": "Classifier of pixel features", "onnx": "Network, weights included", "torch.export": "Network, weights included"}
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -55,7 +59,7 @@ class ModelPackage:
 
 def weights_name(spec: ModelSpec) -> str:
     """Return the file name of a model's weights, which its library decides."""
-    return ONNX_NAME if spec.network.library == "sklearn" else WEIGHTS_NAME
+    return {"sklearn": ONNX_NAME, "onnx": ONNX_NAME, "torch.export": PROGRAM_NAME}.get(spec.network.library, WEIGHTS_NAME)
 
 
 def shipped_models() -> dict[str, Path]:
@@ -85,7 +89,7 @@ def find_package(model: str | Path) -> ModelPackage:
     """
     shipped = shipped_models()
     folder = shipped.get(str(model), Path(model))
-    if not _is_package(folder):
+    if not is_package(folder):
         names = ", ".join(shipped) or "none"
         raise MissingFileError(f"Model '{model}' is neither a shipped model ({names}) nor a folder with {CARD_NAME}. Check -m.")
     spec, checksum, graph_checksum = _read_card(folder / CARD_NAME)
@@ -107,7 +111,8 @@ def _verify(folder: Path, name: str, checksum: str) -> None:
         )
 
 
-def _is_package(folder: Path) -> bool:
+def is_package(folder: Path) -> bool:
+    """Tell whether a folder holds a card."""
     try:
         return (folder / CARD_NAME).is_file()
     except OSError:
@@ -183,7 +188,7 @@ def _count_weights(path: Path) -> dict[str, int]:
 def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any]:
     """Describe a model as a STAC Item with the MLM extension, version 1.4."""
     name = weights_name(spec)
-    onnx = name == ONNX_NAME
+    media, artifact = _ARTIFACTS[name]
     created = (spec.created or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     # MLM wants them among the properties, where STAC only takes them if an asset has them too
     bands = [{"name": band} for band in spec.bands]
@@ -212,10 +217,10 @@ def to_stac_item(spec: ModelSpec, sha256: str, size_bytes: int) -> dict[str, Any
         "assets": {
             "weights": {
                 "href": f"./{name}",
-                "type": f"application/octet-stream; application={'onnx' if onnx else 'safetensors'}",
-                "title": "Classifier of pixel features" if onnx else "Weights, float16",
+                "type": f"application/octet-stream; application={media}",
+                "title": _TITLES.get(spec.network.library, "Weights, float16"),
                 "roles": ["mlm:model", "mlm:weights"],
-                "mlm:artifact_type": "onnx" if onnx else "safetensors",
+                "mlm:artifact_type": artifact,
                 "bands": bands,
                 "file:size": size_bytes,
                 "file:checksum": f"1220{sha256}",
@@ -243,7 +248,7 @@ def _mlm_properties(spec: ModelSpec) -> dict[str, Any]:
         "mlm:name": spec.name,
         "mlm:architecture": f"{network.architecture} {network.encoder}".strip(),
         "mlm:tasks": _tasks(spec),
-        "mlm:framework": "ONNX" if network.library == "sklearn" else "PyTorch",
+        "mlm:framework": "ONNX" if weights_name(spec) == ONNX_NAME else "PyTorch",
         "mlm:accelerator": None,
         "mlm:accelerator_constrained": False,
         "mlm:batch_size_suggestion": fastest.batch_size if fastest else 1,

@@ -1,13 +1,14 @@
 """What a model does for the pipeline, and doubles that do it without a network."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.model.spec import Halo, Head, ModelSpec, NetworkSpec
 from geoseg.pixels.decode import decode
+from geoseg.pixels.detections import Detections
 from geoseg.pixels.normalize import normalize
 
 _SURE = 8.0
@@ -51,6 +52,25 @@ class Predictor(Protocol):
 
         Returns:
             (N, C, H, W) probabilities of the network's channels; where nothing is valid, they mean nothing.
+        """
+
+
+@runtime_checkable
+class Detector(Predictor, Protocol):
+    """A model that finds objects by their masks."""
+
+    def detect(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> list[Detections]:
+        """Find objects in a batch.
+
+        Args:
+            pixels: (N, C, H, W) in the raster's dtype.
+            valid: (N, H, W), True = data.
+
+        Returns:
+            What was found in each tile, on data only; classes are indices into the spec's classes, 0 the background.
+
+        Raises:
+            DeviceMemoryError: If the batch does not fit.
         """
 
 

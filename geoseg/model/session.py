@@ -1,10 +1,12 @@
 """An ONNX model opened in onnxruntime; torch is never loaded."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from geoseg.errors import ModelError
 from geoseg.model.execution import Execution
+from geoseg.model.external import external_files
 
 _FATAL = 4
 """Level of onnxruntime's log: what goes wrong is raised, and need not be printed as well."""
@@ -20,7 +22,7 @@ def open_session(model: bytes, name: str, execution: Execution, *, weights_folde
         model: An ONNX model.
         name: Of the model, for messages.
         execution: Device and threads.
-        weights_folder: Where the files lie that the model names as external data.
+        weights_folder: Where the files lie that the model names as external data; None refuses a model that names any.
 
     Returns:
         An ``onnxruntime.InferenceSession``.
@@ -28,8 +30,13 @@ def open_session(model: bytes, name: str, execution: Execution, *, weights_folde
     Raises:
         ModelError: If the model cannot be read, or onnxruntime has no provider for the device.
     """
+    # its official builds write to a server about every session, and leave a file in the temporary folder; read when it is imported
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
+    named = external_files(model) if weights_folder is None else set()
+    if named:
+        raise ModelError(f"Model '{name}' would read {sorted(named)[0]!r} beside itself; a model in one file was expected.")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = execution.threads
     options.enable_mem_pattern = False

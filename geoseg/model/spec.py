@@ -4,15 +4,23 @@ import datetime
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
+from geoseg.model.execution import Backend
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
-from geoseg.pixels.decode import Evidence, LayerPlan
+from geoseg.pixels.decode import Evidence, LayerPlan, Measure
 from geoseg.pixels.normalize import BandScaling
 from geoseg.tiling import Stitch
 
+BUILT = frozenset({"segmentation_models_pytorch", "geoseg"})
+"""Libraries whose networks geoseg builds, and loads weights into."""
+WHOLE: Mapping[str, Backend] = {"onnx": "onnx", "torch.export": "torch"}
+"""Networks that came as a whole, and what runs them."""
+LIBRARIES = BUILT | WHOLE.keys() | {"sklearn"}
+"""What geoseg loads without a plugin."""
 _REACHING = frozenset({"cache_dir", "encoder_weights", "filename", "hf_hub_id", "url", "weights"})
 """Options of networks that libraries take for a file or an address, beside those named for a path or pretraining."""
 
@@ -52,8 +60,9 @@ class NetworkSpec(_Strict):
         ValueError: If the encoder or an option would make a library open another file, or fetch one.
     """
 
-    library: Literal["segmentation_models_pytorch", "geoseg", "sklearn"] = "segmentation_models_pytorch"
-    """Package that holds the architecture; ``geoseg`` has the classics, ``sklearn`` the per-pixel baselines."""
+    library: str = "segmentation_models_pytorch"
+    """Package that holds the architecture: ``segmentation_models_pytorch``, ``geoseg`` (the classics), ``sklearn`` (the per-pixel
+    baselines); ``onnx`` or ``torch.export`` for a network that came as a whole; else a plugin of ``geoseg.models``."""
     architecture: str
     """Name in ``segmentation_models_pytorch.create_model``, for example ``unet``; ``fcn8s``, ``segnet``, ``deconvnet`` or ``pixel``;
     ``random_forest`` or ``svm``."""
@@ -74,6 +83,18 @@ class NetworkSpec(_Strict):
         if reaching:
             raise ValueError(f"option '{reaching[0]}' names another file; all weights of a model are in its package. Remove it")
         return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the network came as a whole, with weights, and cannot be changed."""
+        return self.library in WHOLE
+
+    @property
+    def backend(self) -> Backend | None:
+        """The only backend that runs it; None where geoseg builds it, and has the choice."""
+        if self.library in BUILT:
+            return None
+        return "onnx" if self.library == "sklearn" else WHOLE.get(self.library, "torch")
 
 
 class Halo(_Strict):
@@ -145,6 +166,10 @@ class ModelSpec(_Strict):
     """Per band."""
     std: tuple[FiniteFloat, ...]
     """Per band."""
+    values: Literal["stored", "scaled"] = "stored"
+    """What mean and std are of: values as files store them, or with the scale and offset applied that files declare."""
+    dtype: str | None = None
+    """Type of the pixel values that mean and std were chosen for, for example ``uint8``; None takes any."""
     resolution_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Pixel size on the ground that finer imagery is averaged to; None takes imagery as it is."""
     coarsest_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -171,6 +196,8 @@ class ModelSpec(_Strict):
     """Farthest pixel that a pixel of the output depends on, measured; None where it was not, or is the whole tile."""
     measured: tuple[Throughput, ...] = ()
     """Speed on machines that it was probed on."""
+    asked_layers: tuple[Literal["probabilities", "uncertainty"], ...] = Field(default=(), exclude=True)
+    """Layers of probability and uncertainty that a run wants beside the others; no part of a card."""
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":
@@ -200,16 +227,34 @@ class ModelSpec(_Strict):
         head = self.heads["semantic"]
         semantic = (head.start, head.stop)
         evidence = [Evidence(name=name, channel=h.start, among=None) for name, h in self.heads.items() if h.activation == "sigmoid"]
+        # objects of a detector are made of its masks, never of these layers
+        found = "detected_" if self.detects else ""
         for kind in (ClassKind.BUILDING, ClassKind.ROAD):
             channels = [head.start + i for i, c in enumerate(self.classes) if c.kind is kind]
             if channels:
-                evidence.append(Evidence(name=kind.value, channel=channels[0], among=semantic))
-        return LayerPlan(semantic=semantic, values=tuple(c.value for c in self.classes), evidence=tuple(evidence))
+                evidence.append(Evidence(name=f"{found}{kind.value}", channel=channels[0], among=semantic))
+        return LayerPlan(
+            semantic=semantic, values=tuple(c.value for c in self.classes), evidence=tuple(evidence), measures=self._measures()
+        )
+
+    def _measures(self) -> tuple[Measure, ...]:
+        start = self.heads["semantic"].start
+        found: list[Measure] = []
+        if "probabilities" in self.asked_layers:
+            found += [Measure(name=f"probability:{c.name}", kind="probability", channel=start + i) for i, c in enumerate(self.classes)]
+        if "uncertainty" in self.asked_layers:
+            found += [Measure(name="entropy", kind="entropy"), Measure(name="margin", kind="margin")]
+        return tuple(found)
 
     @property
     def scaling(self) -> BandScaling:
         """Band scaling of the input."""
         return BandScaling(mean=self.mean, std=self.std)
+
+    @property
+    def detects(self) -> bool:
+        """Whether it finds objects by their masks, rather than classes of pixels."""
+        return self.network.is_whole and self.network.options.get("decoder") is not None
 
     @property
     def stitch(self) -> Stitch:
@@ -220,6 +265,8 @@ class ModelSpec(_Strict):
     def result_sha256(self) -> str:
         """Checksum of what decides results beside the weights: bands, scaling, classes, heads and network."""
         decisive = self.model_dump(mode="json", include={"bands", "mean", "std", "classes", "heads", "network"})
+        if self.values != "stored":
+            decisive["values"] = self.values
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     @property

@@ -10,9 +10,10 @@ from rasterio.windows import Window
 
 from geoseg.errors import ConfigError, ModelError
 from geoseg.objects.labeling.faces import find_components
-from geoseg.objects.labeling.pieces import Detections, Piece, cut_pieces, meet
+from geoseg.objects.labeling.pieces import Piece, cut_pieces, meet
 from geoseg.objects.labeling.tally import Tally
 from geoseg.objects.rasters import LabelRaster
+from geoseg.pixels.detections import Detections
 from geoseg.tiling import partition
 
 __all__ = ["DetectionOptions", "DetectionStore", "DetectionTable", "Detections", "ReadDetections", "merge_detections"]

@@ -47,17 +47,20 @@ def tune(plan: RunPlan, asked: RunConfig, listener: Listener, *, at_once: bool =
     Returns:
         The plan to run.
     """
+    if asked.scheduler is not None or plan.package.spec.network.backend is not None:
+        return plan
     candidates = [c for c in _candidates(plan, asked) if _fits(plan, asked, c)]
-    if asked.scheduler is not None or plan.package.spec.network.library == "sklearn" or len(candidates) < 2:
+    if len(candidates) < 2:
         return plan
     book, key = TuningBook(plan.config.cache_folder / "tuning.json"), _identify(plan, candidates)
     trials = book.read(key)
     if not trials and (at_once or _guess_s(plan) >= _WORTH_S):
-        with book.hold():
+        with book.hold() as scratch:
             # somebody else may have measured meanwhile
             trials = book.read(key)
             if not trials:
-                trials = try_candidates(plan.package, _take_sample(plan, candidates), candidates, plan.package.spec.tile_size_px)
+                sample = _take_sample(plan, candidates)
+                trials = try_candidates(plan.package, sample, candidates, plan.package.spec.tile_size_px, scratch)
                 book.write(key, trials)
     usable = [trial for trial in trials if _is_usable(trial, asked)]
     if not usable:

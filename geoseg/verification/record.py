@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from geoseg.config import make_config
 from geoseg.errors import GeosegError
 from geoseg.io.chunks import DoneChunks, list_done
-from geoseg.model.package import find_package, hash_file
-from geoseg.provenance import find_differences, identify_run
+from geoseg.model.source import find_model
+from geoseg.provenance import find_differences, identify_run, measure_product
 from geoseg.redact import redact_all
 from geoseg.runfolder import RunFolder
 from geoseg.tiling import TilePlan
@@ -69,11 +69,14 @@ def _compare(run: CheckedRun, name: str, asset: dict[str, object]) -> Iterator[s
     path = run.product(name)
     if path is None:
         yield f"{name} is missing"
-    elif not isinstance(asset.get("file:checksum"), str):
+        return
+    if not isinstance(asset.get("file:checksum"), str):
         yield f"{name} has no checksum in item.json"
-    elif path.stat().st_size != asset.get("file:size"):
-        yield f"{name} has {path.stat().st_size} bytes, not {asset.get('file:size')}"
-    elif f"1220{hash_file(path)}" != asset["file:checksum"]:
+        return
+    size, digest = measure_product(path)
+    if size != asset.get("file:size"):
+        yield f"{name} has {size} bytes, not {asset.get('file:size')}"
+    elif f"1220{digest}" != asset["file:checksum"]:
         hint = "; some programs write into a GeoPackage when they open it" if path.suffix == ".gpkg" else ""
         yield f"{name} was changed: its SHA-256 is not the one that was recorded{hint}"
 
@@ -100,7 +103,8 @@ def list_chunks(folder: RunFolder) -> DoneChunks:
             chunks cannot be listed.
     """
     fingerprint = folder.read_record().get("fingerprint", {})
-    stride_px = find_package(make_config({}, folder.record).model).spec.network.stride_px
+    config = make_config({}, folder.record)
+    stride_px = find_model(config.model, config.cache_folder).spec.network.stride_px
     height, width = fingerprint["grid"][:2]
     plan = TilePlan(
         height=int(height),

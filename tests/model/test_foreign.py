@@ -14,9 +14,10 @@ import torch
 from geoseg.errors import MissingFileError, ModelError, WriteError
 from geoseg.model import export
 from geoseg.model.export import export_onnx, export_torch
-from geoseg.model.foreign import import_smp, is_smp_folder, read_sheet
 from geoseg.model.network import build_network, load_weights, save_weights
 from geoseg.model.package import WEIGHTS_NAME, ModelPackage, find_package, write_card
+from geoseg.model.sheet import read_sheet
+from geoseg.model.source import import_model
 from geoseg.model.spec import ModelSpec
 from tests.doubles import network_spec
 
@@ -62,8 +63,7 @@ def tiles(count: int) -> torch.Tensor:
 
 @torch.inference_mode()
 def test_an_smp_network_gives_as_a_package_what_it_gave(saved: Path, network: torch.nn.Module, tmp_path: Path) -> None:
-    assert is_smp_folder(saved)
-    spec = import_smp(saved, tmp_path / "package", {**SHEET, "name": "houses", "resolution_m": 0.5}).spec
+    spec = import_model(str(saved), tmp_path / "package", {**SHEET, "name": "houses", "resolution_m": 0.5}).spec
     found = find_package(tmp_path / "package")
     assert (spec.name, spec.network.architecture, spec.network.stride_px, spec.resolution_m) == ("houses", "unet", 8, 0.5)
     assert spec.halo.default_px == 16
@@ -77,7 +77,7 @@ def test_an_smp_network_gives_as_a_package_what_it_gave(saved: Path, network: to
 @pytest.mark.parametrize("key", ["bands", "mean", "std", "classes", "tile_size_px"])
 def test_what_cannot_be_guessed_is_asked_for(saved: Path, tmp_path: Path, key: str) -> None:
     with pytest.raises(ModelError, match=f"does not say {key}.*--sheet"):
-        import_smp(saved, tmp_path / "package", {k: v for k, v in SHEET.items() if k != key})
+        import_model(str(saved), tmp_path / "package", {k: v for k, v in SHEET.items() if k != key})
     assert not (tmp_path / "package").exists()
 
 
@@ -94,7 +94,7 @@ def test_what_cannot_be_guessed_is_asked_for(saved: Path, tmp_path: Path, key: s
 )
 def test_a_sheet_that_does_not_fit_is_refused_with_its_numbers(saved: Path, tmp_path: Path, change: dict[str, Any], named: str) -> None:
     with pytest.raises(ModelError, match=named):
-        import_smp(saved, tmp_path / "package", {**SHEET, **change})
+        import_model(str(saved), tmp_path / "package", {**SHEET, **change})
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_configuration_that_cannot_be_used_is_refused(saved: Path, tmp_path: P
     (folder / "model.safetensors").write_bytes((saved / "model.safetensors").read_bytes())
     (folder / "config.json").write_text(json.dumps({**json.loads((saved / "config.json").read_text()), **change}))
     with pytest.raises(ModelError, match=named):
-        import_smp(folder, tmp_path / "package", SHEET)
+        import_model(str(folder), tmp_path / "package", SHEET)
 
 
 def test_weights_of_another_network_are_refused(saved: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_weights_of_another_network_are_refused(saved: Path, tmp_path: Path) -> 
     (folder / "model.safetensors").write_bytes((saved / "model.safetensors").read_bytes())
     (folder / "config.json").write_text(json.dumps({**config, "decoder_channels": [32, 16, 8]}))
     with pytest.raises(ModelError, match="does not fit config"):
-        import_smp(folder, tmp_path / "package", SHEET)
+        import_model(str(folder), tmp_path / "package", SHEET)
 
 
 def test_a_sheet_is_read_from_toml(tmp_path: Path) -> None:

@@ -8,48 +8,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.errors import ModelError
+from geoseg.pixels.detections import Detections
 from geoseg.tiling import place
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detections:
-    """What a detector found in one tile of H x W pixels.
-
-    Raises:
-        ModelError: If the arrays do not fit together, masks are not bool, or a score is outside 0..1.
-    """
-
-    scores: NDArray[np.floating]
-    """(n,) confidence in [0, 1]."""
-    masks: NDArray[np.bool_]
-    """(n, H, W), True = object."""
-    classes: NDArray[np.integer]
-    """(n,) class of each object."""
-    boxes: NDArray[np.floating] | None = None
-    """(n, 4) left, top, right, bottom in pixels of the tile; mask pixels outside do not count. None takes masks as they are."""
-
-    def __post_init__(self) -> None:
-        if self.masks.ndim != 3 or self.masks.dtype != bool:
-            raise ModelError(
-                f"Masks of detections are bool of shape (n, H, W); got {self.masks.dtype} of shape {self.masks.shape}. "
-                "Probabilities (n, 1, H, W), as Mask R-CNN gives them, become masks by masks[:, 0] > 0.5."
-            )
-        count = len(self.masks)
-        lengths = {"scores": self.scores.shape, "classes": self.classes.shape}
-        if any(shape != (count,) for shape in lengths.values()):
-            raise ModelError(f"{count} masks need as many scores and classes; got shapes {lengths}.")
-        wrong = self.scores[~((self.scores >= 0) & (self.scores <= 1))]
-        if len(wrong):
-            raise ModelError(f"Scores of detections lie in 0..1; got {wrong[0]}. Apply the detector's sigmoid or softmax first.")
-        if self.boxes is not None:
-            self._check_boxes(self.boxes)
-
-    def _check_boxes(self, boxes: NDArray[np.floating]) -> None:
-        if boxes.shape != (len(self.masks), 4):
-            raise ModelError(f"{len(self.masks)} masks need boxes of shape ({len(self.masks)}, 4); got {boxes.shape}.")
-        wrong = boxes[~((boxes[:, 0] <= boxes[:, 2]) & (boxes[:, 1] <= boxes[:, 3]))]
-        if len(wrong):
-            raise ModelError(f"Boxes are left, top, right, bottom in pixels; got {wrong[0].tolist()}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,198 @@
+"""Models from elsewhere by their items, the hub, sheets and questions."""
+
+import functools
+import hashlib
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geoseg.errors import MissingFileError, ModelError, UsageError, WriteError
+from geoseg.model import fetch
+from geoseg.model.hub import fetch_hub
+from geoseg.model.sheet import ask_sheet, read_sheet, sheet_of_words
+from geoseg.model.source import find_model, import_model
+from tests.model.test_onnxfile import BYTES, named, said, write_onnx
+
+
+def item_of(model: Path, **changes: Any) -> dict[str, Any]:
+    checksum = hashlib.sha256(model.read_bytes()).hexdigest()
+    given = {
+        "name": "image",
+        "bands": ["red", "green", "blue"],
+        "input": {"shape": [-1, 3, 64, 64], "dim_order": ["batch", "bands", "height", "width"], "data_type": "float32"},
+        "value_scaling": [{"type": "min-max", "minimum": 0, "maximum": 255}],
+        "pre_processing_function": changes.pop("pre_processing_function", None),
+    }
+    given |= changes.pop("input", {})
+    rows = [{"value": 0, "name": "land", "color_hint": "C8B48C"}, {"value": 7, "name": "house"}]
+    output = {"tasks": ["semantic-segmentation"], "result": {"shape": [-1, 2, 64, 64]}, "classification:classes": rows}
+    asset = {"href": f"./{model.name}", "roles": ["mlm:model"], "mlm:artifact_type": "onnx", "file:checksum": f"1220{checksum}"}
+    asset |= changes.pop("asset", {})
+    properties = {"mlm:name": "theirs", "mlm:tasks": ["semantic-segmentation"], "mlm:input": [given], "mlm:output": [output], **changes}
+    return {"type": "Feature", "stac_version": "1.0.0", "properties": properties, "assets": {"model": asset}}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_onnx(tmp_path / "net.onnx", ["n", 3, "h", "w"])
+
+
+def write_item(model: Path, **changes: Any) -> Path:
+    path = model.parent / "item.json"
+    path.write_text(json.dumps(item_of(model, **changes)))
+    return path
+
+
+def test_an_item_from_elsewhere_says_bands_scaling_tile_and_classes(model: Path, tmp_path: Path) -> None:
+    spec = import_model(str(write_item(model, gsd=0.6)), tmp_path / "package", {"ports": {"gives": "sigmoid"}}).spec
+    assert (spec.name, spec.bands, spec.tile_size_px, spec.resolution_m) == ("theirs", ("red", "green", "blue"), 64, 0.6)
+    assert (spec.mean, spec.std) == ((0, 0, 0), (255, 255, 255))
+    assert [(row.value, row.name) for row in spec.classes] == [(0, "land"), (7, "house")]
+    assert spec.classes[0].color == "#c8b48c"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"asset": {"file:checksum": "1220" + "0" * 64}}, "file:checksum says 000000"),
+        ({"asset": {"file:checksum": "d50110" + "0" * 32}}, "SHA-256 .* was expected"),
+        ({"asset": {"mlm:artifact_type": "torch.save"}}, "Pickles .* are never read"),
+        ({"asset": {"href": "../../etc/passwd"}}, "lies outside its folder"),
+        ({"pre_processing_function": {"format": "python", "expression": "x.y:z"}}, "pre_processing_function is code"),
+        ({"input": {"value_scaling": [{"type": "processing", "expression": "A/B"}]}}, "value_scaling of the type 'processing'"),
+        ({"input": {"input": {"shape": [-1, 3, 64], "dim_order": ["batch", "time", "bands"]}}}, "dim_order is batch, time, bands"),
+        ({"mlm:tasks": ["classification"], "mlm:output": [{"tasks": ["classification"]}]}, "mlm:tasks says classification"),
+        ({"mlm:input": []}, "describes 0 inputs"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_an_item_asks_for_that_is_not_done_is_named(model: Path, tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ModelError, match=reason):
+        import_model(str(write_item(model, **change)), tmp_path / "package", {"ports": {"gives": "sigmoid"}})
+    assert not (tmp_path / "package").exists()
+
+
+def test_older_items_say_scaling_as_statistics(model: Path, tmp_path: Path) -> None:
+    statistics = [{"mean": m, "stddev": 50.0} for m in (1.0, 2.0, 3.0)]
+    path = write_item(model, input={"value_scaling": None, "norm_type": "z-score", "statistics": statistics})
+    spec = import_model(str(path), tmp_path / "package", {"ports": {"gives": "sigmoid"}}).spec
+    assert (spec.mean, spec.std) == ((1, 2, 3), (50, 50, 50))
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def site(model: Path) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(model.parent)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_an_item_on_the_web_brings_its_model_along(model: Path, site: str, tmp_path: Path) -> None:
+    write_item(model)
+    spec = import_model(f"{site}/item.json", tmp_path / "package", {"ports": {"gives": "sigmoid"}}).spec
+    assert spec.name == "theirs"
+    write_item(model, asset={"file:checksum": "1220" + "0" * 64})
+    with pytest.raises(ModelError, match="damaged or were changed"):
+        import_model(f"{site}/item.json", tmp_path / "other", {"ports": {"gives": "sigmoid"}})
+    with pytest.raises(MissingFileError, match=r"cannot be fetched: HTTP Error 404"):
+        find_model(f"{site}/none.onnx", tmp_path / "cache")
+
+
+def test_files_beyond_the_limit_are_cut_off(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "LARGEST_BYTES", 10)
+    with pytest.raises(ModelError, match="has more than"):
+        fetch.fetch_file(f"{site}/net.onnx", tmp_path / "to")
+
+
+def test_a_hub_name_is_found_in_the_hubs_cache_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    folder = tmp_path / "models--org--net"
+    snapshot = folder / "snapshots/0123456789012345678901234567890123456789"
+    snapshot.mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs/main").write_text(snapshot.name)
+    (snapshot / "config.json").write_text("{}")
+    assert fetch_hub("hf:org/net", tmp_path) == snapshot
+    with pytest.raises(MissingFileError, match="hf:org/other cannot be had"):
+        fetch_hub("hf:org/other", tmp_path)
+    with pytest.raises(UsageError, match="hf:ORG/NAME"):
+        fetch_hub("hf:net", tmp_path)
+
+
+def test_a_sheet_may_be_json_and_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.json"
+    path.write_text('{"tile_size_px": 64}')
+    assert read_sheet(path) == {"tile_size_px": 64}
+    path.write_text("[]")
+    with pytest.raises(ModelError, match="a table of fields was expected"):
+        read_sheet(path)
+    path.write_text("{")
+    with pytest.raises(ModelError, match="not valid JSON"):
+        read_sheet(path)
+
+
+def test_a_sheet_is_made_by_asking_and_by_words() -> None:
+    answers = iter(["red, green, blue", "0", "255", "64", "0.5", "land, house", "house", ""])
+    asked: list[str] = []
+
+    def ask(question: str, default: str) -> str:
+        asked.append(default)
+        return next(answers)
+
+    sheet = ask_sheet({"bands": ["b1", "b2", "b3"], "tile_size_px": 256, "classes": named("a", "b")}, ask)
+    assert (asked[0], asked[3], asked[5]) == ("b1, b2, b3", "256", "a, b"), "what the model says is the answer of an empty line"
+    words = {
+        "bands": "red,green,blue",
+        "mean": "0,0,0",
+        "std": "255,255,255",
+        "classes": "land,house",
+        "tile_size_px": 64,
+        "resolution_m": 0.5,
+    }
+    assert sheet == sheet_of_words(words, {}, ["house=building"])
+    with pytest.raises(ModelError, match=r"mean, for example .* got 'much'"):
+        sheet_of_words({"mean": "much"}, {}, [])
+
+
+@pytest.mark.parametrize(
+    ("sheet", "reason"),
+    [
+        ({"kinds": {"hut": "building"}}, "has no class 'hut' that could be a building; it has a, b"),
+        ({"classes": "a, b"}, "'classes' as a list of tables"),
+        ({"tile_size_px": 100, "network": {"stride_px": 32}}, "must be a multiple of the stride 32"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_a_sheet_that_does_not_fit_is_refused(model: Path, tmp_path: Path, sheet: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ModelError, match=reason):
+        import_model(str(model), tmp_path / "package", {**said("sigmoid", "a", "b"), "tile_size_px": 64, **sheet})
+
+
+def test_an_import_overwrites_nothing_and_leaves_nothing_behind(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(WriteError, match="is there already"):
+        import_model(str(model), tmp_path / "there", {})
+    with pytest.raises(ModelError):
+        import_model(str(model), tmp_path / "package", BYTES)
+    assert {path.name for path in tmp_path.iterdir()} == {"net.onnx", "there"}
+
+
+def test_a_name_that_is_nothing_is_said_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="hf:ORG/NAME"):
+        import_model(str(tmp_path / "org/net"), tmp_path / "package", {})
+    with pytest.raises(MissingFileError, match="neither a shipped model"):
+        find_model("no-such-model")
