@@ -9,11 +9,12 @@ from geoseg.events import Tuned
 from geoseg.inference import LoadPredictor, network_loader, read_padded
 from geoseg.io.ground import pixel_size_m
 from geoseg.planning import RunPlan, plan_run
-from geoseg.runtime import SCHEDULER_S
 from geoseg.tiling import Tile
 from geoseg.tuning.tune import tune
 
 _TIMED_BATCHES = 3
+_SCHEDULER_S = 0.002
+"""Processor seconds of a scheduler for each chunk, measured; see docs/scale.md."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Estimate:
     def most_workers(self) -> int:
         """Workers as fast as this machine that one scheduler keeps busy; more than chunks are of no use either."""
         chunk_s = self.inference_s / self.plan.tiles.chunk_count
-        return max(1, min(self.plan.tiles.chunk_count, int(chunk_s / SCHEDULER_S)))
+        return max(1, min(self.plan.tiles.chunk_count, int(chunk_s / _SCHEDULER_S)))
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """Yield names and values to show."""

@@ -33,7 +33,7 @@ class Nothing:
     seconds: float = 0.0
     """How long it sleeps."""
 
-    def prepare(self) -> Callable[[ChunkKey], ChunkResult]:
+    def prepare(self, _shared: object) -> Callable[[ChunkKey], ChunkResult]:
         """Return what does one chunk."""
         return self.do
 
@@ -125,7 +125,7 @@ def pass_chunks(cluster: Cluster, keys: Iterator[ChunkKey], job: Nothing, *, mos
     began, looks = time.monotonic(), []
     before = _cpu(processes)
     done = 0
-    for done, _ in enumerate(map_chunks(job, _until(keys, began + most_s), ClusterOptions(scheduler=cluster.address)), start=1):
+    for done, _ in enumerate(map_chunks(job, _for_s(most_s, keys), ClusterOptions(scheduler=cluster.address)), start=1):
         if done % _EVERY == 0:
             looks.append((done, *(process.memory_info().rss for process in processes.values())))
     looks.append((done, *(process.memory_info().rss for process in processes.values())))
@@ -142,8 +142,10 @@ def pass_chunks(cluster: Cluster, keys: Iterator[ChunkKey], job: Nothing, *, mos
     )
 
 
-def _until(keys: Iterator[ChunkKey], end: float) -> Iterator[ChunkKey]:
-    return takewhile(lambda _: time.monotonic() < end, keys)
+def _for_s(seconds: float, keys: Iterator[ChunkKey]) -> Iterator[ChunkKey]:
+    """Yield keys for some seconds from the first one on, which waits for the connection."""
+    end = time.monotonic() + seconds
+    yield from takewhile(lambda _: time.monotonic() < end, keys)
 
 
 def _cpu(processes: dict[str, psutil.Process]) -> dict[str, float]:
