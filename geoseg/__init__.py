@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from geoseg.status import Status, read_status
     from geoseg.verify import Verdict, verify_run
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 __all__ = [
     "ChunkDone",
