@@ -1,11 +1,12 @@
-"""Many small rasters: ``geoseg batch`` over a list, against one ``geoseg segment`` after the other."""
+"""Many small rasters: ``geoseg batch`` over a list, against one command after the other, and against a loop in one process."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.benchmarks.children import ChildError, run_geoseg
+from tests.benchmarks.children import REPOSITORY, ChildError, run_child, run_geoseg
 from tests.benchmarks.place import Place
 from tests.benchmarks.rasters import draw_town
 from tests.benchmarks.rows import Row
@@ -45,6 +46,7 @@ def _measure_one(place: Place, output: Path, images: list[Path], damaged: int, b
         for path in images[: place.sizes.alone]:
             run_geoseg("segment", path, "-o", output / "alone" / path.stem, *words, threads=place.threads, cache=place.cache)
         alone_s = (time.monotonic() - began) / place.sizes.alone
+        loop_s = _run_loop(images[: 5 * place.sizes.alone], output / "loop", backend, place)
         began = time.monotonic()
         _run_batch(images[0].parent, output / "list", words, place)
         list_s = (time.monotonic() - began) / len(images)
@@ -55,10 +57,21 @@ def _measure_one(place: Place, output: Path, images: list[Path], damaged: int, b
         "done": sum(entry["state"] == "done" for entry in entries),
         "failed": sum(entry["state"] == "failed" for entry in entries),
         "s per raster, one by one": round(alone_s, 3),
+        "s per raster, loop": round(loop_s, 3),
         "s per raster, list": round(list_s, 3),
         "one by one / list": round(alone_s / list_s, 2),
+        "loop / list": round(loop_s / list_s, 2),
     }
     return Row(section=_SECTION, what=what, values=values)
+
+
+def _run_loop(images: list[Path], output: Path, backend: str, place: Place) -> float:
+    """Return the seconds that each of some rasters takes in a loop over the library, its start not counted."""
+    options = {"outputs": ["classes"], "model": str(place.network.folder), "backend": backend, "device": place.device}
+    asked = {"rasters": [str(path) for path in images], "output": str(output), "options": options | {"cache": str(place.cache)}}
+    command = [sys.executable, "-m", "tests.benchmarks.loop", json.dumps(asked)]
+    looped = run_child(command, threads=place.threads, extra={"PYTHONPATH": str(REPOSITORY)})
+    return float(str(looped.answer["seconds"])) / len(images)
 
 
 def _run_batch(images: Path, output: Path, words: tuple[object, ...], place: Place) -> None:
