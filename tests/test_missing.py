@@ -167,6 +167,23 @@ def test_a_run_that_is_killed_while_it_becomes_whole_keeps_no_raster_with_holes(
     assert (read_band(run.output / "confidence.tif")[LACKING] != NODATA).all()
 
 
+def test_rasters_with_holes_of_a_run_that_was_cut_off_are_not_taken_for_whole(
+    lacking: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    config = lacking.model_copy(update={"output": tmp_path / "out"})
+    with monkeypatch.context() as patch:
+        patch.setattr("geoseg.pipeline.make_objects", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            segment_raster(config, load=always(Afraid()))
+    assert (read_band(config.output / "classes.tif")[LACKING] == NODATA).all()
+    segment_raster(config, load=always(NEAR))
+    assert RunFolder(config.output).missing() == []
+    assert (read_band(config.output / "classes.tif")[LACKING] != NODATA).all()
+
+
 def test_objects_made_anew_keep_what_is_missing_and_the_chunks(run: RunConfig) -> None:
     redo_objects(run.output, {"buildings": {"min_area_m2": 1.0}})
     assert len(RunFolder(run.output).missing()) == 1
