@@ -80,6 +80,7 @@ def segment_raster(
         # a run that is finished but for some chunks stays as it is if none of them could be made this time
         if not left_out or len(done.missing) < left_out:
             folder.reopen()
+            folder.keep_record(plan.config, plan.fingerprint())
             log = StageLog(listener)
             log.timing_s["chunks"] = round(time.monotonic() - began, 3)
             finish_run(plan, folder, log, done, began)

@@ -157,11 +157,21 @@ class RunFolder:
         move_flat_chunks(self.work / "chunks")
         if own is not None:
             write_whole(self.work / _CHUNKS_AT, own.name.encode())
+        # the item of a run that is finished, but for some chunks, holds the record's checksum
+        if not self.summary.exists():
+            self.keep_record(config, fingerprint)
+        who = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        write_whole(self.work / _HOLDER, json.dumps(who).encode())
+
+    def keep_record(self, config: RunConfig, fingerprint: dict[str, Any]) -> None:
+        """Write ``run.toml``.
+
+        Raises:
+            WriteError: If the disk does not take it.
+        """
         content = describe_config(config, fingerprint)
         if not self.record.exists() or self.record.read_bytes() != content:
             write_whole(self.record, content)
-        who = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_whole(self.work / _HOLDER, json.dumps(who).encode())
 
     def _choose_place(self, at: str | None, fingerprint: dict[str, Any]) -> Place | None:
         """Return a place of the run's own for its chunks if they lie elsewhere and it has none yet; it stays the same until the end."""

@@ -143,9 +143,8 @@ def test_what_is_still_missing_leaves_the_run_as_it_is(run: RunConfig) -> None:
     assert heard.of(Finished)[0].missing == 1
     with pytest.raises(ChunkError, match="1 of 12 chunks"):
         segment_raster(run.model_copy(update={"allow_missing": False}), load=always(Afraid()))
-    assert {path.name: path.read_bytes() for path in run.output.iterdir() if path.is_file() and path.name != "run.toml"} == {
-        name: content for name, content in before.items() if name != "run.toml"
-    }
+    assert {path.name: path.read_bytes() for path in run.output.iterdir() if path.is_file()} == before
+    assert verify_run(run.output).failed == ()
 
 
 def test_a_run_that_is_killed_while_it_becomes_whole_keeps_no_raster_with_holes(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
