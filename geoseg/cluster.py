@@ -179,7 +179,8 @@ class Cluster:
         if not self._options.resources:
             return found
         if not found.keys() <= self._able.keys():
-            known = self._client.scheduler_info()["workers"]
+            # some versions tell of five workers unless they are asked for all
+            known = self._client.scheduler_info(n_workers=-1)["workers"]
             self._able = {worker: self._is_able(about.get("resources", {})) for worker, about in known.items()}
         return {worker: threads for worker, threads in found.items() if self._able.get(worker)}
 

@@ -145,7 +145,8 @@ class RunConfig(BaseModel):
     def _without_secrets(cls, value: str | None) -> str | None:
         if value is not None and redact(value) != value:
             raise ValueError("secrets do not belong into an address; set them in the environment, as for the store's own programs")
-        return value
+        # a run goes on from any folder
+        return value if value is None or "://" in value else str(Path(value).absolute())
 
     @field_validator("zones")
     @classmethod

@@ -112,9 +112,11 @@ class Docket(Generic[Key]):
         """Return the seconds until a chunk is due again; None if none waits."""
         return max(0.0, self._later[0][0] - self._clock()) if self._later else None
 
-    def has_waiting(self) -> bool:
-        """Tell whether chunks that were taken before come again."""
-        return bool(self._later or self._again or self._suspects)
+    def is_empty(self) -> bool:
+        """Tell whether there is no chunk any more, now or later, but those that are under way."""
+        if not (self._later or self._again or self._suspects):
+            self._again.extend(islice(self._keys, 1))
+        return not (self._later or self._again or self._suspects)
 
     def count_workers(self, number: int) -> None:
         """Say how many workers there are; the most that there were count."""

@@ -80,6 +80,7 @@ def segment_raster(
         # a run that is finished but for some chunks stays as it is if none of them could be made this time
         if not left_out or len(done.missing) < left_out:
             folder.reopen()
+            folder.keep_record(plan.config, plan.fingerprint())
             log = StageLog(listener)
             log.timing_s["chunks"] = round(time.monotonic() - began, 3)
             finish_run(plan, folder, log, done, began)
@@ -158,7 +159,7 @@ def segment_chunks(
                 listener(Warned(message=note))
             listener(ChunkDone(chunk=name_chunk(row, col), done=done, chunks=tiles.chunk_count, elapsed_s=time.monotonic() - began))
     if missing and (not config.allow_missing or not done):
-        raise _missing_error(missing, tiles.chunk_count)
+        raise _missing_error(missing, tiles.chunk_count, allowed=config.allow_missing)
     check_complete(store, store.list_done(tiles), left_out=len(missing))
     return ChunksDone(performance=performance, missing=tuple(missing))
 
@@ -197,9 +198,14 @@ def _describe_failure(chunk: Chunk, failure: ChunkFailure) -> ChunkFailed:
     return ChunkFailed(chunk=chunk.name, window=(w.col_off, w.row_off, w.width, w.height), error=failure.error)
 
 
-def _missing_error(missing: list[ChunkFailed], chunks: int) -> ChunkError:
+def _missing_error(missing: list[ChunkFailed], chunks: int, *, allowed: bool) -> ChunkError:
     named = ", ".join(failed.chunk for failed in missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
+    what_now = (
+        "Nothing is there to be kept; the same command tries again."
+        if allowed
+        else "What is done is kept; the same command again goes on, and with --allow-missing the result holds nodata there."
+    )
     return ChunkError(
         f"{len(missing)} of {chunks} chunks could not be made ({named}). Chunk {missing[0].chunk} failed {TRIES} times: {missing[0].error} "
-        "What is done is kept; the same command again goes on, and with --allow-missing the result holds nodata there."
+        f"{what_now}"
     )

@@ -37,6 +37,8 @@ _HOLDER, _ERROR = "holder.json", "error.json"
 """Below ``.work``: who works there, and what ended that before its time."""
 _REOPENED = "reopened"
 """Below ``.work``: products are being removed, as chunks that they lack have been made since."""
+_HOLES = "holes"
+"""Below ``.work``: rasters that lack chunks may stand under their final names, and no summary says so yet."""
 _CHUNKS_AT = "chunks.at"
 """Below ``.work``: where the chunks lie, if that is elsewhere."""
 _PRODUCTS = (
@@ -155,11 +157,21 @@ class RunFolder:
         move_flat_chunks(self.work / "chunks")
         if own is not None:
             write_whole(self.work / _CHUNKS_AT, own.name.encode())
+        # the item of a run that is finished, but for some chunks, holds the record's checksum
+        if not self.summary.exists():
+            self.keep_record(config, fingerprint)
+        who = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        write_whole(self.work / _HOLDER, json.dumps(who).encode())
+
+    def keep_record(self, config: RunConfig, fingerprint: dict[str, Any]) -> None:
+        """Write ``run.toml``.
+
+        Raises:
+            WriteError: If the disk does not take it.
+        """
         content = describe_config(config, fingerprint)
         if not self.record.exists() or self.record.read_bytes() != content:
             write_whole(self.record, content)
-        who = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_whole(self.work / _HOLDER, json.dumps(who).encode())
 
     def _choose_place(self, at: str | None, fingerprint: dict[str, Any]) -> Place | None:
         """Return a place of the run's own for its chunks if they lie elsewhere and it has none yet; it stays the same until the end."""
@@ -360,12 +372,22 @@ class RunFolder:
     def reopen(self) -> None:
         """Make a run that is finished but for some chunks unfinished again, its chunks kept, so that its rasters are made anew.
 
+        Rasters of a run that was cut off after :meth:`expect_holes` go as well: their chunks may have been made since.
+
         Raises:
             WriteError: If a file cannot be removed.
         """
-        if self.summary.exists():
+        if self.summary.exists() or (self.work / _HOLES).exists():
             write_whole(self.work / _REOPENED, b"")
             self._clear_products()
+
+    def expect_holes(self) -> None:
+        """Note that the rasters which are made from now on lack chunks; gone when the run is finished.
+
+        Raises:
+            WriteError: If the disk does not take it.
+        """
+        write_whole(self.work / _HOLES, b"")
 
     def _clear_products(self) -> None:
         """Remove what was made of chunks, for :meth:`reopen`; if this is cut off, :meth:`settle` ends it."""
@@ -374,6 +396,7 @@ class RunFolder:
             for name in (_SUMMARY, *sorted(self._own_names() - {_SUMMARY, _RUN_TOML, self.work.name})):
                 path = self.path / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            (self.work / _HOLES).unlink(missing_ok=True)
             (self.work / _REOPENED).unlink()
         except OSError as exc:
             raise write_error(self.path, exc) from exc

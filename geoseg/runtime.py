@@ -132,7 +132,7 @@ class _Mapping(Generic[Key]):
         self._look()
         while True:
             self._fill()
-            if not self._under_way and not self._docket.has_waiting() and len(self._fleet):
+            if not self._under_way and self._docket.is_empty():
                 return
             try:
                 number, outcome = self._outcomes.get(timeout=min(_TICK_S, self._docket.wait_s() or _TICK_S))

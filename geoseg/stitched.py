@@ -103,7 +103,10 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         products.append(_Product(name=name, bands=bands, style=measured, overviews="average", smooth=True))
     # one after the other: GDAL's threads can lock each other up where several files are written through one cache
     store = folder.chunks(plan)
-    mosaic = ChunkMosaic(store=store, tiles=plan.tiles, done=store.list_done(plan.tiles))
+    done = store.list_done(plan.tiles)
+    if done.count < done.total:
+        folder.expect_holes()
+    mosaic = ChunkMosaic(store=store, tiles=plan.tiles, done=done)
     made = {product.name: _make_product(mosaic, folder, product, plan) for product in products}
     return Stitched(
         geobox=plan.source.geobox,

@@ -38,7 +38,7 @@ def test_a_chunk_that_failed_comes_again_after_one_and_after_four_seconds() -> N
     clock.now = 5.0
     assert docket.take() == 7
     assert docket.fail(7, "still no") == ChunkFailure(error="still no", tries=3)
-    assert not docket.has_waiting()
+    assert docket.is_empty()
 
 
 def test_keys_are_taken_when_they_are_needed() -> None:

@@ -143,9 +143,8 @@ def test_what_is_still_missing_leaves_the_run_as_it_is(run: RunConfig) -> None:
     assert heard.of(Finished)[0].missing == 1
     with pytest.raises(ChunkError, match="1 of 12 chunks"):
         segment_raster(run.model_copy(update={"allow_missing": False}), load=always(Afraid()))
-    assert {path.name: path.read_bytes() for path in run.output.iterdir() if path.is_file() and path.name != "run.toml"} == {
-        name: content for name, content in before.items() if name != "run.toml"
-    }
+    assert {path.name: path.read_bytes() for path in run.output.iterdir() if path.is_file()} == before
+    assert verify_run(run.output).failed == ()
 
 
 def test_a_run_that_is_killed_while_it_becomes_whole_keeps_no_raster_with_holes(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +166,23 @@ def test_a_run_that_is_killed_while_it_becomes_whole_keeps_no_raster_with_holes(
     assert (read_band(run.output / "confidence.tif")[LACKING] != NODATA).all()
 
 
+def test_rasters_with_holes_of_a_run_that_was_cut_off_are_not_taken_for_whole(
+    lacking: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    config = lacking.model_copy(update={"output": tmp_path / "out"})
+    with monkeypatch.context() as patch:
+        patch.setattr("geoseg.pipeline.make_objects", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            segment_raster(config, load=always(Afraid()))
+    assert (read_band(config.output / "classes.tif")[LACKING] == NODATA).all()
+    segment_raster(config, load=always(NEAR))
+    assert RunFolder(config.output).missing() == []
+    assert (read_band(config.output / "classes.tif")[LACKING] != NODATA).all()
+
+
 def test_objects_made_anew_keep_what_is_missing_and_the_chunks(run: RunConfig) -> None:
     redo_objects(run.output, {"buildings": {"min_area_m2": 1.0}})
     assert len(RunFolder(run.output).missing()) == 1
@@ -182,7 +198,7 @@ def test_objects_made_anew_keep_what_is_missing_and_the_chunks(run: RunConfig) -
 
 def test_nothing_but_nodata_is_no_result(lacking: RunConfig, tmp_path: Path) -> None:
     white = write_raster(tmp_path / "white.tif", np.full((3, 60, 60), MARK, np.uint8))
-    with pytest.raises(ChunkError, match="1 of 1 chunks"):
+    with pytest.raises(ChunkError, match=r"1 of 1 chunks .* Nothing is there to be kept; the same command tries again\.$"):
         segment_raster(lacking.model_copy(update={"raster": str(white), "output": tmp_path / "out"}), load=always(Afraid()))
     assert not (tmp_path / "out" / "summary.json").exists()
 

@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import pytest
 from geoseg import launch
 from geoseg.errors import ChunkError, ConfigError, GeosegError, MemoryLimitError, MissingFileError, UsageError, WriteError
 from geoseg.faults import ChunkFailure
-from geoseg.runtime import map_chunks
-from geoseg.workplace import ClusterOptions, Shared
+from geoseg.runtime import Runtime, map_chunks
+from geoseg.workplace import ClusterOptions, Shared, Threads
 
 HERE = ClusterOptions()
 
@@ -60,6 +61,24 @@ def test_every_key_comes_back_once_with_its_result() -> None:
 
 def test_no_keys_give_no_results() -> None:
     assert list(map_chunks(Doing(lambda key: key), [], HERE)) == []
+
+
+def test_workers_that_leave_when_all_is_done_are_not_waited_for() -> None:
+    class Leaving(Threads):
+        has_left = False
+
+        def workers(self) -> Mapping[str, int]:
+            return {} if self.has_left else super().workers()
+
+    place, done = Leaving(2), []
+    for key, _ in Runtime(place).map(Doing(lambda key: key), range(3), ClusterOptions(patience_s=2.0)):
+        done.append(key)
+        if len(done) == 3:
+            place.has_left = True
+            # until it is looked who is there
+            time.sleep(0.6)
+    place.close()
+    assert sorted(done) == [0, 1, 2]
 
 
 def test_few_keys_are_under_way_however_many_there_are() -> None:

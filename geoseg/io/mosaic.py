@@ -87,7 +87,9 @@ class ChunkMosaic:
         """Return the chunks of a row that are there: their names as seen from a folder, and their places in the row."""
         home = self.store.place.address(name_row(row))
         if not home.startswith("/vsi"):
-            home = os.path.relpath(home, folder)
+            # the way out of a folder that is a link is another one than its name tells
+            inside = Path(home).is_relative_to(folder.parent)
+            home = os.path.relpath(home, folder) if inside else os.path.abspath(home)
         there = (int(col) for col in np.flatnonzero(self.done.there[row]))
         return [(f"{home}/{name_chunk_file((row, col))}", windows[col]) for col in there]
 

@@ -143,6 +143,12 @@ def test_folders_may_be_named_in_two_ways(tmp_path: Path) -> None:
     assert open_place(f"file://{tmp_path}/a") == open_place(str(tmp_path / "a")) == Folder(tmp_path / "a")
 
 
+def test_a_folder_stays_the_same_from_wherever_the_run_goes_on(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert make_config({**config.model_dump(), "chunks_at": "shared"}).chunks_at == str(tmp_path / "shared")
+    assert make_config({**config.model_dump(), "chunks_at": "s3://tiles/run"}).chunks_at == "s3://tiles/run"
+
+
 def test_gdal_reads_each_store_by_its_own_name() -> None:
     names = {at: open_place(at).address("r00001/x.tif") for at in ("s3://b/p/", "gs://b/p", "az://b/p")}
     assert names == {"s3://b/p/": "/vsis3/b/p/r00001/x.tif", "gs://b/p": "/vsigs/b/p/r00001/x.tif", "az://b/p": "/vsiaz/b/p/r00001/x.tif"}

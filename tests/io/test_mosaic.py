@@ -49,6 +49,16 @@ def test_the_tree_holds_the_pixels_of_the_chunks(tmp_path: Path, make_geobox: Ma
     assert not (work / "some.rows").exists()
 
 
+def test_chunks_are_found_from_a_folder_that_is_a_link(tmp_path: Path, make_geobox: MakeGeobox) -> None:
+    layers = drawn(40, 40)
+    (tmp_path / "deep" / "down").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "deep" / "down")
+    mosaic = fill(Folder(tmp_path / "shared"), make_geobox(40, 40), layers)
+    (tmp_path / "link" / "some.vrt").write_text(mosaic.describe(tmp_path / "link", "some", ("class",), LayerStyle()))
+    with rasterio.open(tmp_path / "link" / "some.vrt") as dataset:
+        np.testing.assert_array_equal(dataset.read(1), layers[0])
+
+
 @pytest.mark.parametrize("nodata", [255, None])
 def test_a_missing_chunk_holds_nodata(tmp_path: Path, make_geobox: MakeGeobox, nodata: int | None) -> None:
     layers = drawn(100, 70) + np.uint8(1)
