@@ -15,7 +15,7 @@ from geoseg.io.bands import find_bands, list_lacking, match_bands
 from geoseg.io.gather import gather_imagery
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.imagery import FileImagery, Imagery, list_files
-from geoseg.io.placement import PIXELS, describe_placement
+from geoseg.io.placement import describe_placement, is_of_unknown_width
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source
 from geoseg.io.where import Where, find_area
 from geoseg.machine import count_cores, free_memory_bytes
@@ -157,7 +157,7 @@ class RunPlan:
         coarsest, size = self.package.spec.coarsest_m, pixel_size_m(self.source.geobox)
         files = [(file.name, file.options.placed) for file in list_files(self.source.imagery)]
         placed = tuple(describe_placement(name, placement) for name, placement in files if placement is not None)
-        if coarsest is None or size <= coarsest or self.config.assume_crs == PIXELS:
+        if coarsest is None or size <= coarsest or is_of_unknown_width(self.config.assume_crs):
             return placed
         return (
             *placed,
@@ -291,7 +291,7 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
     imagery = describe_imagery(config, spec.bands)
     imagery = imagery.each_file(FileImagery.scaled) if spec.values == "scaled" else imagery
     # nobody knows how wide such pixels are
-    source = place_source(imagery, None if config.assume_crs == PIXELS else spec.resolution_m)
+    source = place_source(imagery, None if is_of_unknown_width(config.assume_crs) else spec.resolution_m)
     source = source.choose(choose_bands(config, spec, imagery))
     if config.collar == "auto":
         source = replace(source, imagery=source.imagery.each_file(FileImagery.without_collar))

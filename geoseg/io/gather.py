@@ -16,7 +16,7 @@ from geoseg.io.composite import Mosaic
 from geoseg.io.cube import describe_cube, is_cube
 from geoseg.io.dataset import FOREIGN, RasterOptions, open_dataset
 from geoseg.io.ground import pixel_size_m
-from geoseg.io.imagery import FileImagery, Imagery, describe_file
+from geoseg.io.imagery import FileImagery, Imagery, describe_file, list_files
 from geoseg.io.pieces import Placeable, finest_of, place_piece
 from geoseg.io.stac import describe_items, is_stac
 from geoseg.io.stack import Stack, stack_imagery
@@ -48,6 +48,8 @@ def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Ar
         given += describe_items(name, wanted, options) if is_stac(name) else [describe_file(name, options, needs_georeference=True)]
     if len(given) == 1:
         return given[0]
+    if not arrangement.stack:
+        _check_placed(given)
     for imagery in given:
         if isinstance(imagery, FileImagery):
             _check_readable(imagery)
@@ -104,6 +106,20 @@ def mosaic_imagery(given: Sequence[Placeable], arrangement: Arrangement) -> Mosa
     pieces = [place_piece(given[number], grid) for number in order]
     name = shorten([imagery.name for imagery in given])
     return Mosaic(name=name, geobox=grid, pieces=tuple(pieces), feather_px=arrangement.feather_px, median=arrangement.rule == "median")
+
+
+def _check_placed(given: Sequence[FileImagery | Stack]) -> None:
+    """Refuse pictures in coordinates of their pixels: side by side they would all lie on one spot, most of them unseen.
+
+    Raises:
+        RasterError: If there is one.
+    """
+    nowhere = [file.name for imagery in given for file in list_files(imagery) if file.options.placed and not file.options.placed.is_place]
+    if nowhere:
+        raise RasterError(
+            f"{shorten(nowhere)} have no place on the earth, so that {len(given)} rasters make no mosaic. "
+            "Segment each alone, for example with geoseg batch, or take them as bands of one input with --stack."
+        )
 
 
 def _check_readable(file: FileImagery) -> None:
