@@ -213,7 +213,6 @@ def plan_run(config: RunConfig) -> RunPlan:
     measured = tuple(name for name in _MEASURED if name in config.outputs)
     package = replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
     source = open_source(config, package.spec)
-    _check_dtype(package.spec, source)
     if config.post:
         check_steps(config.post, (row.name for row in package.spec.classes), config.outputs, pixel_size_m(source.geobox))
     return replan(config, package, source)
@@ -229,9 +228,15 @@ def _check_dtype(spec: ModelSpec, source: RasterSource) -> None:
 
 def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> RunPlan:
     """Settle a run again for a source that is open already; see :func:`plan_run`."""
+    _check_dtype(package.spec, source)
     execution = choose_execution(config, package)
     if package.spec.detects and config.chunks_at is not None:
         raise ConfigError(f"Model '{package.spec.name}' is a detector: what it finds is kept in the run folder. Leave out --chunks-at.")
+    if package.spec.detects and package.spec.asked_layers:
+        raise ConfigError(
+            f"Model '{package.spec.name}' is a detector: it gives no probabilities of classes. "
+            f"Leave {' and '.join(package.spec.asked_layers)} out of --outputs."
+        )
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
     smallest: RunPlan | None = None
     for smaller in ever_smaller(config, package.spec, execution, source.shape[0] * source.shape[1]):
