@@ -12,6 +12,7 @@ from rasterio.windows import Window
 from geoseg.errors import MissingFileError, RasterError
 from geoseg.io.address import is_pattern, is_plain_file, shorten
 from geoseg.io.arrangement import Arrangement
+from geoseg.io.bands import Names
 from geoseg.io.composite import Mosaic
 from geoseg.io.cube import describe_cube, is_cube
 from geoseg.io.dataset import FOREIGN, RasterOptions, open_dataset
@@ -83,7 +84,7 @@ def mosaic_imagery(given: Sequence[Placeable], arrangement: Arrangement) -> Mosa
     """Lay imagery side by side, on the grid of the finest.
 
     Raises:
-        RasterError: If it differs in bands or data type.
+        RasterError: If it differs in bands, their order or data type.
     """
     first = given[0]
     for other in given:
@@ -91,6 +92,12 @@ def mosaic_imagery(given: Sequence[Placeable], arrangement: Arrangement) -> Mosa
             raise RasterError(
                 f"{other.name} has {len(other.bands)} bands of {other.dtype}, {first.name} {len(first.bands)} of {first.dtype}: "
                 "rasters of a mosaic must be alike. Leave one out, or take them as bands of one input with --stack."
+            )
+        if _are_swapped(first.bands, other.bands):
+            told, known = (", ".join("/".join(names) or "no name" for names in imagery.bands) for imagery in (other, first))
+            raise RasterError(
+                f"{other.name} holds the bands {told}, {first.name} {known}: rasters of a mosaic must have them in one order. "
+                "Bring them into one, for example with gdal_translate -b."
             )
     sizes = [pixel_size_m(imagery.geobox) for imagery in given]
     finest = finest_of(given, sizes)
@@ -106,6 +113,14 @@ def mosaic_imagery(given: Sequence[Placeable], arrangement: Arrangement) -> Mosa
     pieces = [place_piece(given[number], grid) for number in order]
     name = shorten([imagery.name for imagery in given])
     return Mosaic(name=name, geobox=grid, pieces=tuple(pieces), feather_px=arrangement.feather_px, median=arrangement.rule == "median")
+
+
+def _are_swapped(known: Sequence[Names], others: Sequence[Names]) -> bool:
+    """Tell whether a band is called like one at another place, and not like the one at its own."""
+    return any(
+        not set(names) & set(known[number]) and any(name in elsewhere for elsewhere in known for name in names)
+        for number, names in enumerate(others)
+    )
 
 
 def _check_placed(given: Sequence[FileImagery | Stack]) -> None:
