@@ -15,7 +15,7 @@ from geoseg.io.bands import find_bands, list_lacking, match_bands
 from geoseg.io.gather import gather_imagery
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.imagery import FileImagery, Imagery, list_files
-from geoseg.io.placement import PIXELS, describe_placement
+from geoseg.io.placement import describe_placement, is_of_unknown_width
 from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source
 from geoseg.io.where import Where, find_area
 from geoseg.machine import count_cores, free_memory_bytes
@@ -157,7 +157,7 @@ class RunPlan:
         coarsest, size = self.package.spec.coarsest_m, pixel_size_m(self.source.geobox)
         files = [(file.name, file.options.placed) for file in list_files(self.source.imagery)]
         placed = tuple(describe_placement(name, placement) for name, placement in files if placement is not None)
-        if coarsest is None or size <= coarsest or self.config.assume_crs == PIXELS:
+        if coarsest is None or size <= coarsest or is_of_unknown_width(self.config.assume_crs):
             return placed
         return (
             *placed,
@@ -213,7 +213,6 @@ def plan_run(config: RunConfig) -> RunPlan:
     measured = tuple(name for name in _MEASURED if name in config.outputs)
     package = replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
     source = open_source(config, package.spec)
-    _check_dtype(package.spec, source)
     if config.post:
         check_steps(config.post, (row.name for row in package.spec.classes), config.outputs, pixel_size_m(source.geobox))
     return replan(config, package, source)
@@ -229,9 +228,15 @@ def _check_dtype(spec: ModelSpec, source: RasterSource) -> None:
 
 def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> RunPlan:
     """Settle a run again for a source that is open already; see :func:`plan_run`."""
+    _check_dtype(package.spec, source)
     execution = choose_execution(config, package)
     if package.spec.detects and config.chunks_at is not None:
         raise ConfigError(f"Model '{package.spec.name}' is a detector: what it finds is kept in the run folder. Leave out --chunks-at.")
+    if package.spec.detects and package.spec.asked_layers:
+        raise ConfigError(
+            f"Model '{package.spec.name}' is a detector: it gives no probabilities of classes. "
+            f"Leave {' and '.join(package.spec.asked_layers)} out of --outputs."
+        )
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
     smallest: RunPlan | None = None
     for smaller in ever_smaller(config, package.spec, execution, source.shape[0] * source.shape[1]):
@@ -291,7 +296,7 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
     imagery = describe_imagery(config, spec.bands)
     imagery = imagery.each_file(FileImagery.scaled) if spec.values == "scaled" else imagery
     # nobody knows how wide such pixels are
-    source = place_source(imagery, None if config.assume_crs == PIXELS else spec.resolution_m)
+    source = place_source(imagery, None if is_of_unknown_width(config.assume_crs) else spec.resolution_m)
     source = source.choose(choose_bands(config, spec, imagery))
     if config.collar == "auto":
         source = replace(source, imagery=source.imagery.each_file(FileImagery.without_collar))

@@ -18,7 +18,7 @@ from geoseg import __version__
 from geoseg.arrays.dress import dress_layer
 from geoseg.arrays.grid import ArrayImagery, Brought, Seen, see_imagery
 from geoseg.batching import Batcher
-from geoseg.config import make_config
+from geoseg.config import RunConfig, make_config
 from geoseg.errors import UsageError
 from geoseg.inference import LoadPredictor, infer_chunk, network_loader, read_padded
 from geoseg.io.raster import RasterSource, place_source
@@ -26,8 +26,11 @@ from geoseg.model.source import find_model
 from geoseg.planning import RunPlan, choose_bands, replan
 from geoseg.tiling import TilePlan
 
-_TAKEN = {"raster", "output", "workers", "scheduler"}
-"""Options of a run that an array has no use for: it brings its pixels, and Dask knows where to work."""
+_USED = {
+    *("bands", "tile_size", "halo", "stitch", "chunk_size", "batch_size"),
+    *("device", "backend", "precision", "threads", "memory", "cache"),
+}
+"""Options of a run that an array has a use for: it brings its pixels, Dask knows where to work, and no files are made."""
 
 
 def segment(array: xr.DataArray | xr.Dataset, model: str = "aerial", *, valid: xr.DataArray | None = None, **options: Any) -> xr.Dataset:
@@ -51,12 +54,15 @@ def segment(array: xr.DataArray | xr.Dataset, model: str = "aerial", *, valid: x
     Raises:
         UsageError: If array, model and options do not fit each other.
     """
-    unknown = sorted(_TAKEN & options.keys())
-    if unknown:
-        raise UsageError(f"segment() of an array takes no {unknown[0]}: it has its pixels, and works where Dask does. Leave it out.")
+    without_use = sorted((RunConfig.model_fields.keys() - _USED) & options.keys())
+    if without_use:
+        raise UsageError(
+            f"segment() of an array takes no {without_use[0]}: it has its pixels, works where Dask does and makes no files. Leave it out; "
+            f"there are {', '.join(sorted(_USED))}, and valid, which says what pixels count."
+        )
     seen = see_imagery(array, valid)
     plan = plan_array(seen.imagery, model, options)
-    return lay_out(plan, seen, network_loader(plan.package, plan.execution))
+    return lay_out(plan, seen, network_loader(plan.package, plan.lane_execution))
 
 
 def plan_array(imagery: ArrayImagery, model: str, options: dict[str, Any]) -> RunPlan:
@@ -66,7 +72,7 @@ def plan_array(imagery: ArrayImagery, model: str, options: dict[str, Any]) -> Ru
         UsageError: If something does not fit.
     """
     config = make_config({"raster": imagery.name, "output": Path("unused"), "model": model, **options})
-    package = find_model(config.model)
+    package = find_model(config.model, config.cache_folder)
     source = place_source(imagery, package.spec.resolution_m)
     return replan(config, package, source.choose(choose_bands(config, package.spec, imagery)))
 

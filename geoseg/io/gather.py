@@ -12,11 +12,12 @@ from rasterio.windows import Window
 from geoseg.errors import MissingFileError, RasterError
 from geoseg.io.address import is_pattern, is_plain_file, shorten
 from geoseg.io.arrangement import Arrangement
+from geoseg.io.bands import Names
 from geoseg.io.composite import Mosaic
 from geoseg.io.cube import describe_cube, is_cube
 from geoseg.io.dataset import FOREIGN, RasterOptions, open_dataset
 from geoseg.io.ground import pixel_size_m
-from geoseg.io.imagery import FileImagery, Imagery, describe_file
+from geoseg.io.imagery import FileImagery, Imagery, describe_file, list_files
 from geoseg.io.pieces import Placeable, finest_of, place_piece
 from geoseg.io.stac import describe_items, is_stac
 from geoseg.io.stack import Stack, stack_imagery
@@ -48,6 +49,8 @@ def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Ar
         given += describe_items(name, wanted, options) if is_stac(name) else [describe_file(name, options, needs_georeference=True)]
     if len(given) == 1:
         return given[0]
+    if not arrangement.stack:
+        _check_placed(given)
     for imagery in given:
         if isinstance(imagery, FileImagery):
             _check_readable(imagery)
@@ -81,7 +84,7 @@ def mosaic_imagery(given: Sequence[Placeable], arrangement: Arrangement) -> Mosa
     """Lay imagery side by side, on the grid of the finest.
 
     Raises:
-        RasterError: If it differs in bands or data type.
+        RasterError: If it differs in bands, their order or data type.
     """
     first = given[0]
     for other in given:
@@ -89,6 +92,12 @@ def mosaic_imagery(given: Sequence[Placeable], arrangement: Arrangement) -> Mosa
             raise RasterError(
                 f"{other.name} has {len(other.bands)} bands of {other.dtype}, {first.name} {len(first.bands)} of {first.dtype}: "
                 "rasters of a mosaic must be alike. Leave one out, or take them as bands of one input with --stack."
+            )
+        if _are_swapped(first.bands, other.bands):
+            told, known = (", ".join("/".join(names) or "no name" for names in imagery.bands) for imagery in (other, first))
+            raise RasterError(
+                f"{other.name} holds the bands {told}, {first.name} {known}: rasters of a mosaic must have them in one order. "
+                "Bring them into one, for example with gdal_translate -b."
             )
     sizes = [pixel_size_m(imagery.geobox) for imagery in given]
     finest = finest_of(given, sizes)
@@ -104,6 +113,28 @@ def mosaic_imagery(given: Sequence[Placeable], arrangement: Arrangement) -> Mosa
     pieces = [place_piece(given[number], grid) for number in order]
     name = shorten([imagery.name for imagery in given])
     return Mosaic(name=name, geobox=grid, pieces=tuple(pieces), feather_px=arrangement.feather_px, median=arrangement.rule == "median")
+
+
+def _are_swapped(known: Sequence[Names], others: Sequence[Names]) -> bool:
+    """Tell whether a band is called like one at another place, and not like the one at its own."""
+    return any(
+        not set(names) & set(known[number]) and any(name in elsewhere for elsewhere in known for name in names)
+        for number, names in enumerate(others)
+    )
+
+
+def _check_placed(given: Sequence[FileImagery | Stack]) -> None:
+    """Refuse pictures in coordinates of their pixels: side by side they would all lie on one spot, most of them unseen.
+
+    Raises:
+        RasterError: If there is one.
+    """
+    nowhere = [file.name for imagery in given for file in list_files(imagery) if file.options.placed and not file.options.placed.is_place]
+    if nowhere:
+        raise RasterError(
+            f"{shorten(nowhere)} have no place on the earth, so that {len(given)} rasters make no mosaic. "
+            "Segment each alone, for example with geoseg batch, or take them as bands of one input with --stack."
+        )
 
 
 def _check_readable(file: FileImagery) -> None:

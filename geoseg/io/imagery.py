@@ -186,7 +186,8 @@ class FileReader:
         pixels = self._dataset.read(bands, window=window)
         nothing = ~read_valid(self._dataset, window=window)
         near, most = self._imagery.near, np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.unsignedinteger) else None
-        black = nothing | (np.abs(pixels) <= near if pixels.dtype.kind == "f" else pixels <= near).all(axis=0)
+        # of signed numbers, those below 0 are no darker than black
+        black = nothing | ((pixels <= near) & (pixels >= -near)).all(axis=0)
         white = nothing | (pixels >= most - near).all(axis=0) if most is not None else np.zeros_like(nothing)
         return black, white
 
@@ -214,28 +215,38 @@ def describe_file(name: str, options: RasterOptions, *, needs_georeference: bool
     try:
         options = _place(name, options) if needs_georeference and not is_remote(name) else options
         with open_dataset(name, options) as dataset:
-            if is_remote(name) and dataset.driver == "VRT" and not options.trust_vrt:
+            # warping makes a virtual raster of it, and may have added an alpha band, which is not the raster's own
+            own = getattr(dataset, "src_dataset", dataset)
+            if is_remote(name) and own.driver == "VRT" and not options.trust_vrt:
                 raise RasterError(
                     f"{name} is a virtual raster at an address: it makes GDAL open what it names. Say --trust-vrt if you know it."
                 )
             check_raster(name, dataset, needs_georeference)
-            # warping may have added an alpha band, which is not the raster's own
-            own = getattr(dataset, "src_dataset", dataset)
             alpha = tuple(band for band in own.indexes if own.colorinterp[band - 1] == ColorInterp.alpha)
             is_imagery = bool(alpha) and not is_opacity(own, alpha[0])
             return FileImagery(
                 name=name,
                 geobox=GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs),
-                bands=name_bands(own, name),
                 dtype=np.result_type(*own.dtypes).name,
                 opacity=() if is_imagery else alpha,
                 options=replace(options, ignore_alpha=is_imagery),
-                near=LOSSY_NEAR if _is_lossy(own) else 0,
-                scales=tuple(zip(own.scales, own.offsets, strict=True)),
                 depends_on=tuple(_depends_on(own, name)),
+                **_describe_bands(name, options, own),
             )
     except FOREIGN as exc:
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
+
+
+def _describe_bands(name: str, options: RasterOptions, dataset: Any) -> dict[str, Any]:
+    """Return what a file says of its bands; the virtual raster that gives it a place does not repeat that."""
+    if options.placed is not None:
+        with open_dataset(name, RasterOptions()) as stored:
+            return _describe_bands(name, RasterOptions(), stored)
+    return {
+        "bands": name_bands(dataset, name),
+        "near": LOSSY_NEAR if _is_lossy(dataset) else 0,
+        "scales": tuple(zip(dataset.scales, dataset.offsets, strict=True)),
+    }
 
 
 def _place(name: str, options: RasterOptions) -> RasterOptions:
@@ -277,4 +288,6 @@ def _depends_on(dataset: Any, name: str) -> Iterator[str]:
 
 def _is_lossy(dataset: Any) -> bool:
     told = f"{dataset.driver} {dataset.profile.get('compress', '')}".lower()
-    return any(kind in told for kind in ("jpeg", "webp", "jp2", "jxl", "lerc"))
+    # floats may be reflectances, of which all are near 0
+    is_whole = np.issubdtype(np.result_type(*dataset.dtypes), np.integer)
+    return is_whole and any(kind in told for kind in ("jpeg", "webp", "jp2", "jxl", "lerc"))

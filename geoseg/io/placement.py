@@ -72,6 +72,11 @@ def place_nowhere(asked: str, height_px: int) -> Placement | None:
     return Placement(transform=Affine(width_m, 0.0, 0.0, 0.0, -width_m, height_px * width_m), crs=_PLANE, is_place=False)
 
 
+def is_of_unknown_width(asked: str | None) -> bool:
+    """Tell whether ``pixels`` was asked for without saying how wide they are."""
+    return asked is not None and asked.strip().lower().rstrip(":") == PIXELS
+
+
 def may_be_placed(path: Path) -> bool:
     """Tell whether a file is of a kind in which cameras note where they were."""
     return path.suffix.lower() in _PICTURES

@@ -13,7 +13,7 @@ from urllib.error import URLError
 from urllib.parse import parse_qs, urljoin, urlsplit
 from urllib.request import urlopen
 
-from geoseg.errors import MissingFileError, RasterError, UsageError
+from geoseg.errors import GeosegError, MissingFileError, RasterError, UsageError
 from geoseg.io.address import is_remote
 from geoseg.io.bands import Names, common_name
 from geoseg.io.dataset import RasterOptions
@@ -55,10 +55,16 @@ def describe_items(name: str, wanted: Sequence[str], options: RasterOptions) -> 
         MissingFileError: If there is no such file.
         RasterError: If there is no item, or one lacks a band.
     """
-    items = list(read_items(name))
-    if not items:
-        raise RasterError(f"{name} holds no item. Check dates, box, collections and cloud cover of the search.")
-    return [_describe_item(item, base, wanted, options) for item, base in items]
+    try:
+        items = list(read_items(name))
+        if not items:
+            raise RasterError(f"{name} holds no item. Check dates, box, collections and cloud cover of the search.")
+        return [_describe_item(item, base, wanted, options) for item, base in items]
+    except GeosegError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        # numbers where tables belong, and the like
+        raise RasterError(f"{name} is no valid STAC: {exc}. Check it with a STAC validator.") from exc
 
 
 def read_items(name: str) -> Iterator[tuple[dict[str, Any], str]]:
@@ -73,8 +79,7 @@ def read_items(name: str) -> Iterator[tuple[dict[str, Any], str]]:
     if plain.lower().startswith(_WEB) and path.endswith("/search"):
         found: list[dict[str, Any]] = _search(plain)
     else:
-        table = _read_json(plain)
-        found = table.get("features", []) if table.get("type") == "FeatureCollection" else [table]
+        found = _read_pages(plain)
     for item in found:
         if item.get("type") != "Feature" or not isinstance(item.get("assets"), dict):
             raise RasterError(f"{name} holds no STAC item: expected a Feature with assets, or a FeatureCollection of them.")
@@ -82,9 +87,26 @@ def read_items(name: str) -> Iterator[tuple[dict[str, Any], str]]:
             yield item, _self_of(item, plain)
 
 
+def _read_pages(name: str) -> list[dict[str, Any]]:
+    """Read an item, or a collection of items; a server gives out large ones page by page."""
+    table = _read_json(name)
+    if table.get("type") != "FeatureCollection":
+        return [table]
+    found, seen = list(table.get("features") or ()), {name}
+    while name.lower().startswith(_WEB) and len(found) < _MOST_ITEMS:
+        following = [urljoin(name, str(link.get("href"))) for link in table.get("links") or () if link.get("rel") == "next"]
+        if not following or following[0] in seen:
+            break
+        name = following[0]
+        seen.add(name)
+        table = _read_json(name)
+        found += table.get("features") or ()
+    return found[:_MOST_ITEMS]
+
+
 def _self_of(item: dict[str, Any], read_from: str) -> str:
     """Return the address that the relative ones of an item start from; one on the web never starts on this machine."""
-    links = [link.get("href", "") for link in item.get("links", ()) if link.get("rel") == "self"]
+    links = [link.get("href", "") for link in item.get("links") or () if link.get("rel") == "self"]
     return str(links[0]) if links and str(links[0]).lower().startswith(_WEB) else read_from
 
 
@@ -130,7 +152,7 @@ def _search(address: str) -> list[dict[str, Any]]:
     except (client_module.exceptions.APIError, OSError, ValueError, KeyError) as exc:
         raise RasterError(f"The search {address} failed: {exc}. Check the address of the STAC API.") from exc
     # not every server knows how to ask for it
-    return [item for item in found if item.get("properties", {}).get("eo:cloud_cover", 0) <= cloudy]
+    return [item for item in found if (item.get("properties", {}).get("eo:cloud_cover") or 0) <= cloudy]
 
 
 def _client() -> ModuleType:
@@ -194,7 +216,12 @@ def _locate(href: str, base: str, item: dict[str, Any], options: RasterOptions) 
     if is_remote(href):
         return href
     if base.lower().startswith(_WEB):
-        return urljoin(base, href)
+        address = urljoin(base, href)
+        if not is_remote(address):
+            raise RasterError(
+                f"Item {item.get('id')} at {base} points at {href}, which is no address. Correct it where the item comes from."
+            )
+        return address
     home = Path(base).resolve().parent
     path = (home / href.removeprefix("file://")).resolve()
     if not options.trust_vrt and not path.is_relative_to(home):

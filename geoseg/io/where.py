@@ -16,6 +16,7 @@ from geoseg.io.dataset import FOREIGN
 _STEP_DEG = 0.01
 """Sides of a box in degrees are cut into pieces of that length, since they are no straight lines in other CRSs."""
 _MOST_STEPS = 100
+_GLOBE = (-180.0, -90.0, 180.0, 90.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,18 +92,32 @@ def _read_polygons(path: Path, geobox: GeoBox, what: str) -> BaseGeometry:
 def _project_box(box: tuple[float, float, float, float], geobox: GeoBox) -> BaseGeometry:
     check_box(box)
     assert geobox.crs is not None, "a run has a CRS"
-    longest = max(box[2] - box[0], box[3] - box[1])
-    outline = shapely.segmentize(shapely.box(*box), max(_STEP_DEG, longest / _MOST_STEPS))
     try:
+        # far from the raster its CRS may have no coordinates
+        near = shapely.intersection(shapely.box(*box), _around(geobox))
+        if near.area == 0:
+            return near
+        west, south, east, north = near.bounds
+        outline = shapely.segmentize(near, max(_STEP_DEG, max(east - west, north - south) / _MOST_STEPS))
         placed = transform_geom("EPSG:4326", geobox.crs.to_wkt(), mapping(outline))
-    except FOREIGN as exc:
+    except (*FOREIGN, SystemError) as exc:  # GDAL has no message for some points
         raise UsageError(f"The box {_bounds(box)} has no place in {geobox.crs}: {exc}. Check --bbox.") from exc
     return shapely.make_valid(shape(placed))
 
 
-def _in_degrees(geobox: GeoBox) -> Iterable[float]:
+def _around(geobox: GeoBox) -> BaseGeometry:
+    """Return a box in degrees that holds a raster with room to spare; the globe where the raster is at one of its ends."""
+    west, south, east, north = _in_degrees(geobox)
+    spare = max(_STEP_DEG, east - west, north - south)
+    box = west - spare, south - spare, east + spare, north + spare
+    inside = west < east and box[0] >= -180 and box[2] <= 180 and box[1] >= -90 and box[3] <= 90
+    return shapely.box(*(box if inside else _GLOBE))
+
+
+def _in_degrees(geobox: GeoBox) -> tuple[float, float, float, float]:
     assert geobox.crs is not None, "a run has a CRS"
-    return tuple(transform_bounds(geobox.crs.to_wkt(), "EPSG:4326", *geobox.boundingbox))
+    west, south, east, north = transform_bounds(geobox.crs.to_wkt(), "EPSG:4326", *geobox.boundingbox)
+    return west, south, east, north
 
 
 def _bounds(numbers: Iterable[float]) -> str:

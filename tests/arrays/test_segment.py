@@ -1,6 +1,6 @@
 """An array in, an array out: the pixels of a run, and nothing read before they are wanted."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,17 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import wrap_xr
 
 import geoseg
+from geoseg.arrays import segment as module
 from geoseg.arrays.grid import see_imagery
 from geoseg.arrays.segment import lay_out, plan_array
 from geoseg.config import make_config
 from geoseg.errors import ConfigError, ModelError, RasterError, UsageError
 from geoseg.inference import LoadPredictor
+from geoseg.model.execution import Execution
+from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import NeighborhoodPredictor, Predictor, double_spec
 from geoseg.pipeline import segment_raster
+from geoseg.planning import replan
 from tests.doubles import CRS, NODATA, TRANSFORM, always, configure, draw_blobs, read_band, write_package, write_raster
 
 SPEC = double_spec()
@@ -218,8 +222,30 @@ def test_options_that_an_array_cannot_take_are_refused(package: Path) -> None:
     array = label(draw_blobs(40, 50))
     with pytest.raises(UsageError, match="takes no scheduler"):
         geoseg.segment(array, str(package), scheduler="tcp://127.0.0.1:1")
+    for name, value in {"aoi": "city.gpkg", "bbox": (85, 27, 86, 28), "collar": "auto", "outputs": ("probabilities",)}.items():
+        with pytest.raises(UsageError, match=f"takes no {name}: .* and valid"):
+            geoseg.segment(array, str(package), **{name: value})
     with pytest.raises(ConfigError, match="did you mean 'tile_size'"):
         geoseg.segment(array, str(package), tile_sizes=64)
+
+
+def test_lanes_share_the_cores_as_in_a_run(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[Execution] = []
+
+    def loader(package: ModelPackage, execution: Execution) -> LoadPredictor:
+        loaded.append(execution)
+        return always(SMOOTH)
+
+    monkeypatch.setattr(module, "network_loader", loader)
+    monkeypatch.setattr(module, "replan", lambda *given: replace(replan(*given), lanes=2))
+    module.segment(label(draw_blobs(40, 50)), str(package), threads=4)
+    assert [execution.threads for execution in loaded] == [2]
+
+
+def test_an_array_of_numbers_that_a_model_does_not_scale_is_refused(tmp_path: Path) -> None:
+    package = write_package(tmp_path / "bytes", SPEC.model_copy(update={"dtype": "uint8"}))
+    with pytest.raises(ModelError, match="scales uint8 values"):
+        geoseg.segment(label(draw_blobs(40, 50).astype(np.uint16)), str(package))
 
 
 def test_an_array_has_an_accessor(package: Path) -> None:

@@ -135,6 +135,19 @@ def test_a_raster_of_one_color_holds_no_data(tmp_path: Path) -> None:
     assert not has_data(replace(source, imagery=source.imagery.each_file(FileImagery.without_collar)))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "values", "compress"),
+    [("int16", (-2000, -500), "deflate"), ("float32", (0.0, 1.0), "lerc_deflate"), ("float32", (-30.0, -5.0), "deflate")],
+)
+def test_imagery_of_small_or_negative_numbers_is_not_black(tmp_path: Path, dtype: str, values: tuple[float, float], compress: str) -> None:
+    pixels = np.random.default_rng(0).uniform(*values, (1, 200, 90)).astype(dtype)
+    pixels[:, :40] = 0
+    source = open_raster(write_raster(tmp_path / "radar.tif", pixels, compress=compress))
+    valid = read_whole(replace(source, imagery=source.imagery.each_file(FileImagery.without_collar)))[1]
+    assert not valid[:40].any()
+    assert valid[40:].all()
+
+
 def test_the_collar_of_a_real_chip_is_that_of_a_flood_over_the_whole() -> None:
     path = _DATA / "buildings/test/spacenet_rio/3band/3band_013022223130_Public_img10.tif"
     if not path.exists():

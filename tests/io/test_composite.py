@@ -1,5 +1,6 @@
 """Mosaics and stacks: pieces of a raster give the raster, whatever window is read; what does not fit says so."""
 
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rasterio.warp import reproject
 from rasterio.windows import Window
 
 from geoseg.errors import MissingFileError, RasterError, RunError, UsageError
+from geoseg.io import composite
 from geoseg.io.arrangement import Arrangement, Rule
 from geoseg.io.dataset import RasterOptions
 from geoseg.io.gather import expand_names, gather_imagery
@@ -158,6 +160,32 @@ def test_the_median_of_three_dates_forgets_the_cloud(tmp_path: Path) -> None:
     assert valid.all()
     np.testing.assert_array_equal(pixels[0], np.rint(np.ma.median(np.ma.stack(dates), axis=0)))
     assert pixels.max() == 102
+
+
+def test_many_dates_on_one_spot_take_no_more_memory_than_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composite, "_MEDIAN_BYTES", 0)
+    dates = [draw_blobs(150, 80, seed=n) for n in range(9)]
+    source = source_of(*(write_raster(tmp_path / f"{n}.tif", pixels) for n, pixels in enumerate(dates)), rule="median")
+    expected = np.rint(np.median(np.stack(dates), axis=0))
+    tracemalloc.start()
+    pixels, valid = read_whole(source)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(pixels, expected)
+    assert valid.all()
+    # all rows of all dates, in float32, would be more alone
+    assert peak < 4 * expected.size * len(dates)
+
+
+def test_rasters_that_call_their_bands_in_another_order_are_no_mosaic(tmp_path: Path) -> None:
+    paths = [write_raster(tmp_path / f"{name}.tif", draw_blobs(20, 30)) for name in ("first", "swapped", "other")]
+    named = (("red", "green", "blue"), ("blue", "green", "red"), ("B04", "B03", "B02"))
+    for path, names in zip(paths, named, strict=True):
+        with rasterio.open(path, "r+") as dataset:
+            dataset.descriptions = names
+    with pytest.raises(RasterError, match=r"swapped\.tif holds the bands blue, green, red, .*first\.tif red, green, blue"):
+        gather(*paths[:2])
+    assert gather(paths[0], paths[2]).bands == (("red",), ("green",), ("blue",))
 
 
 def test_feathered_seams_are_smooth_and_cut_ones_are_not(tmp_path: Path) -> None:

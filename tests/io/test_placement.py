@@ -8,17 +8,21 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 from pyproj import Geod, Transformer
 
 from geoseg.errors import RasterError
+from geoseg.io.arrangement import Arrangement
+from geoseg.io.gather import gather_imagery
 from geoseg.io.ground import pixel_size_m
+from geoseg.io.imagery import describe_file
 from geoseg.io.placement import PIXELS, place_by_camera, place_nowhere
 from geoseg.io.raster import RasterOptions, open_raster, read_whole
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
 from geoseg.planning import plan_run
-from tests.doubles import always, configure, read_band, write_package
+from tests.doubles import always, configure, read_band, write_package, write_raster
 
 LON, LAT = 85.5210, 27.6318
 DJI = {"RelativeAltitude": "+60.00", "GimbalYawDegree": "+30.0", "GimbalPitchDegree": "-90.00"}
@@ -156,7 +160,27 @@ def test_the_width_of_a_pixel_may_be_told(tmp_path: Path) -> None:
     assert pixel_size_m(source.geobox) == pytest.approx(0.5, rel=1e-4)
     spec = double_spec().model_copy(update={"resolution_m": 4.0})
     package = write_package(tmp_path / "model", spec)
-    assert plan_run(configure(tmp_path / "town.png", package, tmp_path / "out", assume_crs=PIXELS)).source.decimation == 1
+    for asked in (PIXELS, "Pixels", "pixels:"):
+        assert plan_run(configure(tmp_path / "town.png", package, tmp_path / "out", assume_crs=asked)).source.decimation == 1
+
+
+@pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
+def test_a_picture_in_coordinates_of_pixels_keeps_what_it_says_of_its_bands(tmp_path: Path) -> None:
+    path = write_raster(tmp_path / "infrared.tif", np.full((3, 20, 30), 30, np.uint8), crs=None, transform=None, compress="jpeg")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions, dataset.scales, dataset.offsets = ("nir", "red", "green"), (0.5, 0.5, 0.5), (1.0, 2.0, 3.0)
+    imagery = describe_file(str(path), RasterOptions(assume_crs=PIXELS), needs_georeference=True)
+    assert imagery.bands == (("nir",), ("red",), ("green",))
+    assert imagery.scales == ((0.5, 1.0), (0.5, 2.0), (0.5, 3.0))
+    assert imagery.near > 0
+
+
+def test_pictures_that_lie_nowhere_are_no_mosaic(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        Image.fromarray(np.full((40, 60, 3), 30, np.uint8)).save(tmp_path / f"{name}.png")
+    with pytest.raises(RasterError, match=r"a\.png and 1 more have no place.*geoseg batch"):
+        gather_imagery([str(tmp_path)], RasterOptions(assume_crs=PIXELS), Arrangement())
+    assert len(gather_imagery([str(tmp_path)], RasterOptions(assume_crs=PIXELS), Arrangement(stack=True)).bands) == 6
 
 
 @pytest.mark.parametrize("asked", ["pixels:", "pixels:0.3", "Pixels", "EPSG:32645"])

@@ -11,7 +11,7 @@ from rasterio.windows import Window
 
 from geoseg.errors import RasterError
 from geoseg.io.address import checksum_names, gdal_name, identify, is_remote
-from geoseg.io.raster import open_raster, read_whole
+from geoseg.io.raster import RasterOptions, open_raster, read_whole
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
 from geoseg.planning import plan_run
@@ -90,8 +90,15 @@ def test_a_raster_that_is_not_on_the_server_says_so(web: Web) -> None:
 
 def test_a_virtual_raster_at_an_address_is_refused(folder: Path, web: Web) -> None:
     copy(str(folder / "city.tif"), str(folder / "far.vrt"), driver="VRT")
-    with pytest.raises(RasterError, match=r"far\.vrt is a virtual raster at an address.*--trust-vrt"):
-        open_raster(f"{web.address}/far.vrt")
+    for options in (RasterOptions(), RasterOptions(warp=True)):
+        with pytest.raises(RasterError, match=r"far\.vrt is a virtual raster at an address.*--trust-vrt"):
+            open_raster(f"{web.address}/far.vrt", options)
+
+
+def test_a_raster_on_the_web_may_be_warped(folder: Path, web: Web) -> None:
+    there, here = (open_raster(name, RasterOptions(warp=True)) for name in (f"{web.address}/city.tif", folder / "city.tif"))
+    window = Window(300, 200, 50, 40)
+    np.testing.assert_array_equal(there.read(window)[0], here.read(window)[0])
 
 
 @pytest.mark.parametrize(

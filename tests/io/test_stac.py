@@ -202,3 +202,39 @@ def test_an_item_that_points_out_of_its_folder_is_refused_unless_it_is_trusted(f
     with pytest.raises(RasterError, match="points out of its folder"):
         source_of(tmp_path / "far.json", "red")
     np.testing.assert_array_equal(read_whole(source_of(tmp_path / "far.json", "red", trust=True))[0][0], SCENES[0][0])
+
+
+def test_an_item_at_an_address_never_reads_files_of_this_machine(folder: Path, web: Web) -> None:
+    item = json.loads((folder / "item.json").read_text())
+    for scheme in ("file", "vrt"):
+        item["assets"] = {"B04": item["assets"]["B04"] | {"href": f"{scheme}://{folder / '0_B04.tif'}"}}
+        web.answers["/near.json"] = json.dumps(item).encode()
+        with pytest.raises(RasterError, match=f"points at {scheme}.*no address"):
+            source_of(f"{web.address}/near.json", "red")
+
+
+def test_a_collection_that_a_server_gives_out_page_by_page_is_read_to_its_end(web: Web) -> None:
+    items = json.loads(web.answers["/search"])["features"]
+    for page, item in enumerate(items):
+        # some servers let the last page point at itself
+        link = {"rel": "next", "href": f"/{min(page + 1, 2)}/items"}
+        web.answers[f"/{page}/items"] = json.dumps({"type": "FeatureCollection", "features": [item], "links": [link]}).encode()
+    assert [item["id"] for item, _ in read_items(f"{web.address}/0/items")] == ["scene-0", "scene-1", "scene-2"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "FeatureCollection", "features": [1]},
+        {"type": "Feature", "assets": {"a": 1}},
+        {"type": "Feature", "assets": {"a": {"href": "0_B04.tif"}}, "links": [3]},
+        {"type": "Feature", "assets": {"a": {"href": "0_B04.tif", "bands": [5]}}},
+        {"type": "Feature", "assets": {"a": {"href": "0_B04.tif", "bands": [{"name": 5}]}}},
+        {"type": "Feature", "assets": {"a": {"href": "0_B04.tif", "bands": [{"name": "x", "scale": "wide"}]}}},
+        {"type": "Feature", "assets": {"a": {"href": "\0"}}},
+    ],
+)
+def test_what_only_looks_like_an_item_is_refused(folder: Path, wrong: Any) -> None:
+    (folder / "wrong.json").write_text(json.dumps(wrong))
+    with pytest.raises(RasterError, match=r"wrong\.json is no valid STAC"):
+        source_of(folder / "wrong.json")

@@ -42,6 +42,17 @@ def test_a_box_in_degrees_is_where_it_says() -> None:
     assert area.contains(shapely.Point(LEFT + 75, TOP - 100))
 
 
+@pytest.mark.parametrize("box", [(-180, -90, 180, 90), (-10, -80, 179, 80), (0, 0, 90, 84)])
+@pytest.mark.parametrize("crs", [CRS, "EPSG:3857", "EPSG:3031"])
+def test_a_box_may_reach_far_out_of_the_crs_of_a_raster(box: tuple[float, float, float, float], crs: str) -> None:
+    box = (box[0], -90.0, *box[2:]) if crs == "EPSG:3031" else box
+    corner = {CRS: (LEFT, TOP), "EPSG:3857": (9_500_000, 3_200_000), "EPSG:3031": (1_000_000, 1_000_000)}[crs]
+    grid = GeoBox((400, 600), Affine(0.5, 0, corner[0], 0, -0.5, corner[1]), crs)
+    area = find_area(Where(bbox=box), grid, "a.tif")
+    assert area is not None
+    assert area.area == pytest.approx(300 * 200)
+
+
 @pytest.mark.parametrize("crs", [CRS, "EPSG:4326", "EPSG:3857"])
 def test_what_is_excluded_is_taken_from_what_is_wanted(tmp_path: Path, crs: str) -> None:
     aoi = write_box(tmp_path / "aoi.gpkg", LEFT, TOP - 100, LEFT + 100, TOP, crs=crs)

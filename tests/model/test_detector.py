@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from scipy.ndimage import label
 
-from geoseg.errors import ModelError, RunFolderError
+from geoseg.errors import ConfigError, ModelError, RunFolderError
 from geoseg.model.detector import _enlarge, decode_yolo
 from geoseg.model.source import import_model
 from geoseg.pipeline import segment_raster
@@ -150,6 +150,13 @@ def test_masks_cannot_be_blended(tmp_path: Path) -> None:
     raster = write_raster(tmp_path / "town.tif", draw_town())
     with pytest.raises(ModelError, match="masks are matched and not blended"):
         segment_raster(configure(raster, package.folder, tmp_path / "run", stitch="blend"))
+
+
+def test_a_detector_gives_no_probabilities(tmp_path: Path) -> None:
+    package = import_model(str(write_yolo(tmp_path / "m.onnx")), tmp_path / "package", {**SHEET, "ports": {"decoder": "yolo-seg"}})
+    raster = write_raster(tmp_path / "town.tif", draw_town())
+    with pytest.raises(ConfigError, match=r"no probabilities of classes\. Leave probabilities out"):
+        segment_raster(configure(raster, package.folder, tmp_path / "run", outputs=("classes", "probabilities")))
 
 
 def test_boxes_of_one_class_that_overlap_are_suppressed_and_masks_end_at_their_box(tmp_path: Path) -> None:
