@@ -1,10 +1,10 @@
-# Commands for a bare clone: make demo, make test, make bench. All make .venv, install, and are safe to repeat.
+# Commands for a bare clone: make demo, make test, make bench, make soak. All make .venv, install, and are safe to repeat.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench soak clean
 demo: $(VENV)/.installed
 	$(BIN)/geoseg demo -o demo
 
@@ -19,6 +19,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks --json bench.json
+
+# minutes; a shorter one: make soak SOAK="--side 4000 --signals 5"
+soak: $(STAMP)
+	$(BIN)/python -m tests.soak $(SOAK)
 
 clean:
 	rm -rf $(VENV) demo bench.json build dist *.egg-info

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from geoseg.config import RunConfig, make_config
     from geoseg.errors import GeosegError, RunError, UsageError
     from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, Warned
+    from geoseg.exports import export_run
     from geoseg.model.package import ModelPackage, find_package
     from geoseg.model.spec import ModelSpec
     from geoseg.pipeline import segment_raster
@@ -41,6 +42,7 @@ __all__ = [
     "UsageError",
     "Verdict",
     "Warned",
+    "export_run",
     "find_package",
     "make_config",
     "open_run",
@@ -58,6 +60,7 @@ _HOMES = {
     "config": ("RunConfig", "make_config"),
     "errors": ("GeosegError", "RunError", "UsageError"),
     "events": ("ChunkDone", "Event", "Finished", "RunPlanned", "StageDone", "Warned"),
+    "exports": ("export_run",),
     "model.package": ("ModelPackage", "find_package"),
     "model.spec": ("ModelSpec",),
     "pipeline": ("segment_raster",),

@@ -2,8 +2,7 @@
 
 import sys
 
-from geoseg.allocator import restart_keeping_memory
-from geoseg.cli.main import main
+from geoseg.allocator import collect_seldom, restart_keeping_memory
 
 _WITH_NETWORKS = {"segment", "demo", "train", "evaluate"}
 
@@ -12,6 +11,10 @@ def run() -> None:
     """Run the command line; commands that run networks get an allocator that suits them."""
     if _WITH_NETWORKS & set(sys.argv[1:3]):
         restart_keeping_memory(sys.argv[1:])
+    collect_seldom()
+    # not before the restart, which would load it twice
+    from geoseg.cli.main import main
+
     main()
 
 

@@ -61,6 +61,10 @@ class TileRunner(Protocol):
         """The model."""
 
     @property
+    def ready(self) -> float:
+        """Time of day at which the network was loaded, in seconds since 1970."""
+
+    @property
     def ahead(self) -> int:
         """Tiles of a chunk that should be under way before the first result is waited for."""
 
@@ -76,7 +80,8 @@ class Batcher:
 
     A batch is run when it is full, or when nobody who could still fill it is feeding: then it is padded to its size, so that
     the same kernels run (law 2). The predictor is loaded and called in threads of its own, always the same, so that its thread
-    pool and its memory exist once. On a CUDA device there are two of them: while one waits for a copy, the other computes.
+    pool and its memory exist once. Where there are two of them, one computes while the other waits.
+    Until the predictor is loaded nobody waits but who asks for it or submits a tile: pixels are read meanwhile.
 
     A batch that does not fit into the memory of the device is halved, for good; a single tile that does not fit is inferred in
     quarters. Both are told by :meth:`take_notes`.
@@ -86,9 +91,6 @@ class Batcher:
         batch_size: Tiles in one forward pass.
         lanes: Threads that call the predictor.
         halo_px: Margin of the quarters of a tile; None takes the model's.
-
-    Raises:
-        ModelError: If the predictor cannot be loaded.
     """
 
     def __init__(self, load: Callable[[], Predictor], batch_size: int = 1, lanes: int = 1, *, halo_px: int | None = None) -> None:
@@ -100,18 +102,26 @@ class Batcher:
         self._closed = False
         self._too_large_px: int | None = None
         self._notes: list[str] = []
-        ready: Future[Predictor] = Future()
+        self._loaded: Future[tuple[Predictor, float]] = Future()
         self.threads = [
-            threading.Thread(target=self._work, args=(load, ready, lane), name=f"network {lane}", daemon=True) for lane in range(lanes)
+            threading.Thread(target=self._work, args=(load, lane), name=f"network {lane}", daemon=True) for lane in range(lanes)
         ]
         for lane in self.threads:
             lane.start()
-        self._predictor = ready.result()
 
     @property
     def spec(self) -> ModelSpec:
-        """The model."""
-        return self._predictor.spec
+        """The model.
+
+        Raises:
+            ModelError: If the predictor could not be loaded.
+        """
+        return self._loaded.result()[0].spec
+
+    @property
+    def ready(self) -> float:
+        """Time of day at which the network was loaded; see :class:`TileRunner`."""
+        return self._loaded.result()[1]
 
     @property
     def ahead(self) -> int:
@@ -140,8 +150,10 @@ class Batcher:
         """Take a tile; see :class:`TileRunner`.
 
         Raises:
+            ModelError: If the predictor could not be loaded.
             RunError: If it was closed: nobody would ever infer the tile.
         """
+        self._loaded.result()
         result = TileResult()
         with self._changed:
             if self._closed:
@@ -158,15 +170,15 @@ class Batcher:
         for lane in self.threads:
             lane.join()
 
-    def _work(self, load: Callable[[], Predictor], ready: "Future[Predictor]", lane: int) -> None:
+    def _work(self, load: Callable[[], Predictor], lane: int) -> None:
         if lane == 0:
             try:
-                ready.set_result(load())
+                self._loaded.set_result((load(), time.time()))
             except BaseException as exc:  # whoever waits for the predictor has to hear of it
-                ready.set_exception(exc)
+                self._loaded.set_exception(exc)
                 return
         try:
-            predictor = ready.result()
+            predictor, _ = self._loaded.result()
         except BaseException:  # lane 0 has told
             return
         while self._run_next(predictor):
@@ -295,6 +307,7 @@ class Immediate:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
+        self.ready = time.time()
 
     @property
     def spec(self) -> ModelSpec:

@@ -1,6 +1,7 @@
 """What is chosen where a configuration leaves it open, without measuring: backend, device, halo, and sizes that fit into memory."""
 
 from collections.abc import Iterator
+from math import isqrt
 
 from geoseg.config import RunConfig
 from geoseg.errors import ConfigError
@@ -16,7 +17,11 @@ _SMALLEST_TILE_PX = 256
 """Below it halos are most of the work."""
 _CHUNK_PX, _GPU_CHUNK_PX = 1536, 4096
 """Large enough that halos are seldom read twice and that writing is no work, small enough that a killed run loses seconds."""
+_MOST_CHUNKS = 250_000
+"""Chunks grow with rasters of which there would be more: each costs the scheduler milliseconds, and the disk a file; see docs/scale.md."""
 _GPU_BATCH = 8
+_TILES_TO_SHARE = 4
+"""Tiles of a raster from which two lanes share them on a processor; of fewer, one lane would be done while the other still works."""
 
 
 def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
@@ -66,11 +71,33 @@ def _choose_fixed(config: RunConfig, spec: ModelSpec, backend: Backend, cores: i
     return Execution(backend=backend, device=device, threads=cores)
 
 
-def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution) -> Iterator[RunConfig]:
-    """Yield the configuration with what is not given filled in: as it runs best, then smaller, for machines with less memory."""
+def choose_lanes(execution: Execution, tiles: int) -> tuple[int, ...]:
+    """Return how many threads call the network, the fastest number first, for machines with less memory others after it.
+
+    On a GPU one computes while the other waits for a copy. On a processor onnxruntime's threads wait for each other after each layer,
+    and all of them for the one that has to make room for reading and writing; two lanes, each with half of the cores, do not.
+
+    Args:
+        execution: How the network is run.
+        tiles: Of the raster.
+    """
+    if execution.device.startswith("cuda"):
+        return (2,)
+    return (2, 1) if execution.backend == "onnx" and execution.threads > 1 and tiles >= _TILES_TO_SHARE else (1,)
+
+
+def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution, raster_px: int = 0) -> Iterator[RunConfig]:
+    """Yield the configuration with what is not given filled in: as it runs best, then smaller, for machines with less memory.
+
+    Args:
+        config: What is given.
+        spec: The model.
+        execution: How the network is run.
+        raster_px: Pixels of the raster; chunks of very large ones are larger.
+    """
     on_gpu = execution.device.startswith("cuda")
     tile = config.tile_size or spec.tile_size_px
-    chunk = config.chunk_size or (_GPU_CHUNK_PX if on_gpu else _CHUNK_PX)
+    chunk = config.chunk_size or max(_GPU_CHUNK_PX if on_gpu else _CHUNK_PX, isqrt(raster_px // _MOST_CHUNKS))
     batch = config.batch_size or (_GPU_BATCH if on_gpu else 1)
     halo = choose_halo(config, spec)
     while True:

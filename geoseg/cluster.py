@@ -2,11 +2,15 @@
 
 import json
 import logging
+import os
+import signal
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +30,12 @@ _CLOSE_TIMEOUT_S = 5
 _BETWEEN_CALLS_S = 1.0
 """Wait before a scheduler that does not answer is called again."""
 _RESTART_TIMEOUT_S = 60
+_START_TIMEOUT_S = 30
+"""Workers that take longer to start join later."""
+_LOOK_S = 0.05
+"""Between looks whether workers that start are there."""
+_MEND_AFTER_S = 3.0
+"""Wait for a worker that died to be started again before it is looked whether that will happen."""
 _LOST = (OSError, TimeoutError, RuntimeError)
 """What Dask raises where a scheduler does not answer, or its client has closed."""
 _QUIET = {
@@ -83,28 +93,63 @@ def open_cluster(options: ClusterOptions, listener: Listener) -> "Iterator[Clust
     Raises:
         UsageError: If the scheduler cannot be reached.
     """
-    with dask.config.set(_QUIET):
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    folder = {} if options.scratch is None else {"temporary-directory": str(options.scratch.absolute())}
+    with dask.config.set({**_QUIET, **folder}):
+        for name in ("distributed", "tornado.application"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         if options.scheduler is not None:
-            address = options.scheduler
-            cluster = Cluster(lambda: _connect(address), options, listener)
+            cluster = Cluster(partial(_connect, options.scheduler), options, listener)
             try:
                 yield cluster
             finally:
                 cluster.close()
             return
-        with _start(options) as started:
-            cluster = Cluster(lambda: Client(started), options, listener)
+        with _deaf_to_interrupts():
+            local = _start(options)
+        with local as started:
+            start_workers = partial(_start_workers, started, options.workers)
+            cluster = Cluster(partial(Client, started, set_as_default=False), options, listener, start_workers)
             try:
                 yield cluster
             finally:
                 cluster.close()
 
 
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Set variables for processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let threads and processes that are started here, and all that they start later, not hear of Ctrl-C: it is for this process."""
+    # Python starts its tracker with the first worker, lets that hear again, and has it tell of all that a killed command leaves
+    with _environment(PYTHONWARNINGS="ignore:resource_tracker"):
+        resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start(options: ClusterOptions) -> Any:
-    """Start workers on this machine."""
+    """Start a scheduler on this machine, if possible without workers: one that is ended while it starts would take all with it.
+
+    Raises:
+        UsageError: If something that this needs is not installed.
+    """
     given = {
-        "n_workers": options.workers,
         "threads_per_worker": options.chunks_at_once,
         "dashboard_address": "127.0.0.1:0",
         "worker_dashboard_address": "127.0.0.1:0",
@@ -112,7 +157,7 @@ def _start(options: ClusterOptions) -> Any:
         "resources": dict(options.resources) or None,
     }
     if not options.gpus or options.workers == 1:
-        return LocalCluster(processes=True, memory_limit=0, **given)
+        return LocalCluster(n_workers=0, processes=True, memory_limit=0, **given)
     try:
         from dask_cuda import LocalCUDACluster
     except ImportError as exc:
@@ -120,7 +165,24 @@ def _start(options: ClusterOptions) -> Any:
             f"--workers {options.workers} on GPUs needs dask-cuda, which gives each worker a GPU of its own: install geoseg[cuda]. "
             "Or start one worker for each GPU and name their --scheduler."
         ) from exc
-    return LocalCUDACluster(memory_limit=None, **given)
+    return LocalCUDACluster(n_workers=options.workers, memory_limit=None, device_memory_limit=None, **given)
+
+
+def _start_workers(started: Any, workers: int) -> None:
+    """Start workers, as far as they are not there; those whose processes are gone for good are replaced."""
+
+    def replace_lost() -> None:
+        there = {worker.name for worker in started.scheduler.workers.values()}
+        # who watches over a process gives up one that is ended while it starts
+        for name in [name for name, nanny in started.workers.items() if not (name in there or _is_alive(nanny))]:
+            started.loop.add_callback(started.workers.pop(name).close)
+        started.scale(workers)
+
+    started.loop.add_callback(replace_lost)
+
+
+def _is_alive(nanny: Any) -> bool:
+    return bool(nanny.process and nanny.process.is_alive())
 
 
 def _connect(named: str) -> Client:
@@ -152,12 +214,17 @@ class Cluster:
         connect: Connects to the scheduler.
         options: What workers need, and how long they are waited for.
         listener: Hears of the workers.
+        start_workers: Starts those that are not there, if it is known how.
     """
 
     ahead = 1
 
-    def __init__(self, connect: Callable[[], Client], options: ClusterOptions, listener: Listener) -> None:
+    def __init__(
+        self, connect: Callable[[], Client], options: ClusterOptions, listener: Listener, start_workers: Callable[[], None] = lambda: None
+    ) -> None:
         self._connect = connect
+        self._start_workers = start_workers
+        self._whole_at = time.monotonic()
         self._options = options
         self._listener = listener
         self._session = name_session()
@@ -178,7 +245,12 @@ class Cluster:
         client.register_plugin(_SharedPlugin(), name=self._session)
         for name, job in self._jobs.items():
             client.register_plugin(_JobPlugin(job), name=name)
-        workers = self._ask()
+        if self._options.workers:
+            self._start_workers()
+        workers, until = self._ask(), time.monotonic() + _START_TIMEOUT_S
+        while len(workers) < self._options.workers and time.monotonic() < until:
+            time.sleep(_LOOK_S)
+            workers = self._ask()
         self._listener(ClusterReady(workers=len(workers), threads=sum(workers.values()), dashboard=client.dashboard_link or ""))
         if not workers:
             needed = "".join(f" with {name}={number:g}" for name, number in self._options.resources.items())
@@ -196,6 +268,12 @@ class Cluster:
     def _ask(self) -> dict[str, int]:
         scheduler: Any = self._client.scheduler
         found: dict[str, int] = self._client.sync(scheduler.ncores_running, callback_timeout=_ASK_TIMEOUT_S)
+        now = time.monotonic()
+        if len(found) >= self._options.workers:
+            self._whole_at = now
+        elif now - self._whole_at > _MEND_AFTER_S:
+            self._whole_at = now
+            self._start_workers()
         if not self._options.resources:
             return found
         if not found.keys() <= self._able.keys():
@@ -212,13 +290,13 @@ class Cluster:
         Raises:
             RunError: If none does.
         """
-        if self._gone is not None:
-            raise self._gone
+        self._check_open()
         patience_s = self._options.patience_s
         self._listener(Warned(message=f"The scheduler was lost; waiting up to {patience_s:.0f} s for it to come back."))
         until = time.monotonic() + patience_s
         self._forget()
         while True:
+            self._check_open()
             try:
                 self._client = self._connect()
                 self._lost = False
@@ -232,6 +310,10 @@ class Cluster:
                     )
                     raise self._gone from exc
                 time.sleep(_BETWEEN_CALLS_S)
+
+    def _check_open(self) -> None:
+        if self._gone is not None:
+            raise self._gone
 
     def _forget(self) -> None:
         """Let go the client of a scheduler that is gone; what was under way there comes again."""
@@ -318,7 +400,8 @@ class Cluster:
         return True
 
     def close(self) -> None:
-        """Leave the scheduler as it was found."""
+        """Leave the scheduler as it was found; who is still at work is told at once."""
+        self._gone = RunError("The work was stopped. The same command again goes on.")
         with suppress(Exception):
             self._client.unregister_worker_plugin(self._session)
         with suppress(Exception):

@@ -13,12 +13,16 @@ from platformdirs import user_cache_dir
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from geoseg.errors import ConfigError, MissingFileError
+from geoseg.io.arrangement import Rule
 from geoseg.model.execution import Backend, Precision
+from geoseg.poststeps import PostStep
+from geoseg.redact import redact
 from geoseg.settings import ObjectSettings
 from geoseg.tiling import Stitch
 
-Output = Literal["classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads"]
+Output = Literal["classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads", "probabilities", "uncertainty"]
 ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads")
+"""What is made unless something else is asked for: measures of each class take much room."""
 
 CHOSEN = ("tile_size", "chunk_size", "batch_size", "device", "backend", "precision")
 """Keys that geoseg chooses for the model, the machine and the length of the job where they are not given."""
@@ -36,9 +40,12 @@ _RESULT_KEYS = (
     "backend",
     "precision",
     "outputs",
+    "post",
     "objects",
 )
 """Keys that change the result; a run only goes on under the same ones."""
+_RESULT_KEYS_SINCE = ("mosaic", "feather", "stack", "bbox", "exclude", "collar")
+"""Those that runs of earlier versions did not have; they count where they are not left at their default."""
 
 
 class RunConfig(BaseModel):
@@ -46,14 +53,20 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    raster: str
-    """File name or GDAL connection string."""
+    raster: str | tuple[str, ...]
+    """File name, address or GDAL connection string; a folder, a pattern or several names are one mosaic, or the bands of one input."""
     output: Path
     """The run folder."""
     model: str = "aerial"
     """Name of a shipped model, or the folder of a package."""
-    bands: tuple[int, ...] = ()
-    """1-based bands in the model's order; empty takes the first ones."""
+    mosaic: Rule = "first"
+    """Which of several rasters is seen where they overlap: the first or last, the finest, or the median of all."""
+    feather: int = Field(default=0, ge=0)
+    """Pixels of the finest raster over which the others fade into each other at their edges; 0 cuts."""
+    stack: bool = False
+    """Take several rasters for the bands of one input."""
+    bands: tuple[int | str, ...] = ()
+    """1-based bands, or their names, in the model's order; empty takes those called as the model calls its own, else the first ones."""
     assume_crs: str | None = None
     """CRS of a raster that declares none."""
     warp: bool = False
@@ -62,6 +75,12 @@ class RunConfig(BaseModel):
     """Open a virtual raster that points out of its folder, or at an address."""
     aoi: Path | None = None
     """Vector file; only pixels inside its polygons are segmented."""
+    bbox: tuple[float, float, float, float] | None = None
+    """West, south, east and north in degrees; only pixels inside are segmented."""
+    exclude: Path | None = None
+    """Vector file; pixels inside its polygons are not segmented."""
+    collar: Literal["auto", "none"] = "none"
+    """``auto`` takes a uniform white or black margin around a raster for nodata, though the file does not say so."""
     tile_size: int | None = Field(default=None, gt=0)
     """Side of a tile, at most; None takes what was measured on this machine, else the model's."""
     halo: int | Literal["exact"] | None = None
@@ -69,7 +88,7 @@ class RunConfig(BaseModel):
     stitch: Stitch | None = None
     """``crop`` throws halos away, ``blend`` weights overlapping tiles; None blends models with global context, crops the others."""
     chunk_size: int | None = Field(default=None, gt=0)
-    """Side of a chunk; rounded to whole tiles. None takes 1536, on a GPU 4096, or less where memory is short."""
+    """Side of a chunk; rounded to whole tiles. None takes 1536, on a GPU 4096; less where memory is short, more from 10^12 pixels."""
     batch_size: int | None = Field(default=None, gt=0)
     """Tiles in one forward pass; None takes what was measured on this machine, else 1, on a GPU 8."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
@@ -90,14 +109,29 @@ class RunConfig(BaseModel):
     """Seconds to wait for workers, or for a scheduler that was lost, before the run ends."""
     allow_missing: bool = False
     """Finish with nodata where chunks fail again and again, instead of ending with an error."""
+    chunks_at: str | None = None
+    """Folder or address of an object store that takes finished chunks while the run goes on; None takes the run folder."""
     memory: str | None = None
     """Memory that the run may take, for example ``4GB``; None takes what the machine, or its container, has free."""
     cache: Path | None = None
     """Folder for what is measured and exported once; None takes ``geoseg`` in the user's cache folder."""
     outputs: tuple[Output, ...] = ALL_OUTPUTS
     """What is made."""
+    formats: tuple[str, ...] = ()
+    """Further formats that it is written in, by name."""
+    zones: Path | None = None
+    """Vector file; the areas of classes are added up in each of its polygons."""
+    post: tuple[PostStep, ...] | None = None
+    """Steps of post-processing of the class map, in order; None does none."""
     objects: ObjectSettings = ObjectSettings()
     """How buildings, land cover and roads are made of what was found."""
+
+    @field_validator("bands", mode="before")
+    @classmethod
+    def _numbered(cls, value: Any) -> Any:
+        """Read numbers that are written as text."""
+        given = value if isinstance(value, list | tuple) else (value,)
+        return tuple(int(band) if isinstance(band, str) and band.strip().isdecimal() else band for band in given)
 
     @field_validator("memory")
     @classmethod
@@ -105,6 +139,19 @@ class RunConfig(BaseModel):
         if value is not None:
             parse_bytes(value)
         return value
+
+    @field_validator("chunks_at")
+    @classmethod
+    def _without_secrets(cls, value: str | None) -> str | None:
+        if value is not None and redact(value) != value:
+            raise ValueError("secrets do not belong into an address; set them in the environment, as for the store's own programs")
+        return value
+
+    @field_validator("zones")
+    @classmethod
+    def _anchored(cls, value: Path | None) -> Path | None:
+        # what run.toml names is found from any folder
+        return None if value is None else value.absolute()
 
     @property
     def memory_bytes(self) -> int | None:
@@ -116,10 +163,18 @@ class RunConfig(BaseModel):
         """Where what is measured and exported once is kept."""
         return self.cache or Path(user_cache_dir("geoseg", appauthor=False))
 
+    @property
+    def rasters(self) -> tuple[str, ...]:
+        """Names of the rasters."""
+        return (self.raster,) if isinstance(self.raster, str) else self.raster
+
     def result_keys(self) -> dict[str, Any]:
         """Return the part that decides the result."""
         dumped = self.model_dump(mode="json")
-        return {key: dumped[key] for key in _RESULT_KEYS}
+        fields = type(self).model_fields
+        return {key: dumped[key] for key in _RESULT_KEYS} | {
+            key: dumped[key] for key in _RESULT_KEYS_SINCE if getattr(self, key) != fields[key].default
+        }
 
 
 def make_config(values: dict[str, Any], toml: Path | None = None) -> RunConfig:
@@ -202,6 +257,8 @@ def _toml_lines(table: dict[str, Any], path: str) -> Iterator[str]:
 
 
 def _toml_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml_value(v)}" for name, v in value.items() if v is not None) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml_value(v) for v in value)}]"
     if isinstance(value, float) and not math.isfinite(value):

@@ -9,6 +9,7 @@ from geoseg.events import Tuned
 from geoseg.inference import LoadPredictor, network_loader, read_padded
 from geoseg.io.ground import pixel_size_m
 from geoseg.planning import RunPlan, plan_run
+from geoseg.runtime import SCHEDULER_S
 from geoseg.tiling import Tile
 from geoseg.tuning.tune import tune
 
@@ -31,6 +32,12 @@ class Estimate:
         """Seconds for all tiles, if none is left out for want of data; blended chunks infer those at their borders again."""
         return self.tile_s * self.plan.tiles.inferred_count
 
+    @property
+    def most_workers(self) -> int:
+        """Workers as fast as this machine that one scheduler keeps busy; more than chunks are of no use either."""
+        chunk_s = self.inference_s / self.plan.tiles.chunk_count
+        return max(1, min(self.plan.tiles.chunk_count, int(chunk_s / SCHEDULER_S)))
+
     def rows(self) -> Iterator[tuple[str, str]]:
         """Yield names and values to show."""
         plan, tiles = self.plan, self.plan.tiles
@@ -40,6 +47,7 @@ class Estimate:
         yield "grid", f"{tiles.width} x {tiles.height} px of {pixel_size_m(plan.source.geobox):.3g} m, averaged by {plan.source.decimation}"
         yield "tiles", f"{tiles.tile_count} of {cols} x {rows} px, halo {tiles.halo_px} px"
         yield "chunks", f"{tiles.chunk_count} of up to {tiles.tiles_per_chunk} x {tiles.tiles_per_chunk} tiles"
+        yield "cluster", f"up to {self.most_workers} workers like this one; more would wait for the scheduler, unless chunks are larger"
         yield "stitch", "crop: halos are thrown away" if tiles.stitch == "crop" else "blend: overlapping tiles are weighted"
         yield "halo work", f"{tiles.halo_work:.2f} x the raster's pixels"
         yield "network", plan.describe_execution()

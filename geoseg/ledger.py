@@ -67,14 +67,22 @@ class Ledger:
 
     def read(self) -> dict[str, Entry]:
         """Return the last line of each name; a line that was cut off counts for nothing."""
+        return self.read_on(0)[0]
+
+    def read_on(self, offset: int) -> tuple[dict[str, Entry], int]:
+        """Return the last line of each name from a place in the file on, and the place to go on from when others have added lines."""
         entries: dict[str, Entry] = {}
         if not self.path.exists():
-            return entries
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            return entries, offset
+        with self.path.open("rb") as stream:
+            stream.seek(offset)
+            content = stream.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        for line in whole.decode("utf-8", "replace").split("\n"):
             try:
                 fields = json.loads(line)
                 entry = Entry(**{**fields, "warnings": tuple(fields["warnings"])})
             except (ValueError, TypeError, KeyError):
                 continue
             entries[entry.name] = entry
-        return entries
+        return entries, offset + len(whole)

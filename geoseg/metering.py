@@ -41,7 +41,6 @@ class Meter:
         self._runner = runner
         self._name = uuid4().hex
         self._lock = threading.Lock()
-        self._ready = time.time()
         self._network_s = 0.0
         self._tiles = 0
         self._first_tile: float | None = None
@@ -50,6 +49,11 @@ class Meter:
     def spec(self) -> ModelSpec:
         """The model."""
         return self._runner.spec
+
+    @property
+    def ready(self) -> float:
+        """Time of day at which the network was loaded."""
+        return self._runner.ready
 
     @property
     def ahead(self) -> int:
@@ -70,7 +74,7 @@ class Meter:
     def take_effort(self) -> Effort:
         """Return what was done since the last call."""
         with self._lock:
-            effort = Effort(meter=self._name, network_s=self._network_s, tiles=self._tiles, ready=self._ready, first_tile=self._first_tile)
+            effort = Effort(meter=self._name, network_s=self._network_s, tiles=self._tiles, ready=self.ready, first_tile=self._first_tile)
             self._network_s, self._tiles = 0.0, 0
         return effort
 

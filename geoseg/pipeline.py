@@ -8,22 +8,23 @@ from pathlib import Path
 from geoseg.config import RunConfig
 from geoseg.errors import ChunkError, UsageError
 from geoseg.events import ChunkDone, ChunkFailed, Finished, Listener, Warned, ignore_events
+from geoseg.exports import add_exports, make_exports
 from geoseg.faults import TRIES, ChunkFailure
 from geoseg.inference import LoadPredictor, network_loader
 from geoseg.io.chunks import ChunkStore, check_complete
 from geoseg.io.files import write_whole
-from geoseg.io.found import found_beside
 from geoseg.io.ground import row_areas_m2
+from geoseg.item import describe_item
 from geoseg.performance import Performance
 from geoseg.planning import RunPlan, check_disk, describe_plan, plan_run
 from geoseg.products import StageLog, make_objects
-from geoseg.report import count_classes, describe_item, describe_run
+from geoseg.report import count_classes, describe_run
 from geoseg.runfolder import RunFolder
 from geoseg.runtime import map_chunks
 from geoseg.stitched import stitch_run
-from geoseg.tiling import Chunk
+from geoseg.tiling import Chunk, ChunkKey, name_chunk
 from geoseg.tuning.tune import tune
-from geoseg.work import ChunkKey, ChunkResult, SegmentJob
+from geoseg.work import ChunkResult, SegmentJob
 from geoseg.workplace import ClusterOptions
 
 MapChunks = Callable[[SegmentJob, Iterable[ChunkKey], ClusterOptions, Listener], Iterator[tuple[ChunkKey, ChunkResult | ChunkFailure]]]
@@ -63,13 +64,14 @@ def segment_raster(
             folder.finish()
             left_out = len(folder.missing())
             if not left_out:
+                add_exports(folder, plan.config, listener)
                 listener(Finished(output=str(config.output), elapsed_s=0.0))
                 return config.output
         check_disk(plan, config.output)
         if load is None and not folder.is_begun():
             plan = tune(plan, config, listener)
         folder.begin(plan.config, plan.fingerprint())
-        load = load or network_loader(plan.package, plan.execution)
+        load = load or network_loader(plan.package, plan.lane_execution)
         try:
             done = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
         except UsageError:
@@ -112,6 +114,7 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone
         stitched = stitch_run(plan, folder)
     made = folder.begin_objects()
     make_objects(stitched, plan.config.objects, plan.config.outputs, made, log)
+    formats = make_exports(plan, folder, made, log)
     with stitched.open("class") as read:
         classes = count_classes(read, stitched.scheme, row_areas_m2(stitched.geobox), stitched.shape)
     log.timing_s["total"] = round(time.monotonic() - began_s, 3)
@@ -120,7 +123,7 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone
     told = describe_run(plan, classes, log.counts, log.timing_s, done.performance, missing)
     write_whole(made / folder.summary.name, told)
     # the item is last: it holds the checksums of all others
-    write_whole(made / folder.item.name, describe_item(plan, folder.path, folder.products(made)))
+    write_whole(made / folder.item.name, describe_item(plan, folder.path, folder.products(made), formats))
     folder.adopt_objects()
 
 
@@ -134,30 +137,29 @@ def segment_chunks(
     """
     began = time.monotonic()
     tiles, config = plan.tiles, plan.config
-    to_do = [(chunk.row, chunk.col) for chunk in tiles.chunks() if not store.is_done(chunk)]
-    done = tiles.chunk_count - len(to_do)
+    before = store.list_done(tiles)
+    done, left = before.count, before.total - before.count
     listener(describe_plan(plan, done))
     for warning in plan.warnings:
         listener(Warned(message=warning))
     performance = Performance()
     missing: list[ChunkFailed] = []
-    if to_do:
-        options = replace(describe_workplace(plan), workers=min(config.workers, len(to_do)), give_up_after=0 if done else _HOPELESS)
-        for (row, col), outcome in mapping(describe_job(plan, store, load), to_do, options, listener):
-            chunk = tiles.chunk(row, col)
+    if left:
+        workers, scratch = min(config.workers, left), RunFolder(config.output).work
+        options = replace(describe_workplace(plan), workers=workers, scratch=scratch, give_up_after=0 if done else _HOPELESS)
+        for (row, col), outcome in mapping(describe_job(plan, store, load), before.missing(), options, listener):
             if isinstance(outcome, ChunkFailure):
-                missing.append(_describe_failure(chunk, outcome))
+                missing.append(_describe_failure(tiles.chunk(row, col), outcome))
                 listener(missing[-1])
                 continue
             done += 1
             performance.add(outcome)
             for note in outcome.notes:
                 listener(Warned(message=note))
-            listener(ChunkDone(chunk=chunk.name, done=done, chunks=tiles.chunk_count, elapsed_s=time.monotonic() - began))
+            listener(ChunkDone(chunk=name_chunk(row, col), done=done, chunks=tiles.chunk_count, elapsed_s=time.monotonic() - began))
     if missing and (not config.allow_missing or not done):
         raise _missing_error(missing, tiles.chunk_count)
-    left_out = {failed.chunk for failed in missing}
-    check_complete(store, (chunk for chunk in tiles.chunks() if chunk.name not in left_out))
+    check_complete(store, store.list_done(tiles), left_out=len(missing))
     return ChunksDone(performance=performance, missing=tuple(missing))
 
 
@@ -184,7 +186,7 @@ def describe_job(plan: RunPlan, store: ChunkStore, load: LoadPredictor) -> Segme
         lanes=plan.lanes,
         read_threads=plan.read_threads,
         load=load,
-        found=found_beside(store.folder) if plan.package.spec.detects else None,
+        found=RunFolder(plan.config.output).found if plan.package.spec.detects else None,
     )
 
 

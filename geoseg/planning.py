@@ -1,27 +1,32 @@
 """Everything that is settled before work begins: grid, tiles, memory, disk; nothing is written."""
 
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import shapely
-from shapely.geometry.base import BaseGeometry
-
-from geoseg.choices import choose_execution, ever_smaller
+from geoseg.choices import choose_execution, choose_lanes, ever_smaller
 from geoseg.config import Output, RunConfig
-from geoseg.errors import MemoryLimitError, ModelError, RasterError, UsageError, WriteError
+from geoseg.errors import ConfigError, MemoryLimitError, ModelError, RasterError, WriteError
 from geoseg.events import RunPlanned
+from geoseg.io.address import checksum_names
+from geoseg.io.arrangement import Arrangement
+from geoseg.io.bands import find_bands, list_lacking, match_bands
+from geoseg.io.gather import gather_imagery
 from geoseg.io.ground import pixel_size_m
-from geoseg.io.raster import RasterOptions, RasterSource, has_data, open_raster
+from geoseg.io.imagery import FileImagery, Imagery, list_placements
+from geoseg.io.placement import PIXELS, describe_placement
+from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source
+from geoseg.io.where import Where, find_area
 from geoseg.machine import count_cores, free_memory_bytes
 from geoseg.model.execution import Backend, Execution
 from geoseg.model.package import ModelPackage, hash_file
 from geoseg.model.ports import largest_tile_px
 from geoseg.model.source import find_model
 from geoseg.model.spec import ModelSpec
+from geoseg.poststeps import check_steps
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
+from geoseg.writers import check_formats, check_zones
 
 _LIBRARIES_BYTES: dict[Backend, int] = {"torch": 1_350_000_000, "compile": 1_500_000_000, "onnx": 400_000_000}
 """Python, GDAL, Dask and what runs the network once loaded, and what the heap loses to gaps; measured, see docs/performance.md."""
@@ -33,6 +38,8 @@ _BLEND_BYTES_PER_PX = 4 + 8 + 4 + 4
 """Weights, index of the best channel, and the score that is being stored, before and after rounding."""
 _CHUNK_BYTES_PER_PX = 3.0
 """All layers of finished chunks, which go when the run is finished."""
+_MEASURE_BYTES_PER_PX = 0.7
+"""A layer of probability or uncertainty, as confidence."""
 _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "classes": 0.1,
     "confidence": 0.7,
@@ -41,12 +48,13 @@ _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "buildings": 0.5,
     "panoptic": 0.3,
     "roads": 0.1,
+    "probabilities": 3.0,
+    "uncertainty": 1.5,
 }
 """What is made of them, scratch included; measured on a drone orthophoto of a town."""
 _FROM_CONFIDENCE = {"confidence", "panoptic"}
 _FROM_EVIDENCE = {"evidence", "buildings", "panoptic", "roads"}
-_GPU_LANES = 2
-"""Threads that call the network on a GPU: while one waits for a copy, the other computes."""
+_MEASURED = ("probabilities", "uncertainty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +73,8 @@ class RunPlan:
     """How the network is run."""
     batch_size: int
     """Tiles in one forward pass."""
+    lanes: int
+    """Threads that call the network in each worker."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -73,6 +83,7 @@ class RunPlan:
         kept = {"class"} | ({"confidence"} if wanted & _FROM_CONFIDENCE else set())
         if wanted & _FROM_EVIDENCE:
             kept |= {evidence.name for evidence in self.package.spec.layers.evidence}
+        kept |= {measure.name for measure in self.package.spec.layers.measures}
         return tuple(name for name in self.package.spec.layers.names if name in kept)
 
     @property
@@ -81,9 +92,9 @@ class RunPlan:
         return self.execution.device.startswith("cuda")
 
     @property
-    def lanes(self) -> int:
-        """Threads that call the network in each worker."""
-        return _GPU_LANES if self.on_gpu else 1
+    def lane_execution(self) -> Execution:
+        """How each of the lanes runs the network: on the processor they share its cores."""
+        return self.execution if self.on_gpu else replace(self.execution, threads=-(-self.execution.threads // self.lanes))
 
     @property
     def chunks_at_once(self) -> int:
@@ -111,23 +122,29 @@ class RunPlan:
         chunk_px = min(side**2, self.tiles.height * self.tiles.width + rows * cols)
         # probabilities of the chunk, of the batches under way, and of a tile times its weights
         blending = 4 * spec.channels * (chunk_px + 3 * batch_px + rows * cols) + _BLEND_BYTES_PER_PX * chunk_px if blend else 0
-        chunk_bytes = chunk_px * (_LAYER_BYTES_PER_PX + self.source.bytes_per_px) + blending
+        # once stitched, and once as they are stored
+        measured = 2 * len(spec.layers.measures)
+        chunk_bytes = chunk_px * (_LAYER_BYTES_PER_PX + measured + self.source.bytes_per_px) + blending
         each = _LIBRARIES_BYTES[self.execution.backend] + self.lanes * batch_px * per_px + self.chunks_at_once * chunk_bytes
         return round(max(1, self.config.workers) * each)
 
     @property
     def disk_bytes(self) -> int:
         """Projected disk space while the run goes on."""
-        bytes_per_px = _CHUNK_BYTES_PER_PX + sum(_OUTPUT_BYTES_PER_PX[output] for output in set(self.config.outputs))
+        stored = _CHUNK_BYTES_PER_PX + _MEASURE_BYTES_PER_PX * len(self.package.spec.layers.measures)
+        chunks = stored if self.config.chunks_at is None else 0.0
+        bytes_per_px = chunks + sum(_OUTPUT_BYTES_PER_PX[output] for output in set(self.config.outputs))
         return round(self.tiles.height * self.tiles.width * bytes_per_px)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know before trusting the result."""
         coarsest, size = self.package.spec.coarsest_m, pixel_size_m(self.source.geobox)
-        if coarsest is None or size <= coarsest:
-            return ()
+        placed = tuple(describe_placement(name, placed) for name, placed in list_placements(self.source.imagery))
+        if coarsest is None or size <= coarsest or self.config.assume_crs == PIXELS:
+            return placed
         return (
+            *placed,
             f"{self.source.path} has pixels of {size:.3g} m on the ground; model '{self.package.spec.name}' knows up to {coarsest:g} m. "
             "Expect poor results, or choose another model.",
         )
@@ -142,20 +159,28 @@ class RunPlan:
     def fingerprint(self) -> dict[str, Any]:
         """Return what must be the same for a run to go on: options, model and raster."""
         height, width = self.source.geobox.shape
-        path = Path(self.source.path)
         return {
             **self.config.result_keys(),
             "device": self.execution.device.split(":", maxsplit=1)[0],
-            "raster": str(path.absolute()) if path.exists() else self.source.path,
-            "raster_bytes": path.stat().st_size if path.exists() else None,
-            "raster_changed": path.stat().st_mtime_ns if path.exists() else None,
+            **_identify(self.source),
             "aoi_sha256": hash_file(self.config.aoi) if self.config.aoi is not None else None,
+            **({"exclude_sha256": hash_file(self.config.exclude)} if self.config.exclude is not None else {}),
             "grid": [height, width, *tuple(self.source.geobox.transform)[:6]],
             "model_sha256": self.package.sha256,
             "model_spec_sha256": self.package.spec.result_sha256,
             "tiles_per_chunk": self.tiles.tiles_per_chunk,
             "fit": self.tiles.fit,
         }
+
+
+def _identify(source: RasterSource) -> dict[str, Any]:
+    """Return what changes when a raster does: size and time of a file, a checksum of those of several."""
+    files = list(source.imagery.files())
+    path = Path(files[0])
+    if len(files) > 1 or not path.exists():
+        return {"raster": source.path, "raster_bytes": None, "raster_changed": None, "sources_sha256": checksum_names(files)}
+    found = path.stat()
+    return {"raster": str(path.absolute()), "raster_bytes": found.st_size, "raster_changed": found.st_mtime_ns}
 
 
 def plan_run(config: RunConfig) -> RunPlan:
@@ -166,9 +191,15 @@ def plan_run(config: RunConfig) -> RunPlan:
         MissingFileError: If a file is not there.
         MemoryLimitError: If the projected memory exceeds the limit, however small what was left open is chosen.
     """
+    check_formats(config.formats, config.outputs)
+    check_zones(config.zones, config.outputs)
     package = find_model(config.model, config.cache_folder)
+    measured = tuple(name for name in _MEASURED if name in config.outputs)
+    package = replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
     source = open_source(config, package.spec)
     _check_dtype(package.spec, source)
+    if config.post:
+        check_steps(config.post, (row.name for row in package.spec.classes), config.outputs, pixel_size_m(source.geobox))
     return replan(config, package, source)
 
 
@@ -183,12 +214,16 @@ def _check_dtype(spec: ModelSpec, source: RasterSource) -> None:
 def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> RunPlan:
     """Settle a run again for a source that is open already; see :func:`plan_run`."""
     execution = choose_execution(config, package)
+    if package.spec.detects and config.chunks_at is not None:
+        raise ConfigError(f"Model '{package.spec.name}' is a detector: what it finds is kept in the run folder. Leave out --chunks-at.")
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
     smallest: RunPlan | None = None
-    for smaller in ever_smaller(config, package.spec, execution):
+    for smaller in ever_smaller(config, package.spec, execution, source.shape[0] * source.shape[1]):
         smallest = _settle(smaller, package, source, execution)
-        if smallest.memory_bytes <= limit:
-            return smallest
+        for lanes in choose_lanes(execution, smallest.tiles.tile_count):
+            smallest = replace(smallest, lanes=lanes)
+            if smallest.memory_bytes <= limit:
+                return smallest
     assert smallest is not None
     raise MemoryLimitError(
         f"The run would take about {smallest.memory_bytes / 1e9:.1f} GB of memory; {limit / 1e9:.1f} GB may be used. "
@@ -226,6 +261,7 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
         tiles=tiles,
         execution=execution,
         batch_size=config.batch_size,
+        lanes=1,
     )
 
 
@@ -236,56 +272,63 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
         UsageError: If the raster or the area of interest does not fit.
         RasterError: If no pixel holds data.
     """
-    options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
-    source = open_raster(config.raster, options, resolution_m=spec.resolution_m)
-    source = replace(source, bands=choose_bands(config, spec, source))
-    if config.aoi is not None:
-        source = replace(source, aoi=_read_aoi(config.aoi, source))
+    imagery = describe_imagery(config, spec.bands)
+    imagery = imagery.each_file(FileImagery.scaled) if spec.values == "scaled" else imagery
+    # nobody knows how wide such pixels are
+    source = place_source(imagery, None if config.assume_crs == PIXELS else spec.resolution_m)
+    source = source.choose(choose_bands(config, spec, imagery))
+    if config.collar == "auto":
+        source = replace(source, imagery=source.imagery.each_file(FileImagery.without_collar))
+    where = Where(aoi=config.aoi, bbox=config.bbox, exclude=config.exclude)
+    source = replace(source, aoi=find_area(where, source.geobox, source.path))
     if not has_data(source):
         raise RasterError(
-            f"No pixel of {config.raster} holds data: all of it is nodata, masked or transparent. Check the file with gdalinfo -stats."
+            f"No pixel of {source.path} holds data: all of it is nodata, masked or transparent. Check the file with gdalinfo -stats."
         )
     return source
 
 
-def choose_bands(config: RunConfig, spec: ModelSpec, source: RasterSource) -> tuple[int, ...]:
-    """Return the 1-based bands that are fed to a model, in its order.
+def describe_imagery(config: RunConfig, wanted: tuple[str, ...] = ()) -> Imagery:
+    """Describe the rasters of a run at full resolution, with all their bands.
+
+    Args:
+        config: Which rasters, and how they become one.
+        wanted: What the model calls its bands; those that are asked for by name come before.
 
     Raises:
-        ModelError: If there are fewer than it needs, or another number was asked for.
+        UsageError: If one cannot be used, or they do not fit each other.
+    """
+    options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
+    arrangement = Arrangement(rule=config.mosaic, feather_px=config.feather, stack=config.stack)
+    named = tuple(band for band in config.bands if isinstance(band, str)) or wanted
+    return gather_imagery(config.rasters, options, arrangement, named)
+
+
+def choose_bands(config: RunConfig, spec: ModelSpec, imagery: Imagery) -> tuple[int, ...]:
+    """Return the 1-based bands for a model: those that are asked for, else those called as it calls its own, else the first ones.
+
+    Raises:
+        ModelError: If there are fewer than it needs, another number was asked for, or it means some that are not there.
         RasterError: If one was asked for that is not there.
     """
-    wanted, there = len(spec.bands), len(source.bands)
+    wanted, name = len(spec.bands), imagery.name
     needs = f"Model '{spec.name}' needs {wanted} bands ({', '.join(spec.bands)})"
     if config.bands and len(config.bands) != wanted:
         raise ModelError(f"{needs}; --bands names {len(config.bands)}.")
-    if not config.bands and there < wanted:
-        raise ModelError(f"{needs}; {config.raster} has {there}. Choose bands with --bands or another model.")
-    outside = [b for b in config.bands if not 1 <= b <= there]
-    if outside:
-        raise RasterError(f"{config.raster} has {there} bands; --bands asks for {outside[0]}. Choose from 1 to {there}.")
-    return config.bands or tuple(range(1, wanted + 1))
-
-
-def _read_aoi(path: Path, source: RasterSource) -> BaseGeometry:
-    # loads geopandas, which most runs never need
-    from geoseg.io.vector import read_vector
-
-    table = read_vector(path, source.geobox.crs)
-    polygons = table.geometry[table.geom_type.isin(["Polygon", "MultiPolygon"])]
-    if polygons.empty:
-        raise UsageError(f"The area of interest {path} holds no polygon. Give a vector file with polygons.")
-    inside = shapely.intersection(shapely.union_all(polygons.to_numpy()), source.geobox.extent.geom)
-    if inside.area == 0:
-        raise UsageError(
-            f"The area of interest {path} does not touch {source.path}: it spans {_bounds(polygons.total_bounds)}, "
-            f"the raster {_bounds(source.geobox.boundingbox)} in {source.geobox.crs}. Check its CRS."
-        )
-    return inside
-
-
-def _bounds(numbers: Iterable[float]) -> str:
-    return "(" + ", ".join(f"{n:.6g}" for n in numbers) + ")"
+    if config.bands:
+        return find_bands(config.bands, imagery.bands, name)
+    there = [band for band in range(1, len(imagery.bands) + 1) if band not in imagery.opacity]
+    if len(there) < wanted:
+        alpha = f", beside {len(imagery.opacity)} of opacity" if imagery.opacity else ""
+        raise ModelError(f"{needs}; {name} has {len(there)}{alpha}. Choose bands with --bands or another model.")
+    matched = match_bands(spec.bands, imagery.bands)
+    if matched is not None:
+        return matched
+    lacking = list_lacking(spec.bands, [imagery.bands[band - 1] for band in there])
+    if lacking:
+        called = ", ".join("/".join(imagery.bands[band - 1]) for band in there)
+        raise ModelError(f"{needs}; {name} has {called}: {', '.join(lacking)} is not among them. Choose bands with --bands.")
+    return tuple(there[:wanted])
 
 
 def check_disk(plan: RunPlan, folder: Path) -> None:

@@ -57,6 +57,7 @@ def make_objects(stitched: Stitched, settings: ObjectSettings, outputs: tuple[Ou
     if not any(wanted.values()):
         return
     # compiled code, geopandas and networkx take a second and memory that a run has better use for until its last tile is done
+    from geoseg.formats.styles import LAYER_KINDS, style_table
     from geoseg.io.vector import open_layers
     from geoseg.things import ThingMaker, make_together
 
@@ -76,11 +77,15 @@ def make_objects(stitched: Stitched, settings: ObjectSettings, outputs: tuple[Ou
             for name, tables in waiting.items()
         }
         elapsed_s = make_together(makers)
+        styled = ["landcover"] if "landcover" in waiting else []
         for name, tables in waiting.items():
             for layer, table in tables:
                 add(layer, table)
+                styled += [layer] if layer in LAYER_KINDS else []
             log.counts |= makers[name].counts
             log.report(name, elapsed_s[name])
+        if styled:
+            add("layer_styles", style_table(stitched.scheme, styled))
 
 
 def _keep(tables: list[tuple[str, Any]], layer: str, table: Any) -> None:

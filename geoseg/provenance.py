@@ -42,15 +42,30 @@ def list_versions(*more: str) -> dict[str, str]:
 
 
 def checksum_files(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """Return size and SHA-256 of files by name, as STAC's file extension writes them.
+    """Return size and SHA-256 of files and folders by name, as STAC's file extension writes them.
 
     Raises:
         OSError: If one cannot be read.
     """
     # hashing leaves the interpreter's lock
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda path: (path.name, path.stat().st_size, hash_file(path)), sorted(paths)))
+        found = list(pool.map(lambda path: (path.name, *measure_product(path)), sorted(paths)))
     return {name: {"file:size": size, "file:checksum": f"1220{digest}"} for name, size, digest in found}
+
+
+def measure_product(path: Path) -> tuple[int, str]:
+    """Return size and SHA-256 of a file; of a folder those of all its files, the hash being that of a list of them.
+
+    The list is that of ``sha256sum``: hash, two spaces, path from the folder, sorted by path as bytes.
+
+    Raises:
+        OSError: If something cannot be read.
+    """
+    if not path.is_dir():
+        return path.stat().st_size, hash_file(path)
+    files = sorted((str(file.relative_to(path)).encode(), file) for file in path.rglob("*") if file.is_file())
+    lines = b"".join(hash_file(file).encode() + b"  " + name + b"\n" for name, file in files)
+    return sum(file.stat().st_size for _, file in files), hashlib.sha256(lines).hexdigest()
 
 
 def _without_none(value: Any) -> Any:
@@ -59,3 +74,20 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_none(inner) for inner in value]
     return value
+
+
+def find_differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Say which values of a fingerprint are not what they were, by dotted name."""
+    before, after = _flatten(earlier), _flatten(now)
+    return [f"{key} was {before.get(key)!r}, is now {value!r}" for key, value in after.items() if value != before.get(key)]
+
+
+def _flatten(table: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Return plain values by dotted name."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{path}{key}.")
+        else:
+            flat[f"{path}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat

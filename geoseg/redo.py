@@ -7,12 +7,14 @@ from typing import Any
 from geoseg.config import Output, RunConfig, make_config
 from geoseg.errors import RunFolderError
 from geoseg.events import Finished, Listener, ignore_events
-from geoseg.io.chunks import read_band_names
+from geoseg.exports import find_products, keep_zones, make_formats
 from geoseg.io.files import write_whole
+from geoseg.io.layers import read_band_names
 from geoseg.io.raster import open_raster
+from geoseg.item import describe_item_redone, formats_of
 from geoseg.products import StageLog, make_objects
 from geoseg.provenance import identify_run
-from geoseg.report import describe_item_redone, describe_redone, read_scheme
+from geoseg.report import describe_redone, read_scheme
 from geoseg.runfolder import RunFolder, describe_config
 from geoseg.stitched import Stitched
 
@@ -58,8 +60,12 @@ def redo_objects(output: Path, changes: dict[str, Any], listener: Listener = ign
         fingerprint = folder.read_record().get("fingerprint", {}) | {"objects": config.result_keys()["objects"]}
         write_whole(made / folder.record.name, describe_config(config, fingerprint))
         run_id = identify_run(fingerprint)
+        item = folder.read_item()
+        keep_zones(folder.path / "features.gpkg", made)
+        named = make_formats(find_products(folder, made, config), config.formats, made, log)
         write_whole(made / folder.summary.name, describe_redone(summary, run_id, log.counts, log.timing_s))
-        write_whole(made / folder.item.name, describe_item_redone(folder.read_item(), run_id, folder.products(made)))
+        kept = [path for path in folder.products(made) if path.parent == made or path.name not in formats_of(item)]
+        write_whole(made / folder.item.name, describe_item_redone(item, run_id, kept, named))
         folder.adopt_objects()
     listener(Finished(output=str(output), elapsed_s=time.monotonic() - began))
     return output

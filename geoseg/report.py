@@ -1,17 +1,13 @@
-"""What a run tells about itself: ``summary.json`` and a STAC item."""
+"""What a run tells about itself: ``summary.json``."""
 
 import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
-from pyproj import Transformer
 from rasterio.windows import Window
-from shapely.geometry import mapping
 
 from geoseg import __version__
 from geoseg.io.raster import RasterSource
@@ -19,22 +15,13 @@ from geoseg.model.execution import Backend
 from geoseg.performance import Performance
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
 from geoseg.planning import RunPlan
-from geoseg.provenance import checksum_files, identify_run, list_versions
+from geoseg.provenance import identify_run, list_versions
 from geoseg.redact import redact, redact_all
 from geoseg.tiling import partition
 
 _BLOCK_PX = 1024
 _OBJECT_NAMES = {"building": ClassKind.BUILDING, "buildings": ClassKind.BUILDING, "road": ClassKind.ROAD, "roads": ClassKind.ROAD}
 _LIBRARY_OF: dict[Backend, str] = {"torch": "torch", "compile": "torch", "onnx": "onnxruntime"}
-_FILE_EXTENSION = "https://stac-extensions.github.io/file/v2.1.0/schema.json"
-_MEDIA_TYPES = {
-    ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
-    ".gpkg": "application/geopackage+sqlite3",
-    ".graphml": "application/graphml+xml",
-    ".toml": "application/toml",
-    ".xml": "application/xml",
-    ".json": "application/json",
-}
 
 
 def count_classes(
@@ -153,50 +140,3 @@ def describe_redone(summary: dict[str, Any], run_id: str, counts: dict[str, int]
         "timing_s": timing | {"total": round(sum(timing.values()), 3)},
     }
     return (json.dumps(summary | redone, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def describe_item(plan: RunPlan, folder: Path, products: Iterable[Path]) -> bytes:
-    """Write the run as a STAC Item.
-
-    Args:
-        plan: The run.
-        folder: Run folder; its name is the item's id.
-        products: Where the products lie now; each becomes an asset with size and SHA-256.
-    """
-    box = plan.source.geobox.boundingbox
-    to_degrees = Transformer.from_crs(plan.source.geobox.crs, "EPSG:4326", always_xy=True)
-    outline = shapely.box(*to_degrees.transform_bounds(box.left, box.bottom, box.right, box.top))
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    item = {
-        "type": "Feature",
-        "stac_version": "1.1.0",
-        "stac_extensions": ["https://stac-extensions.github.io/processing/v1.2.0/schema.json", _FILE_EXTENSION],
-        "id": folder.absolute().name,
-        "geometry": mapping(outline),
-        "bbox": list(outline.bounds),
-        "properties": {
-            "datetime": now,
-            "created": now,
-            "processing:software": {"geoseg": __version__},
-            "geoseg:model": f"{plan.package.spec.name} {plan.package.spec.version}",
-            "geoseg:run_id": identify_run(plan.fingerprint()),
-        },
-        "links": [],
-        "assets": _assets(products),
-    }
-    return (json.dumps(item, indent=2) + "\n").encode()
-
-
-def describe_item_redone(item: dict[str, Any], run_id: str, products: Iterable[Path]) -> bytes:
-    """Write the STAC Item again after some products were made anew; see :func:`describe_redone`."""
-    properties = item.get("properties", {}) | {"created": datetime.now(UTC).isoformat(timespec="seconds"), "geoseg:run_id": run_id}
-    extensions = sorted({*item.get("stac_extensions", ()), _FILE_EXTENSION})
-    redone = item | {"stac_extensions": extensions, "properties": properties, "assets": _assets(products)}
-    return (json.dumps(redone, indent=2) + "\n").encode()
-
-
-def _assets(products: Iterable[Path]) -> dict[str, dict[str, Any]]:
-    """Describe files that have a media type, but for the item itself."""
-    named = {path.name: path for path in products if path.suffix in _MEDIA_TYPES and path.name != "item.json"}
-    sums = checksum_files(named.values())
-    return {Path(n).stem: {"href": f"./{n}", "type": _MEDIA_TYPES[Path(n).suffix], "roles": ["data"], **sums[n]} for n in sorted(named)}

@@ -4,8 +4,8 @@ import fcntl
 import json
 import os
 import platform
+import secrets
 import shutil
-import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,10 +18,15 @@ from pydantic import ValidationError
 
 from geoseg import __version__
 from geoseg.config import CHOSEN, RunConfig, to_toml
-from geoseg.errors import RunFolderBusyError, RunFolderError, WriteError
-from geoseg.io.chunks import ChunkStore
-from geoseg.io.files import move_whole, write_error, write_whole
+from geoseg.errors import RunFolderError, WriteError
+from geoseg.io.bucket import open_place
+from geoseg.io.chunks import ChunkStore, holds_chunks, move_flat_chunks
+from geoseg.io.files import move_folder, move_whole, write_error, write_whole
+from geoseg.io.found import FoundStore
+from geoseg.io.locks import is_at, lock_folder
+from geoseg.io.places import Folder, Place
 from geoseg.planning import RunPlan
+from geoseg.provenance import find_differences, identify_run
 from geoseg.redact import redact, redact_all
 
 _RUN_TOML = "run.toml"
@@ -32,10 +37,13 @@ _HOLDER, _ERROR = "holder.json", "error.json"
 """Below ``.work``: who works there, and what ended that before its time."""
 _REOPENED = "reopened"
 """Below ``.work``: products are being removed, as chunks that they lack have been made since."""
-_PATIENCE_S = (0.02, 0.05, 0.1)
-"""``geoseg status`` looks at the lock for less than that."""
+_CHUNKS_AT = "chunks.at"
+"""Below ``.work``: where the chunks lie, if that is elsewhere."""
 _PRODUCTS = (
     "classes.tif",
+    "probabilities.tif",
+    "uncertainty.tif",
+    "zones.csv",
     "confidence.tif",
     "evidence.tif",
     "instances.tif",
@@ -44,7 +52,7 @@ _PRODUCTS = (
     "roads.graphml",
     "item.json",
 )
-_OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
+OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,11 @@ class RunFolder:
     def work(self) -> Path:
         """Work in progress; gone when the run is finished."""
         return self.path / ".work"
+
+    @property
+    def found(self) -> FoundStore:
+        """What a detector found, until objects are made of it."""
+        return FoundStore(folder=self.work / "found")
 
     @property
     def summary(self) -> Path:
@@ -76,7 +89,21 @@ class RunFolder:
 
     def chunks(self, plan: RunPlan) -> ChunkStore:
         """Return the store of finished chunks."""
-        return ChunkStore(folder=self.work / "chunks", geobox=plan.source.geobox, layers=plan.layers)
+        return ChunkStore(place=self.chunk_place, geobox=plan.source.geobox, layers=plan.layers)
+
+    @property
+    def chunk_place(self) -> Place:
+        """Where finished chunks lie.
+
+        Raises:
+            RunFolderError: If the note of it cannot be read.
+        """
+        try:
+            return open_place((self.work / _CHUNKS_AT).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return Folder(self.work / "chunks")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise RunFolderError(f"{self.work / _CHUNKS_AT} could not be read: {exc}. Start over with --overwrite.") from exc
 
     def is_finished(self, fingerprint: dict[str, Any]) -> bool:
         """Tell whether this very run is finished here.
@@ -101,7 +128,7 @@ class RunFolder:
             return config
         chosen = self.read_record().get("run", {})
         default = {name: field.default for name, field in RunConfig.model_fields.items()}
-        still_open = {name: chosen[name] for name in CHOSEN if getattr(config, name) == default[name] and name in chosen}
+        still_open = {name: chosen[name] for name in (*CHOSEN, "chunks_at") if getattr(config, name) == default[name] and name in chosen}
         try:
             return RunConfig.model_validate({**config.model_dump(), **still_open})
         except ValidationError as exc:
@@ -117,17 +144,39 @@ class RunFolder:
         try:
             if not self.record.exists():
                 # chunks without a run.toml are nobody's
-                shutil.rmtree(self.work, ignore_errors=True)
+                self.finish()
+            own = self._choose_place(config.chunks_at, fingerprint)
             (self.work / "chunks").mkdir(parents=True, exist_ok=True)
-            for left in (*self.work.rglob("*.part"), self.work / _ERROR):
+            # those of chunks are written over when the chunk is done again
+            for left in (*self.work.glob("*.part"), self.work / _ERROR):
                 left.unlink(missing_ok=True)
         except OSError as exc:
             raise write_error(self.path, exc) from exc
+        move_flat_chunks(self.work / "chunks")
+        if own is not None:
+            write_whole(self.work / _CHUNKS_AT, own.name.encode())
         content = describe_config(config, fingerprint)
         if not self.record.exists() or self.record.read_bytes() != content:
             write_whole(self.record, content)
         who = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
         write_whole(self.work / _HOLDER, json.dumps(who).encode())
+
+    def _choose_place(self, at: str | None, fingerprint: dict[str, Any]) -> Place | None:
+        """Return a place of the run's own for its chunks if they lie elsewhere and it has none yet; it stays the same until the end."""
+        there = self.chunk_place
+        if at is None:
+            return None
+        over = open_place(at)
+        if self.record.exists():
+            if not there.name.startswith(f"{over.name}/"):
+                raise RunFolderError(
+                    f"The chunks of the run in {self.path} lie in {there.name}; they cannot move to {at}. "
+                    "Leave --chunks-at out to go on, or start over with --overwrite."
+                )
+            return None
+        own = open_place(f"{over.name}/geoseg-{identify_run(fingerprint)}-{secrets.token_hex(4)}")
+        own.prepare()
+        return own
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -147,7 +196,7 @@ class RunFolder:
                 yield
         finally:
             with suppress(OSError):
-                if _is_at(folder, self.path):
+                if is_at(folder, self.path):
                     # empty: nothing came of it
                     self.path.rmdir()
             os.close(folder)
@@ -161,8 +210,8 @@ class RunFolder:
             except OSError as exc:
                 raise write_error(self.path, exc) from exc
             try:
-                _lock(folder, self.path)
-                if _is_at(folder, self.path):
+                lock_folder(folder, self.path)
+                if is_at(folder, self.path):
                     return folder
             except BaseException:
                 os.close(folder)
@@ -204,9 +253,22 @@ class RunFolder:
         return note if isinstance(note, dict) else {}
 
     def products(self, made: Path) -> list[Path]:
-        """Return the files of the run, the ones in the making instead of those that they are going to replace."""
-        found = {path.name: path for place in (self.path, made) if place.exists() for path in place.iterdir() if path.is_file()}
-        return [path for name, path in sorted(found.items()) if name in _OWN_NAMES]
+        """Return the files of the run, the ones in the making instead of those that they are going to replace.
+
+        Formats of other packages have files of any name: all that was made is the run's, and so is what its item lists.
+        """
+        found = {path.name: path for path in self.path.iterdir() if path.name in self._own_names() and path.name != self.work.name}
+        if made != self.path and made.exists():
+            found |= {path.name: path for path in made.iterdir()}
+        return [path for _, path in sorted(found.items())]
+
+    def _own_names(self) -> set[str]:
+        """Return the names of everything that a run has, or that this one lists."""
+        listed: set[str] = set()
+        for item in (self.item, self.work / _WHOLE / self.item.name):
+            with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+                listed |= {str(asset["href"]).removeprefix("./") for asset in json.loads(item.read_bytes())["assets"].values()}
+        return OWN_NAMES | {name for name in listed if "/" not in name}
 
     def begin_objects(self) -> Path:
         """Return an empty folder for everything that is made from the stitched rasters.
@@ -242,7 +304,7 @@ class RunFolder:
         if (whole / _SUMMARY).exists():
             self.summary.unlink(missing_ok=True)
         for path in sorted(whole.iterdir(), key=lambda p: p.name == _SUMMARY):
-            move_whole(path, self.path / path.name)
+            move_folder(path, self.path / path.name) if path.is_dir() else move_whole(path, self.path / path.name)
         self.finish()
 
     def read_record(self) -> dict[str, Any]:
@@ -309,24 +371,34 @@ class RunFolder:
         """Remove what was made of chunks, for :meth:`reopen`; if this is cut off, :meth:`settle` ends it."""
         try:
             # first what says that the run is finished: the rest is never taken for whole
-            for name in (_SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS)):
-                (self.path / name).unlink(missing_ok=True)
+            for name in (_SUMMARY, *sorted(self._own_names() - {_SUMMARY, _RUN_TOML, self.work.name})):
+                path = self.path / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             (self.work / _REOPENED).unlink()
         except OSError as exc:
             raise write_error(self.path, exc) from exc
 
     def finish(self) -> None:
-        """Remove what was only needed while the run went on; chunks stay as long as some are missing, so that they can be tried again."""
+        """Remove what was only needed while the run went on; chunks stay as long as some are missing, so that they can be tried again.
+
+        Raises:
+            WriteError: If chunks that lie elsewhere cannot be removed.
+        """
         if self.work.exists() and self.summary.exists() and self.missing():
             for path in self.work.iterdir():
-                if path.name != "chunks":
+                if path.name not in ("chunks", "found", _CHUNKS_AT):
                     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
             return
+        self._remove_far_chunks()
         shutil.rmtree(self.work, ignore_errors=True)
+
+    def _remove_far_chunks(self) -> None:
+        if (self.work / _CHUNKS_AT).exists():
+            self.chunk_place.remove()
 
     def abandon(self) -> None:
         """Undo :meth:`begin` if nothing was done since."""
-        if self.work.exists() and not self.summary.exists() and not any((self.work / "chunks").glob("*.tif")):
+        if self.work.exists() and not self.summary.exists() and not holds_chunks(self.chunk_place):
             self.finish()
             self.record.unlink(missing_ok=True)
             with suppress(OSError):
@@ -343,7 +415,8 @@ class RunFolder:
             return
         if not self.path.is_dir():
             raise RunFolderError(f"{self.path} is a file; -o names a folder.")
-        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in _OWN_NAMES)
+        own = self._own_names()
+        foreign = sorted(p.name for p in self.path.iterdir() if p.name not in own)
         if foreign:
             raise RunFolderError(
                 f"{self.path} holds {len(foreign)} files that geoseg did not write, first {foreign[0]}; --overwrite only removes runs. "
@@ -352,6 +425,7 @@ class RunFolder:
         try:
             # first what says that the run is finished: if this is cut off, the rest is never taken for whole
             self.summary.unlink(missing_ok=True)
+            self._remove_far_chunks()
             shutil.rmtree(self.path)
         except OSError as exc:
             raise WriteError(f"{self.path} could not be removed: {exc}.") from exc
@@ -379,47 +453,13 @@ class RunFolder:
             )
 
 
-def _lock(folder: int, path: Path) -> None:
-    """Lock an open folder until it is closed, also by the end of the process."""
-    for patience in (*_PATIENCE_S, None):
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as exc:
-            if patience is None:
-                raise RunFolderBusyError(f"Another geoseg command is at work in {path}. Wait for it, or choose another folder.") from exc
-            time.sleep(patience)
-        except OSError:
-            # some network file systems know no locks
-            return
-
-
-def _is_at(folder: int, path: Path) -> bool:
-    """Tell whether an open folder is the one under a path: a lock on one that was removed keeps nobody out."""
-    try:
-        return os.path.samestat(os.fstat(folder), path.stat())
-    except FileNotFoundError:
-        return False
+def describe_missing(chunk: dict[str, Any]) -> str:
+    """Say of a chunk that a finished run lacks where it is, and why it is not there."""
+    col, row, width, height = chunk["window"]
+    return f"chunk {chunk['chunk']} (columns {col}-{col + width}, rows {row}-{row + height}): {chunk['error']}"
 
 
 def describe_config(config: RunConfig, fingerprint: dict[str, Any]) -> bytes:
     """Write ``run.toml``; secrets in addresses are hidden."""
     table = {"geoseg_version": __version__, "run": config.model_dump(mode="json"), "fingerprint": fingerprint}
     return to_toml(redact_all(table)).encode()
-
-
-def find_differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Say which values of a fingerprint are not what they were, by dotted name."""
-    before, after = _flatten(earlier), _flatten(now)
-    return [f"{key} was {before.get(key)!r}, is now {value!r}" for key, value in after.items() if value != before.get(key)]
-
-
-def _flatten(table: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Return plain values by dotted name."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{path}{key}.")
-        else:
-            flat[f"{path}{key}"] = list(value) if isinstance(value, tuple) else value
-    return flat

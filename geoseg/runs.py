@@ -20,7 +20,8 @@ from geoseg.pipeline import MapChunks, describe_workplace, segment_raster
 from geoseg.planning import plan_run
 from geoseg.runlist import RunItem
 from geoseg.runtime import open_runtime
-from geoseg.work import ChunkKey, ChunkResult, SegmentJob, do_chunks
+from geoseg.tiling import ChunkKey
+from geoseg.work import ChunkResult, SegmentJob, do_chunks
 from geoseg.workplace import ClusterOptions, Shared
 
 LEDGER_NAME = "ledger.jsonl"
@@ -154,7 +155,9 @@ class _Batch:
         self._listener = listener
         self._segment = segment
         self._ledger = Ledger(output / LEDGER_NAME)
-        self._known_as_done = {entry.name for entry in self._ledger.read().values() if entry.state == "done"}
+        self._read_to = 0
+        self._known_as_done: set[str] = set()
+        self._read_ledger()
         self._lock = threading.Lock()
         self.stopped = threading.Event()
         """Set when nobody waits for the rasters any more."""
@@ -217,9 +220,18 @@ class _Batch:
                 self.done.append(entry.name)
             else:
                 (self.failed if entry.state == "failed" else self.incomplete).append(entry)
+            if was_complete and entry.name not in self._known_as_done:
+                # whoever has done it meanwhile has said more of it than can be said here
+                self._read_ledger()
             if not was_complete or entry.name not in self._known_as_done:
                 self._ledger.add(entry)
             self._listener(entry)
+
+    def _read_ledger(self) -> None:
+        """Read what this command and others have added since."""
+        entries, self._read_to = self._ledger.read_on(self._read_to)
+        for entry in entries.values():
+            (self._known_as_done.add if entry.state == "done" else self._known_as_done.discard)(entry.name)
 
 
 class _Heard:

@@ -18,6 +18,8 @@ __all__ = ["ChunkFailure", "ClusterOptions", "Job", "Runtime", "map_chunks", "op
 Key = TypeVar("Key")
 Result = TypeVar("Result")
 
+SCHEDULER_S = 0.002
+"""Processor seconds of a scheduler for each chunk, measured; see docs/scale.md."""
 _TICK_S = 0.5
 """After so long without an outcome it is looked whether workers are still there."""
 

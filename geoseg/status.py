@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from geoseg.errors import GeosegError, MissingFileError
+from geoseg.io.chunks import list_times
 from geoseg.provenance import identify_run
 from geoseg.redact import HIDDEN, redact
-from geoseg.runfolder import RunFolder
+from geoseg.runfolder import RunFolder, describe_missing
 from geoseg.verification.record import list_chunks
 
 State = Literal["running", "stopped", "finished", "foreign", "empty"]
@@ -42,12 +43,14 @@ class Status:
     """Seconds until all chunks are done, at that rate; None if the run is not running."""
     products: tuple[str, ...] = ()
     """Files that are there under their final names."""
+    missing: tuple[str, ...] = ()
+    """Chunks that a finished run lacks, with what they failed with; its rasters hold nodata there."""
     warnings: tuple[str, ...] = ()
     """What the run warned of."""
     last_error: str | None = None
     """What ended the run before its time, as far as it could still say so; a killed process cannot."""
     next: str | None = None
-    """The command that goes on; that checks the result if the run is finished."""
+    """The command that goes on; that checks the result if the run is finished and whole."""
 
 
 def read_status(output: Path) -> Status:
@@ -79,21 +82,28 @@ def read_status(output: Path) -> Status:
     if folder.summary.exists() and not folder.is_held():
         summary = folder.read_summary()
         chunks = summary["counts"].get("chunks")
-        check = f"geoseg verify {shlex.quote(str(output))}"
-        warnings = tuple(summary.get("warnings", ()))
-        return Status(**common, state="finished", chunks_done=chunks, chunks=chunks, warnings=warnings, next=check)
+        missing = tuple(describe_missing(chunk) for chunk in folder.missing())
+        return Status(
+            **common,
+            state="finished",
+            chunks_done=chunks - len(missing) if missing else chunks,
+            chunks=chunks,
+            missing=missing,
+            warnings=tuple(summary.get("warnings", ())),
+            next=_go_on(folder, _table(record, "run")) if missing else f"geoseg verify {shlex.quote(str(output))}",
+        )
     return _look_at_unfinished(folder, common, record)
 
 
 def _look_at_unfinished(folder: RunFolder, common: dict[str, Any], record: dict[str, Any]) -> Status:
     is_running = bool(folder.is_held())
-    times = sorted(path.stat().st_mtime for path in _chunk_files(folder))
+    count, recent = list_times(folder.chunk_place, _RECENT)
     try:
-        done, missing = list_chunks(folder)
-        counted: dict[str, Any] = {"chunks_done": len(done), "chunks": len(done) + len(missing)}
+        done = list_chunks(folder)
+        counted: dict[str, Any] = {"chunks_done": done.count, "chunks": done.total}
+        left = done.total - done.count
     except (GeosegError, LookupError, TypeError, ValueError):
-        counted, missing = {"chunks_done": len(times)}, []
-    recent = times[-_RECENT:]
+        counted, left = {"chunks_done": count}, 0
     rate = (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 2 and recent[-1] > recent[0] else None
     who, error = folder.read_note("holder"), folder.read_note("error")
     return Status(
@@ -102,20 +112,17 @@ def _look_at_unfinished(folder: RunFolder, common: dict[str, Any], record: dict[
         state="running" if is_running else "stopped",
         holder=f"process {who.get('pid')} on {who.get('host')}, since {who.get('since')}" if who else None,
         chunks_per_min=round(60 * rate, 2) if rate else None,
-        left_s=round(len(missing) / rate, 1) if rate and is_running and "chunks" in counted else None,
+        left_s=round(left / rate, 1) if rate and is_running and "chunks" in counted else None,
         last_error=f"{error.get('time')} {error.get('error')}: {error.get('message')}" if error and not is_running else None,
         next=None if is_running else _go_on(folder, _table(record, "run")),
     )
 
 
-def _chunk_files(folder: RunFolder) -> list[Path]:
-    return list((folder.work / "chunks").glob("*.tif"))
-
-
 def _go_on(folder: RunFolder, run: dict[str, Any]) -> str:
     """Return the command that goes on; the raster's address has to be given again if it holds secrets."""
-    raster = str(run.get("raster"))
-    named = "RASTER" if HIDDEN in raster else shlex.quote(raster)
+    given = run.get("raster")
+    rasters = [str(raster) for raster in (given if isinstance(given, list) else [given])]
+    named = "RASTER" if any(HIDDEN in raster for raster in rasters) else shlex.join(rasters)
     return f"geoseg segment {named} -o {shlex.quote(str(folder.path))} --config {shlex.quote(str(folder.record))}"
 
 

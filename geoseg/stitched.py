@@ -1,18 +1,21 @@
 """The stitched rasters of a run, that everything after inference is made from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from odc.geo.geobox import GeoBox
 
-from geoseg.io.chunks import LayerReader, LayerStyle, mosaic_vrt, open_layer
 from geoseg.io.cog import write_cog
 from geoseg.io.files import write_whole
-from geoseg.io.found import FoundStore, found_beside
+from geoseg.io.found import FoundStore
+from geoseg.io.layers import LayerReader, open_layer
+from geoseg.io.mosaic import ChunkMosaic, LayerStyle, plain_vrt, remove_rows
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme
+from geoseg.pixels.decode import MEASURE_SCALE, Measure
 from geoseg.planning import RunPlan
+from geoseg.poststeps import PostStep
 from geoseg.runfolder import RunFolder
 
 
@@ -95,8 +98,13 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         products.append(_Product(name="confidence", bands=("confidence",), style=style, overviews="average", smooth=True))
     if layers:
         products.append(_Product(name="evidence", bands=layers, style=LayerStyle(), overviews="average", smooth=True))
+    measured = LayerStyle(nodata=NODATA_CLASS, scale=1 / MEASURE_SCALE)
+    for name, bands in _group_measures(spec.layers.measures).items():
+        products.append(_Product(name=name, bands=bands, style=measured, overviews="average", smooth=True))
     # one after the other: GDAL's threads can lock each other up where several files are written through one cache
-    made = {product.name: _make_product(plan, folder, product) for product in products}
+    store = folder.chunks(plan)
+    mosaic = ChunkMosaic(store=store, tiles=plan.tiles, done=store.list_done(plan.tiles))
+    made = {product.name: _make_product(mosaic, folder, product, plan) for product in products}
     return Stitched(
         geobox=plan.source.geobox,
         scheme=spec.scheme,
@@ -104,17 +112,46 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         confidence=made.get("confidence"),
         evidence=made.get("evidence"),
         layers=layers,
-        found=found_beside(folder.chunks(plan).folder) if spec.detects else None,
+        found=folder.found if spec.detects else None,
     )
 
 
-def _make_product(plan: RunPlan, folder: RunFolder, product: _Product) -> Path:
-    vrt = mosaic_vrt(folder.chunks(plan), plan.tiles, product.bands, product.style)
-    if product.name not in plan.config.outputs:
+def _post_process(mosaic: ChunkMosaic, folder: RunFolder, plan: RunPlan, steps: Sequence[PostStep], raw_vrt: str) -> Path:
+    """Do steps of post-processing to the class map that a virtual raster describes; its name says where the result lies."""
+    # compiled code, which a run without post-processing never needs
+    from geoseg.post import ClassRaster, apply_steps
+
+    raw, stored = folder.work / "raw.layers.vrt", folder.work / "stored.layers.vrt"
+    write_whole(raw, raw_vrt.encode())
+    spec = plan.package.spec
+    bands = _group_measures(spec.layers.measures).get("probabilities")
+    if bands:
+        write_whole(stored, mosaic.describe(folder.work, "stored", bands, LayerStyle(nodata=NODATA_CLASS)).encode())
+    raster = ClassRaster(classes=raw, probabilities=stored if bands else None, geobox=plan.source.geobox, scheme=spec.scheme)
+    return apply_steps(raster, steps, folder.work)
+
+
+def _group_measures(measures: Iterable[Measure]) -> dict[str, tuple[str, ...]]:
+    """Return the bands of each product that is made of measures."""
+    grouped: dict[str, tuple[str, ...]] = {}
+    for measure in measures:
+        name = "probabilities" if measure.kind == "probability" else "uncertainty"
+        grouped[name] = (*grouped.get(name, ()), measure.name)
+    return grouped
+
+
+def _make_product(mosaic: ChunkMosaic, folder: RunFolder, product: _Product, plan: RunPlan) -> Path:
+    path, is_wanted = folder.path / f"{product.name}.tif", product.name in plan.config.outputs
+    if is_wanted and path.exists():
+        return path
+    vrt = mosaic.describe(folder.work, product.name, product.bands, product.style)
+    if product.name == "classes" and plan.config.post:
+        made = _post_process(mosaic, folder, plan, plan.config.post, vrt)
+        vrt = plain_vrt(plan.source.geobox, made.name, "uint8", product.style, product.bands)
+    if not is_wanted:
         path = folder.work / f"{product.name}.layers.vrt"
         write_whole(path, vrt.encode())
         return path
-    path = folder.path / f"{product.name}.tif"
-    if not path.exists():
-        write_cog(vrt, folder.work, path, overviews=product.overviews, smooth=product.smooth)
+    write_cog(vrt, folder.work, path, overviews=product.overviews, smooth=product.smooth)
+    remove_rows(folder.work, product.name)
     return path

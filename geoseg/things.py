@@ -19,10 +19,10 @@ from geoseg.config import Output
 from geoseg.detected import detection_options, label_detections
 from geoseg.errors import RunError
 from geoseg.features import building_features, landcover_features, road_features, road_node_features, segment_table
-from geoseg.io.chunks import LayerStyle, plain_vrt
 from geoseg.io.cog import write_cog
 from geoseg.io.files import write_whole
 from geoseg.io.ground import pixel_step_m, row_areas_m2
+from geoseg.io.mosaic import LayerStyle, plain_vrt
 from geoseg.io.scratch import ScratchLabels, open_scratch, open_scratch_bands
 from geoseg.io.vector import AddLayer
 from geoseg.objects.borders.patches import Patches

@@ -35,6 +35,15 @@ class Tile:
         return place(self.core, chunk)
 
 
+ChunkKey = tuple[int, int]
+"""Row and column of a chunk."""
+
+
+def name_chunk(row: int, col: int) -> str:
+    """Return the name of a chunk that is unique in a plan."""
+    return f"r{row:05d}_c{col:05d}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """k x k tiles: the unit of reading, scheduling, writing and resuming."""
@@ -53,7 +62,7 @@ class Chunk:
     @property
     def name(self) -> str:
         """Name that is unique in a plan, for file names and messages."""
-        return f"r{self.row:05d}_c{self.col:05d}"
+        return name_chunk(self.row, self.col)
 
     @property
     def footprint(self) -> Window:
@@ -229,9 +238,7 @@ class TilePlan:
     def chunk(self, row: int, col: int) -> Chunk:
         """Return the chunk at a row and column of chunks."""
         rows, cols = self._of_chunk(self._rows, row), self._of_chunk(self._cols, col)
-        window = _window(
-            (self._rows.core(rows[0])[0], self._rows.core(rows[-1])[1]), (self._cols.core(cols[0])[0], self._cols.core(cols[-1])[1])
-        )
+        window = _window(self._span(self._rows, row), self._span(self._cols, col))
         if self.stitch == "blend":
             rows, cols = self._rows.reaching(rows), self._cols.reaching(cols)
         return Chunk(row=row, col=col, window=window, tiles=tuple(self.tile(i, j) for i in rows for j in cols), stitch=self.stitch)
@@ -240,6 +247,21 @@ class TilePlan:
         """Rows or columns of the tiles whose cores make up a chunk."""
         k = self.tiles_per_chunk
         return range(index * k, min((index + 1) * k, axis.count))
+
+    def _span(self, axis: _Axis, index: int) -> tuple[int, int]:
+        """First pixel of a chunk along an axis, and the one behind its last."""
+        tiles = self._of_chunk(axis, index)
+        return axis.core(tiles[0])[0], axis.core(tiles[-1])[1]
+
+    @property
+    def chunk_rows(self) -> list[tuple[int, int]]:
+        """First row of pixels of each row of chunks, and the one behind its last."""
+        return [self._span(self._rows, row) for row in range(self.chunk_shape[0])]
+
+    @property
+    def chunk_cols(self) -> list[tuple[int, int]]:
+        """First column of pixels of each column of chunks, and the one behind its last."""
+        return [self._span(self._cols, col) for col in range(self.chunk_shape[1])]
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield all chunks, row-major."""

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from geoseg.errors import GeosegError, RunFolderError
-from geoseg.runfolder import RunFolder
+from geoseg.runfolder import RunFolder, describe_missing
+from geoseg.tiling import name_chunk
 from geoseg.verification import rasters, record, tables
 from geoseg.verification.run import Check, CheckedRun, Faults, Looks, name_faults
 
@@ -58,7 +59,7 @@ def verify_run(output: Path) -> Verdict:
     folder = RunFolder(output)
     if not output.is_dir() or not (folder.record.exists() or folder.summary.exists()):
         raise RunFolderError(f"{output} holds no run of geoseg: there is no {folder.record.name}. Name the folder that -o named.")
-    chunks = _check("chunks", "the run is finished", lambda: _look_at_chunks(folder))
+    chunks = _check_chunks(folder)
     run = None
     try:
         run = CheckedRun(folder=folder, record=folder.read_record(), summary=folder.read_summary(), item=folder.read_item())
@@ -86,17 +87,32 @@ def _check(name: str, fine: str, look: Callable[[], Faults]) -> Check:
     return Check(name=name, state="failed" if faults else "ok", message="; ".join(faults) or fine)
 
 
+def _check_chunks(folder: RunFolder) -> Check:
+    """Look whether the run is finished; one that lacks chunks, and says so, is what it was when it was made."""
+    found = _check("chunks", "the run is finished", lambda: _look_at_chunks(folder))
+    try:
+        missing = folder.missing() if found.state == "ok" else []
+        if not missing:
+            return found
+        named = "; ".join(name_faults(describe_missing(chunk) for chunk in missing))
+    except (GeosegError, LookupError, TypeError, ValueError):
+        # told of by the check of the record
+        return found
+    return Check(name="chunks", state="ok", message=f"the run is finished, with nodata instead of {len(missing)} chunks: {named}")
+
+
 def _look_at_chunks(folder: RunFolder) -> Iterator[str]:
     if folder.summary.exists():
-        if folder.work.exists():
+        if folder.work.exists() and not folder.missing():
             yield f"the run is finished, but {folder.work.name} is still there: the same geoseg segment tidies it"
         return
     try:
-        done, missing = record.list_chunks(folder)
+        done = record.list_chunks(folder)
     except (GeosegError, LookupError, TypeError, ValueError) as exc:
         yield f"the run is not finished, and its chunks cannot be counted: {exc}"
         return
-    if missing:
-        yield f"the run is not finished: {len(missing)} of {len(done) + len(missing)} chunks are missing, first {missing[0]}"
+    first = next(done.missing(), None)
+    if first is not None:
+        yield f"the run is not finished: {done.total - done.count} of {done.total} chunks are missing, first {name_chunk(*first)}"
     else:
-        yield f"the run is not finished: all {len(done)} chunks are there, its products are not"
+        yield f"the run is not finished: all {done.total} chunks are there, its products are not"

@@ -14,11 +14,8 @@ from geoseg.io.chunks import ChunkStore
 from geoseg.io.found import FoundStore
 from geoseg.io.raster import RasterSource
 from geoseg.metering import Effort, Meter
-from geoseg.tiling import TilePlan
+from geoseg.tiling import ChunkKey, TilePlan
 from geoseg.workplace import Done, Failed, Prepared, Shared
-
-ChunkKey = tuple[int, int]
-"""Row and column of a chunk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +73,10 @@ class ChunkWorker:
         self._meter = Meter(runner)
 
     def __call__(self, key: ChunkKey) -> ChunkResult:
-        """Do a chunk."""
+        """Do a chunk, unless a worker has that died before it could say so."""
         job = self._job
+        if job.store.is_done(key):
+            return ChunkResult(effort=self._meter.take_effort(), notes=self._runner.take_notes())
         chunk = job.tiles.chunk(*key)
         read = partial(read_padded, job.source, chunk.footprint, self._raster.read)
         if job.found is None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import uuid4
 
@@ -36,6 +37,8 @@ class ClusterOptions:
     """The network runs on CUDA devices: each worker that is started gets one of its own."""
     patience_s: float = 600.0
     """Seconds to wait for workers, or for a scheduler that was lost, before the run ends."""
+    scratch: Path | None = None
+    """Folder that takes what workers started here keep while they run, and goes with the run; None takes the system's."""
     give_up_after: int = 8
     """Chunks that failed, with none done, after which nothing is expected of the others; 0 goes through them all."""
 
@@ -155,6 +158,7 @@ class Prepared:
 def describe_failure(exc: Exception) -> Failed:
     """Say in a form that travels between processes what a chunk failed with."""
     said = str(exc) if isinstance(exc, GeosegError) else f"{type(exc).__name__}: {exc}"
+    said += "" if said.endswith((".", "!", "?")) else "."
     fatal: GeosegError | None = None
     if isinstance(exc, UsageError):
         fatal = exc

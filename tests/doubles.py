@@ -211,12 +211,13 @@ class Listening(list[Event]):
 def call_geoseg(patch: pytest.MonkeyPatch, *words: object) -> int:
     """Run the command line in this process and return its exit code; what would be a traceback is raised."""
 
-    def leave(code: int) -> None:
+    def leave(code: int, said: str) -> None:
+        sys.stderr.write(f"{said}\n")
         raise SystemExit(code)
 
     patch.setattr(sys, "argv", ["geoseg", *map(str, words)])
-    patch.setattr(command_line.os, "_exit", leave)
-    patch.setattr(command_line.signal, "signal", lambda *_: None)
+    patch.setattr(command_line, "leave", leave)
+    patch.setattr(command_line, "end_on_signals", lambda: None)
     with pytest.raises(SystemExit) as left:
         command_line.main()
     return int(left.value.code or 0)

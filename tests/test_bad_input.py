@@ -218,7 +218,7 @@ def test_an_area_that_cannot_be_used(
         (["--bands", "1,2"], ["needs 3 bands", "names 2"]),
         (["--bands", "1,2,4"], ["has 3 bands", "asks for 4"]),
         (["--bands", "0,1,2"], ["asks for 0"]),
-        (["--bands", "r,g,b"], ["bands", "'r'"]),
+        (["--bands", "x,y,z"], ["bands", "'x'"]),
         (["--memory", "lots"], ["lots", "4GB"]),
         (["--memory", "1.2.3GB"], ["1.2.3GB", "4GB"]),
         (["--halo", "wide"], ["halo", "wide"]),
@@ -403,7 +403,7 @@ def test_a_disk_that_fills_up_leaves_only_whole_files_and_the_run_goes_on(small_
 
     with pytest.raises(RunError, match=r"(?s)full.*same command"):
         segment_raster(config, take_space, load=load)
-    chunks = list((small_disk / "out" / ".work" / "chunks").iterdir())
+    chunks = list((small_disk / "out" / ".work" / "chunks").rglob("r*_c*"))
     assert chunks
     for path in chunks:
         with rasterio.open(path) as chunk:

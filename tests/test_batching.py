@@ -208,8 +208,29 @@ def test_a_predictor_that_cannot_be_loaded_says_why() -> None:
     def load() -> Predictor:
         raise ModelError("no such weights")
 
+    batcher = Batcher(load, 4, lanes=2)
     with pytest.raises(ModelError, match="no such weights"):
-        Batcher(load, 4, lanes=2)
+        batcher.submit(draw_tile(0))
+    with pytest.raises(ModelError, match="no such weights"):
+        _ = batcher.spec
+    batcher.close()
+
+
+def test_nobody_waits_for_a_network_until_a_tile_comes() -> None:
+    goes_on = threading.Event()
+
+    def load() -> Predictor:
+        goes_on.wait(20)
+        return NEAR
+
+    began = time.time()
+    batcher = Batcher(load, 1)
+    with batcher.feed():
+        goes_on.set()
+        result = batcher.submit(draw_tile(3))
+    assert_each_its_own([result.result(timeout=20)], [draw_tile(3)])
+    assert began <= batcher.ready <= time.time()
+    batcher.close()
 
 
 def test_closing_ends_what_waits_first() -> None:

@@ -193,7 +193,7 @@ def test_a_blended_run_that_was_broken_off_ends_as_an_unbroken_one_of_any_chunk_
     logged = Logged(Relative(GLOBAL), tmp_path / "calls", fails_from=23)
     with pytest.raises(ChunkError, match="the power is out"):
         segment_raster(config, load=always(logged))
-    kept = set((config.output / ".work" / "chunks").glob("*.tif"))
+    kept = set((config.output / ".work" / "chunks").rglob("*.tif"))
     assert kept
     run = bytes_of(segment_raster(config, load=always(Relative(GLOBAL))))
     for name, options in {"unbroken": {}, "otherwise": {"chunk_size": 100, "batch_size": 3}}.items():

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from geoseg import choices
-from geoseg.choices import choose_execution, ever_smaller
+from geoseg.choices import choose_execution, choose_lanes, ever_smaller
 from geoseg.config import RunConfig
 from geoseg.errors import ConfigError, MemoryLimitError, ModelError
 from geoseg.model.execution import Execution
@@ -79,6 +79,29 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, con
         choose_execution(config.model_copy(update={"device": "cuda"}), package_of(config))
 
 
+@pytest.mark.parametrize(
+    ("execution", "tiles", "lanes"),
+    [
+        (Execution(device="cuda"), 1, (2,)),
+        (Execution(backend="onnx", threads=2), 4, (2, 1)),
+        (Execution(backend="onnx", threads=2), 3, (1,)),
+        (Execution(backend="onnx", threads=1), 99, (1,)),
+        (Execution(backend="torch", threads=8), 99, (1,)),
+    ],
+)
+def test_lanes_share_the_tiles_where_that_is_faster(execution: Execution, tiles: int, lanes: tuple[int, ...]) -> None:
+    assert choose_lanes(execution, tiles) == lanes
+
+
+def test_lanes_share_the_cores_and_give_way_to_the_limit_of_memory(monkeypatch: pytest.MonkeyPatch, config: RunConfig) -> None:
+    pretend(monkeypatch, graph=True, cores=3)
+    shared = plan_run(config)
+    assert (shared.lanes, shared.lane_execution.threads, shared.execution.threads) == (2, 2, 3)
+    alone = plan_run(config.model_copy(update={"memory": str(shared.memory_bytes - 1)}))
+    assert (alone.lanes, alone.lane_execution.threads) == (1, 3)
+    assert alone.tiles == shared.tiles
+
+
 def test_sizes_shrink_in_turn_and_only_those_that_were_left_open(config: RunConfig) -> None:
     spec = double_spec(tile_size_px=1024, halo_px=32)
     gpu = Execution(device="cuda")
@@ -91,6 +114,13 @@ def test_sizes_shrink_in_turn_and_only_those_that_were_left_open(config: RunConf
     assert [(c.chunk_size, c.batch_size, c.tile_size) for c in ever_smaller(fixed, spec, gpu)] == [
         (3000, batch, 512) for batch in (8, 4, 2, 1)
     ]
+
+
+@pytest.mark.parametrize(("raster_px", "chunk_px"), [(1, 1536), (5 * 10**11, 1536), (10**12, 2000), (10**14, 20_000)])
+def test_chunks_grow_with_rasters_of_which_there_would_be_too_many(config: RunConfig, raster_px: int, chunk_px: int) -> None:
+    first = next(ever_smaller(config, double_spec(), Execution(), raster_px))
+    assert first.chunk_size == chunk_px
+    assert next(ever_smaller(config.model_copy(update={"chunk_size": 700}), double_spec(), Execution(), raster_px)).chunk_size == 700
 
 
 def test_a_run_is_made_to_fit_its_memory_or_refused_with_numbers(config: RunConfig) -> None:

@@ -1,5 +1,6 @@
 """The dry run: numbers, and nothing written."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_the_rows_tell_what_a_run_would_take(config: RunConfig) -> None:
     assert rows["memory"].endswith("GB")
     assert rows["disk"].startswith("0 MB")
     assert " s for inference" in rows["time"]
+
+
+def test_workers_are_told_that_one_scheduler_keeps_busy(config: RunConfig) -> None:
+    made = estimate(config, always(CONSTANT))
+    assert replace(made, tile_s=0.01).most_workers == 15, "no more than chunks"
+    # 54 tiles in 15 chunks, and 2 ms of the scheduler for each chunk
+    assert replace(made, tile_s=0.002).most_workers == int(0.002 * 54 / 15 / 0.002)
+    assert replace(made, tile_s=1e-9).most_workers == 1
+    assert dict(made.rows())["cluster"].startswith(f"up to {made.most_workers} workers")
 
 
 def test_the_time_is_that_of_a_few_tiles_for_all_of_them(config: RunConfig, tmp_path: Path) -> None:

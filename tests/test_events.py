@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, Warned, ignore_events, to_json_line
+from geoseg.events import ChunkDone, ChunkFailed, ClusterReady, Event, Finished, RunPlanned, StageDone, Warned, ignore_events, to_json_line
 
 EVENTS: list[tuple[Event, dict[str, object]]] = [
     (
@@ -29,7 +29,15 @@ EVENTS: list[tuple[Event, dict[str, object]]] = [
     ),
     (StageDone(stage="roads", elapsed_s=0.25), {"stage": "roads", "elapsed_s": 0.25}),
     (Warned(message='Zürich: "two\nlines"'), {"message": 'Zürich: "two\nlines"'}),
-    (Finished(output="/tmp/out", elapsed_s=2.0), {"output": "/tmp/out", "elapsed_s": 2.0}),
+    (
+        ClusterReady(workers=2, threads=4, dashboard="http://127.0.0.1:8787/status"),
+        {"workers": 2, "threads": 4, "dashboard": "http://127.0.0.1:8787/status"},
+    ),
+    (
+        ChunkFailed(chunk="r00000_c00001", window=(0, 64, 32, 16), error="a.tif?token=s3cret could not be read"),
+        {"chunk": "r00000_c00001", "window": [0, 64, 32, 16], "error": "a.tif?token=*** could not be read"},
+    ),
+    (Finished(output="/tmp/out", elapsed_s=2.0, missing=1), {"output": "/tmp/out", "elapsed_s": 2.0, "missing": 1}),
 ]
 
 

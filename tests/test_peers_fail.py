@@ -71,7 +71,7 @@ def test_a_tile_that_fails_is_an_error_and_never_zeros(package: Path, tmp_path: 
     with pytest.raises(ChunkError, match="not this tile"):
         segment_raster(configure(raster, package, tmp_path / "out", chunk_size=32), load=always(Choking(SPEC, 77)))
     assert not (tmp_path / "out" / "classes.tif").exists()
-    for path in (tmp_path / "out" / ".work" / "chunks").glob("*.tif"):
+    for path in (tmp_path / "out" / ".work" / "chunks").rglob("*.tif"):
         assert (read_band(path) == 1).all()
 
 

@@ -67,7 +67,7 @@ def test_a_broken_run_goes_on_where_it_was(config: RunConfig, logged: Logged, tm
     tiles = plan_run(config).tiles
     with pytest.raises(ChunkError, match="the power is out"):
         segment_raster(config, load=always(replace(logged, fails_from=broken_at)))
-    kept = {path.stem for path in (config.output / ".work" / "chunks").glob("*.tif")}
+    kept = {path.stem for path in (config.output / ".work" / "chunks").rglob("*.tif")}
     missing = [chunk for chunk in tiles.chunks() if chunk.name not in kept]
     assert bool(kept) == (broken_at > 4)
     assert missing
@@ -83,7 +83,7 @@ def test_nothing_but_whole_files_stands_under_final_names_of_a_broken_run(config
     with pytest.raises(ChunkError):
         segment_raster(config, load=always(replace(logged, fails_from=17)))
     assert {path.name for path in config.output.iterdir()} == {"run.toml", ".work"}
-    for path in (config.output / ".work" / "chunks").iterdir():
+    for path in (config.output / ".work" / "chunks").rglob("r*_c*"):
         with rasterio.open(path) as chunk:
             assert chunk.read().shape[0] == len(NEAR.spec.layers.names)
 
@@ -91,7 +91,9 @@ def test_nothing_but_whole_files_stands_under_final_names_of_a_broken_run(config
 def test_half_written_chunks_are_made_again(config: RunConfig, logged: Logged) -> None:
     with pytest.raises(ChunkError):
         segment_raster(config, load=always(replace(logged, fails_from=1)))
-    (config.output / ".work" / "chunks" / "r00000_c00000.tif.part").write_bytes(b"half")
+    half = config.output / ".work" / "chunks" / "r00000" / "r00000_c00000.tif.part"
+    half.parent.mkdir(exist_ok=True)
+    half.write_bytes(b"half")
     segment_raster(config, load=always(NEAR))
     assert not [name for name in contents(config.output) if ".part" in name]
 
@@ -305,13 +307,13 @@ def test_a_killed_process_goes_on_and_ends_as_if_nothing_had_happened(scene: Pat
     planned = wait_for_chunks(process, 8)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    kept = {path.name: path.stat().st_mtime_ns for path in (killed / ".work" / "chunks").glob("*.tif")}
+    kept = {path.name: path.stat().st_mtime_ns for path in (killed / ".work" / "chunks").rglob("*.tif")}
     assert 8 <= len(kept) < planned["chunks"]
     assert not (killed / "classes.tif").exists()
 
     again = start(scene, killed)
     assert wait_for_chunks(again, 1)["chunks_done"] == len(kept)
-    assert {path.name: path.stat().st_mtime_ns for path in (killed / ".work" / "chunks").glob("*.tif")}.items() >= kept.items()
+    assert {path.name: path.stat().st_mtime_ns for path in (killed / ".work" / "chunks").rglob("*.tif")}.items() >= kept.items()
     whole = start(scene, unbroken)
     assert [process.communicate()[1] for process in (again, whole)] == ["", ""]
     assert [again.returncode, whole.returncode] == [0, 0]
@@ -331,4 +333,4 @@ def test_an_interrupted_process_says_how_to_go_on(scene: Path, tmp_path: Path, s
     assert "Traceback" not in said
     assert "the same command again goes on" in said
     assert process.returncode == 1
-    assert len(list((tmp_path / "out" / ".work" / "chunks").glob("*.tif"))) >= 2
+    assert len(list((tmp_path / "out" / ".work" / "chunks").rglob("*.tif"))) >= 2

@@ -14,6 +14,7 @@ from geoseg.errors import RunFolderBusyError, RunFolderError
 from geoseg.model.package import WEIGHTS_NAME, write_card
 from geoseg.model.predictor import double_spec
 from geoseg.planning import plan_run
+from geoseg.poststeps import MajorityStep
 from geoseg.runfolder import RunFolder
 from tests.doubles import CRS, TRANSFORM, configure, contents, draw_blobs, write_package, write_raster
 
@@ -56,6 +57,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "stitch": ("blend", r"stitch was 'crop', is now 'blend'"),
     "batch_size": (3, r"batch_size was 1, is now 3"),
     "outputs": (("classes",), r"outputs was \['classes', .*\], is now \['classes'\]"),
+    "post": ((MajorityStep(step="majority", radius_m=1),), r"post was None, is now \[\{'step': 'majority', 'radius_m': 1\.0\}\]"),
     "chunk_size": (96, r"tiles_per_chunk was \d+, is now \d+"),
 }
 

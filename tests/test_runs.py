@@ -1,6 +1,7 @@
 """Many rasters: all good ones done, bad ones named, batches filled across them, and work shared without a server."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from geoseg.attempts import AttemptQueue
 from geoseg.config import RunConfig
+from geoseg.events import ClusterReady, Warned
 from geoseg.ledger import Entry, Ledger
 from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
@@ -24,6 +26,7 @@ from geoseg.model.spec import ModelSpec
 from geoseg.pipeline import segment_raster
 from geoseg.runlist import RunItem, read_run_list
 from geoseg.runs import LEDGER_NAME, BatchOptions, BatchResult, segment_list
+from geoseg.workplace import ClusterOptions
 from tests.doubles import always, call_geoseg, configure, draw_blobs, write_network, write_package, write_raster
 
 NEAR = NeighborhoodPredictor(spec=double_spec())
@@ -53,6 +56,17 @@ class Counted:
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class CountingLoads:
+    """A loader that leaves a file for each time; equal ones load the same, as a package's do."""
+
+    folder: Path
+
+    def __call__(self) -> Predictor:
+        (self.folder / f"{os.getpid()}-{time.monotonic_ns()}").touch()
+        return NEAR
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +122,7 @@ def test_one_failure_never_stops_the_rest(images: Path, package: Path, tmp_path:
     assert "could not be opened as a raster" in str(errors["scene2"][0])
     assert errors["scene2"][1] == 1
     assert "1 of 1 chunks could not be made" in str(errors["white"][0])
-    assert "Chunk r00000_c00000 failed 3 times: RuntimeError: the power is out at 250" in str(errors["white"][0])
+    assert "Chunk r00000_c00000 failed 3 times: RuntimeError: the power is out at 250." in str(errors["white"][0])
     assert errors["white"][1] == 1
     kept = Ledger(tmp_path / "out" / LEDGER_NAME).read()
     assert {entry.name for entry in kept.values() if entry.state == "failed"} == errors.keys()
@@ -237,6 +251,39 @@ def test_an_attempt_that_waits_lets_others_go_first() -> None:
         else:
             queue.end()
     assert taken == [("a", 1), ("b", 1), ("c", 1), ("a", 2), ("a", 3)]
+
+
+@pytest.mark.slow
+def test_rasters_of_a_list_share_workers_and_their_networks(images: Path, package: Path, tmp_path: Path) -> None:
+    loads = tmp_path / "loads"
+    loads.mkdir()
+    heard: list[Entry | ClusterReady | Warned] = []
+    result = segment_list(
+        read_run_list(str(images)),
+        tmp_path / "out",
+        configuring(package, chunk_size=32),
+        BatchOptions(cluster=ClusterOptions(workers=1)),
+        heard.append,
+        CountingLoads(loads),
+    )
+    assert (len(result.done), result.failed, result.incomplete) == (6, (), ())
+    assert len(list(loads.iterdir())) == 1
+    assert not list(loads.glob(f"{os.getpid()}-*"))
+    assert len([said for said in heard if isinstance(said, ClusterReady)]) == 1
+    alone = segment_raster(configuring(package)(str(images / "scene3.tif"), tmp_path / "alone"), load=always(NEAR))
+    assert (tmp_path / "out" / "scene3" / "classes.tif").read_bytes() == (alone / "classes.tif").read_bytes()
+
+
+def test_a_raster_that_lacks_chunks_is_told_of_where_that_is_allowed(images: Path, package: Path, tmp_path: Path) -> None:
+    pixels = draw_blobs(60, 120, seed=9)
+    pixels[:, :, :56] = 250
+    write_raster(images / "half.tif", pixels)
+    options = {"allow_missing": True, "chunk_size": 64, "halo": 0}
+    result = run(images, tmp_path / "out", package, Counted(fails={250: 99}), **options)
+    assert len(result.done) == 6
+    assert [(entry.name, entry.state) for entry in result.incomplete] == [("half", "incomplete")]
+    assert "1 chunks are missing, first r00000_c00000: RuntimeError: the power is out at 250." in str(result.incomplete[0].error)
+    assert len(run(images, tmp_path / "out", package, **options).done) == 7
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_a_finished_run_says_so_and_how_to_check_it(config: RunConfig) -> None:
 
 def test_a_stopped_run_counts_its_chunks_and_says_why(config: RunConfig, stopped: Path) -> None:
     found = read_status(stopped)
-    done = len(list((stopped / ".work" / "chunks").glob("*.tif")))
+    done = len(list((stopped / ".work" / "chunks").rglob("*.tif")))
     assert found.state == "stopped"
     assert (found.chunks_done, found.chunks) == (done, plan_run(config).tiles.chunk_count)
     assert 0 < done < plan_run(config).tiles.chunk_count
@@ -78,7 +78,7 @@ def test_the_command_that_is_said_goes_on(config: RunConfig, stopped: Path) -> N
 
 def test_a_running_run_tells_rate_and_time_left(config: RunConfig, stopped: Path) -> None:
     began = 1_700_000_000.0
-    paths = sorted((stopped / ".work" / "chunks").glob("*.tif"))
+    paths = sorted((stopped / ".work" / "chunks").rglob("*.tif"))
     for index, path in enumerate(paths):
         os.utime(path, (began + 2.0 * index,) * 2)
     with RunFolder(stopped).hold():
@@ -104,7 +104,7 @@ def test_a_run_whose_model_is_gone_still_says_what_is_done(config: RunConfig, st
     (stopped / "run.toml").write_text(record.replace(config.model, "gone"))
     found = read_status(stopped)
     assert found.chunks is None
-    assert found.chunks_done == len(list((stopped / ".work" / "chunks").glob("*.tif")))
+    assert found.chunks_done == len(list((stopped / ".work" / "chunks").rglob("*.tif")))
 
 
 def test_a_user_who_stopped_it_is_named(config: RunConfig) -> None:

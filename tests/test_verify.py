@@ -324,7 +324,7 @@ def test_the_missing_chunks_of_an_unfinished_run_are_counted_and_named(tmp_path:
     config = configure(raster, write_package(tmp_path / "package"), tmp_path / "out", **STEP)
     with pytest.raises(ChunkError):
         segment_raster(config, load=always(Logged(NEAR, tmp_path / "calls", fails_from=17)))
-    kept = sorted(path.stem for path in (tmp_path / "out" / ".work" / "chunks").glob("*.tif"))
+    kept = sorted(path.stem for path in (tmp_path / "out" / ".work" / "chunks").rglob("*.tif"))
     total = plan_run(config).tiles.chunk_count
     (check,) = verify_run(tmp_path / "out").checks
     assert (check.name, check.state) == ("chunks", "failed")

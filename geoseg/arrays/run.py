@@ -18,7 +18,7 @@ from rasterio.windows import Window
 
 from geoseg.arrays.dress import dress_layer
 from geoseg.errors import MissingFileError, RunFolderError
-from geoseg.io.raster import open_plain
+from geoseg.io.dataset import open_plain
 from geoseg.io.vector import list_layers, read_layer
 from geoseg.picture import color_classes
 from geoseg.pixels.classes import ClassScheme

@@ -2,7 +2,7 @@
 
 import threading
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,13 @@ from rasterio.windows import Window
 
 from geoseg import __version__
 from geoseg.arrays.dress import dress_layer
-from geoseg.arrays.grid import Imagery, see_imagery
+from geoseg.arrays.grid import ArrayImagery, Brought, Seen, see_imagery
 from geoseg.batching import Batcher
 from geoseg.config import make_config
 from geoseg.errors import UsageError
-from geoseg.inference import LoadPredictor, Pixels, infer_chunk, network_loader, read_padded
-from geoseg.io.grid import settle_grid
-from geoseg.io.raster import RasterSource
-from geoseg.model.package import find_package
-from geoseg.pixels.average import average_blocks, whole_blocks
+from geoseg.inference import LoadPredictor, infer_chunk, network_loader, read_padded
+from geoseg.io.raster import RasterSource, place_source
+from geoseg.model.source import find_model
 from geoseg.planning import RunPlan, choose_bands, replan
 from geoseg.tiling import TilePlan
 
@@ -56,45 +54,38 @@ def segment(array: xr.DataArray | xr.Dataset, model: str = "aerial", *, valid: x
     unknown = sorted(_TAKEN & options.keys())
     if unknown:
         raise UsageError(f"segment() of an array takes no {unknown[0]}: it has its pixels, and works where Dask does. Leave it out.")
-    imagery = see_imagery(array, valid)
-    plan = plan_array(imagery, model, options)
-    return lay_out(plan, imagery, network_loader(plan.package, plan.execution))
+    seen = see_imagery(array, valid)
+    plan = plan_array(seen.imagery, model, options)
+    return lay_out(plan, seen, network_loader(plan.package, plan.execution))
 
 
-def plan_array(imagery: Imagery, model: str, options: dict[str, Any]) -> RunPlan:
+def plan_array(imagery: ArrayImagery, model: str, options: dict[str, Any]) -> RunPlan:
     """Settle tiles and execution as for a raster of the same grid.
 
     Raises:
         UsageError: If something does not fit.
     """
-    config = make_config({"raster": "the array", "output": Path("unused"), "model": model, **options})
-    package = find_package(config.model)
-    geobox, factor = settle_grid(config.raster, imagery.geobox, package.spec.resolution_m)
-    source = RasterSource(
-        path=config.raster,
-        bands=tuple(range(1, imagery.pixels.shape[0] + 1)),
-        geobox=geobox,
-        decimation=factor,
-        dtype=imagery.pixels.dtype.name,
-    )
-    return replan(config, package, replace(source, bands=choose_bands(config, package.spec, source)))
+    config = make_config({"raster": imagery.name, "output": Path("unused"), "model": model, **options})
+    package = find_model(config.model)
+    source = place_source(imagery, package.spec.resolution_m)
+    return replan(config, package, source.choose(choose_bands(config, package.spec, imagery)))
 
 
-def lay_out(plan: RunPlan, imagery: Imagery, load: LoadPredictor) -> xr.Dataset:
+def lay_out(plan: RunPlan, seen: Seen, load: LoadPredictor) -> xr.Dataset:
     """Describe the result of a plan, chunk by chunk, without computing any of it.
 
     Args:
         plan: Tiles and model.
-        imagery: Pixels.
+        seen: Pixels.
         load: Makes the predictor, once in each process.
     """
     # the class layer goes by the name of the file of a run
     names = [{"class": "classes"}.get(name, name) for name in plan.package.spec.layers.names]
     network = delayed(Network(load, plan.batch_size, plan.lanes, plan.tiles.halo_px), pure=True)
-    piece = Piece(source=plan.source, tiles=plan.tiles, nodata=imagery.nodata)
+    piece = Piece(source=plan.source, tiles=plan.tiles, nodata=seen.imagery.nodata)
     infer = delayed(piece.infer, pure=True)
     rows, cols = plan.tiles.chunk_shape
-    blocks = [[_block(imagery, piece, partial(infer, network), (row, col), len(names)) for col in range(cols)] for row in range(rows)]
+    blocks = [[_block(seen, piece, partial(infer, network), (row, col), len(names)) for col in range(cols)] for row in range(rows)]
     stacked = da.block(blocks)
     return xr.Dataset(
         {name: dress_layer(stacked[i], name, plan.source.geobox, plan.package.spec.scheme) for i, name in enumerate(names)},
@@ -102,11 +93,11 @@ def lay_out(plan: RunPlan, imagery: Imagery, load: LoadPredictor) -> xr.Dataset:
     )
 
 
-def _block(imagery: Imagery, piece: "Piece", infer: Any, key: tuple[int, int], layers: int) -> da.Array:
+def _block(seen: Seen, piece: "Piece", infer: Any, key: tuple[int, int], layers: int) -> da.Array:
     chunk = piece.tiles.chunk(*key)
     rows, cols = piece.source_window(chunk.footprint).toslices()
-    valid = None if imagery.valid is None else imagery.valid[rows, cols]
-    inferred = infer(imagery.pixels[:, rows, cols], valid, key)
+    valid = None if seen.valid is None else seen.valid[rows, cols]
+    inferred = infer(seen.pixels[:, rows, cols], valid, key)
     block: da.Array = da.from_delayed(inferred, (layers, chunk.window.height, chunk.window.width), np.uint8)
     return block
 
@@ -126,7 +117,9 @@ class Piece:
         """Return the pixels of the array below a footprint, which may reach past the lower and right edge of the grid."""
         height, width = self.source.shape
         inside, k = footprint.intersection(Window(0, 0, width, height)), self.source.decimation
-        return Window(inside.col_off * k, inside.row_off * k, inside.width * k, inside.height * k)
+        whole_height, whole_width = self.source.imagery.geobox.shape
+        full = Window(inside.col_off * k, inside.row_off * k, inside.width * k, inside.height * k)
+        return full.intersection(Window(0, 0, whole_width, whole_height))
 
     def infer(self, network: "Network", pixels: NDArray[Any], valid: NDArray[np.bool_] | None, key: tuple[int, int]) -> NDArray[np.uint8]:
         """Return the (L, h, w) layers of a chunk.
@@ -138,19 +131,10 @@ class Piece:
             key: Row and column of the chunk.
         """
         chunk = self.tiles.chunk(*key)
-        read = partial(self._read, pixels, valid)
+        below = self.source_window(chunk.footprint)
+        brought = Brought(pixels=pixels, valid=valid, corner=(below.row_off, below.col_off), nodata=self.nodata)
+        read = partial(self.source.read_from, brought)
         return infer_chunk(network.load(), partial(read_padded, self.source, chunk.footprint, read), chunk)
-
-    def _read(self, pixels: NDArray[Any], given: NDArray[np.bool_] | None, inside: Window) -> Pixels:
-        valid = np.ones(pixels.shape[1:], bool) if given is None else given
-        if self.nodata is not None:
-            # as in files: a pixel holds data where any band does
-            valid = valid & (pixels != self.nodata).any(axis=0)
-        taken = pixels[[band - 1 for band in self.source.bands]]
-        if np.issubdtype(taken.dtype, np.floating):
-            valid = valid & np.isfinite(taken).all(axis=0)
-        k = self.source.decimation
-        return (taken, valid) if k == 1 else (average_blocks(taken, k), whole_blocks(valid, k))
 
 
 class Network:

@@ -39,6 +39,8 @@ def batch(
     allow_missing: o.AllowMissing = None,
     memory: o.Memory = None,
     outputs: o.Outputs = None,
+    formats: o.Formats = None,
+    zones: o.Zones = None,
     settings: o.Settings = None,
     at_once: Annotated[int, typer.Option("--at-once", metavar="N", min=1, help="Rasters under way at a time.")] = 4,
     retries: Annotated[int, typer.Option("--retries", metavar="N", min=0, help="How often one that failed is tried again.")] = 2,
@@ -74,6 +76,8 @@ def batch(
         allow_missing=allow_missing,
         memory=memory,
         outputs=outputs,
+        formats=formats,
+        zones=zones,
         objects=settings,
     )
 

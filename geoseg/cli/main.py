@@ -1,25 +1,25 @@
 """The command line: one file per command; errors become one paragraph and an exit code."""
 
-import os
-import signal
 import sys
 import traceback
-from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 
 from geoseg import __version__
 from geoseg.cli.accuracy import accuracy
+from geoseg.cli.areas import areas
 from geoseg.cli.batch import batch
 from geoseg.cli.demo import demo
 from geoseg.cli.evaluate import evaluate
+from geoseg.cli.export import export
 from geoseg.cli.labels import app as labels
 from geoseg.cli.models import models
 from geoseg.cli.objects import objects
 from geoseg.cli.plan import plan
 from geoseg.cli.segment import segment
 from geoseg.cli.status import status
+from geoseg.cli.stop import STOPPED, end_on_signals, leave
 from geoseg.cli.train import train
 from geoseg.cli.vectorize import vectorize
 from geoseg.cli.verify import verify
@@ -35,7 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, batch, objects, vectorize, plan, demo, train, evaluate, verify, status):
+for command in (segment, batch, objects, export, areas, vectorize, plan, demo, train, evaluate, verify, status):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")
@@ -60,7 +60,7 @@ def main() -> None:
     """Run the command line and exit with 0 done, 1 failed, 2 usage."""
     debug = "--debug" in sys.argv
     sys.argv = [sys.argv[0], *(["--debug"] if debug else []), *(a for a in sys.argv[1:] if a != "--debug")]
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_signals()
     try:
         app()
     except (UsageError, MissingFileError) as exc:
@@ -76,18 +76,7 @@ def main() -> None:
         raise
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def _fail(exc: BaseException, code: int, debug: bool) -> NoReturn:
     if debug:
-        print(redact("".join(traceback.format_exception(exc))), file=sys.stderr)
-    elif isinstance(exc, KeyboardInterrupt):
-        print("Stopped. What is done is kept; the same command again goes on.", file=sys.stderr)
-    else:
-        print(f"Error: {exc}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # worker threads may be in the middle of a tile; nothing of theirs stands under a final name
-    os._exit(code)
+        leave(code, redact("".join(traceback.format_exception(exc))))
+    leave(code, STOPPED if isinstance(exc, KeyboardInterrupt) else f"Error: {exc}")

@@ -9,14 +9,25 @@ import typer
 
 from geoseg.errors import UsageError
 
-Raster = Annotated[str, typer.Argument(help="Raster to segment: any file that GDAL reads.", show_default=False)]
+Rasters = Annotated[
+    list[str],
+    typer.Argument(help="Rasters to segment: files, addresses, a folder or a pattern; several are one mosaic.", show_default=False),
+]
+Mosaic = Annotated[
+    Literal["first", "last", "best", "median"] | None,
+    typer.Option("--mosaic", help="Which raster is seen where several overlap.  [default: first]", show_default=False),
+]
+Feather = Annotated[
+    int | None, typer.Option("--feather", metavar="PX", help="Fade rasters of a mosaic into each other at their edges.  [default: 0]")
+]
+Stack = Annotated[bool | None, typer.Option("--stack", help="Take several rasters for the bands of one input.", show_default=False)]
 Model = Annotated[
     str | None,
     typer.Option("-m", "--model", help="Shipped model, package, or model from elsewhere (docs/model-packages.md).  [default: aerial]"),
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Run folder; made if it does not exist.", show_default=False)]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file with the same words, for example an earlier run.toml.")]
-Bands = Annotated[str | None, typer.Option("--bands", help="Bands in the model's order, for example 4,3,2.")]
+Bands = Annotated[str | None, typer.Option("--bands", help="Bands in the model's order, by number or name: 4,3,2 or red,green,blue.")]
 AssumeCrs = Annotated[str | None, typer.Option("--assume-crs", help="CRS of a raster that declares none, for example EPSG:32645.")]
 Warp = Annotated[bool | None, typer.Option("--warp", help="Warp a rotated or GCP-only raster to north-up.", show_default=False)]
 TrustVrt = Annotated[
@@ -24,6 +35,12 @@ TrustVrt = Annotated[
 ]
 LogJson = Annotated[Path | None, typer.Option("--log-json", metavar="FILE", help="Also write structured log lines, outside OUT.")]
 Aoi = Annotated[Path | None, typer.Option("--aoi", help="Vector file; only inside its polygons is segmented.")]
+Bbox = Annotated[str | None, typer.Option("--bbox", metavar="W,S,E,N", help="Only inside a box in degrees: west, south, east, north.")]
+Exclude = Annotated[Path | None, typer.Option("--exclude", metavar="FILE", help="Vector file; inside its polygons nothing is segmented.")]
+Collar = Annotated[
+    Literal["auto", "none"] | None,
+    typer.Option("--collar", help="Take a uniform white or black margin for nodata: auto or none.  [default: none]", show_default=False),
+]
 TileSize = Annotated[
     int | None, typer.Option("--tile-size", metavar="PX", help="Side of a tile, at most.  [default: as measured, or the model's]")
 ]
@@ -69,12 +86,33 @@ Workers = Annotated[int | None, typer.Option("--workers", metavar="N", help="Wor
 Scheduler = Annotated[
     str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Running Dask scheduler, for example tcp://host:8786, or its file.")
 ]
+ChunksAt = Annotated[
+    str | None,
+    typer.Option(
+        "--chunks-at", metavar="PLACE", help="Shared folder or s3://, gs:// or az:// prefix for finished chunks.  [default: the run folder]"
+    ),
+]
 Memory = Annotated[
     str | None, typer.Option("--memory", metavar="SIZE", help="Memory that may be used, for example 4GB.  [default: what is free]")
 ]
 Outputs = Annotated[
     str | None,
-    typer.Option("--outputs", metavar="LIST", help="Of classes,confidence,evidence,landcover,buildings,panoptic,roads.  [default: all]"),
+    typer.Option(
+        "--outputs",
+        metavar="LIST",
+        help="Of classes,confidence,evidence,landcover,buildings,panoptic,roads,probabilities,uncertainty.  [default: not the last two]",
+    ),
+]
+Formats = Annotated[
+    str | None,
+    typer.Option(
+        "--formats",
+        metavar="LIST",
+        help="Written beside: of geoparquet,flatgeobuf,geojson,pmtiles,osm,coco,zarr,styles, and those of other packages.  [default: none]",
+    ),
+]
+Zones = Annotated[
+    Path | None, typer.Option("--zones", metavar="FILE", help="Vector file; areas of classes are added up in each of its polygons.")
 ]
 Settings = Annotated[
     list[str] | None,
@@ -98,11 +136,14 @@ Data = Annotated[Path, typer.Option("--data", help="Folder that the paths of the
 def collect(**given: object) -> dict[str, object]:
     """Turn option values into fields of :class:`geoseg.config.RunConfig`; None means not given."""
     values = dict(given)
-    bands, outputs, halo = values.pop("bands", None), values.pop("outputs", None), values.pop("halo", None)
-    if isinstance(bands, str):
-        values["bands"] = tuple(part.strip() for part in bands.split(","))
-    if isinstance(outputs, str):
-        values["outputs"] = tuple(part.strip() for part in outputs.split(","))
+    halo = values.pop("halo", None)
+    for name in ("bands", "bbox", "outputs", "formats"):
+        listed = values.get(name)
+        if isinstance(listed, str):
+            values[name] = split_list(listed)
+    rasters = values.get("raster")
+    if isinstance(rasters, list):
+        values["raster"] = rasters[0] if len(rasters) == 1 else tuple(rasters)
     settings = values.pop("objects", None)
     if isinstance(settings, list):
         values["objects"] = parse_settings(settings)
@@ -112,6 +153,11 @@ def collect(**given: object) -> dict[str, object]:
     if isinstance(halo, str):
         values["halo"] = int(halo) if halo.isdigit() else halo
     return {key: value for key, value in values.items() if value is not None}
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """Return the parts of a list that is written with commas."""
+    return tuple(part.strip() for part in text.split(","))
 
 
 def parse_resources(text: str) -> dict[str, float]:

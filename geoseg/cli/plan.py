@@ -6,14 +6,20 @@ from geoseg.cli import options as o
 
 
 def plan(
-    raster: o.Raster,
+    raster: o.Rasters,
     model: o.Model = None,
     config: o.Config = None,
     bands: o.Bands = None,
+    mosaic: o.Mosaic = None,
+    feather: o.Feather = None,
+    stack: o.Stack = None,
     assume_crs: o.AssumeCrs = None,
     warp: o.Warp = None,
     trust_vrt: o.TrustVrt = None,
     aoi: o.Aoi = None,
+    bbox: o.Bbox = None,
+    exclude: o.Exclude = None,
+    collar: o.Collar = None,
     tile_size: o.TileSize = None,
     halo: o.HaloSize = None,
     stitch: o.Stitch = None,
@@ -40,10 +46,16 @@ def plan(
         output=Path("out"),
         model=model,
         bands=bands,
+        mosaic=mosaic,
+        feather=feather,
+        stack=stack,
         assume_crs=assume_crs,
         warp=warp,
         trust_vrt=trust_vrt,
         aoi=aoi,
+        bbox=bbox,
+        exclude=exclude,
+        collar=collar,
         tile_size=tile_size,
         halo=halo,
         stitch=stitch,
@@ -56,7 +68,7 @@ def plan(
         workers=workers,
         memory=memory,
     )
-    table = Table("what", "value", title=f"Plan for {redact(raster)}", title_justify="left")
+    table = Table("what", "value", title=f"Plan for {redact(', '.join(raster))}", title_justify="left")
     for name, value in estimate(make_config(given, config), tune_now=tune).rows():
         table.add_row(name, value)
     Console().print(table)

@@ -48,6 +48,8 @@ def _rows(found: "Status") -> "Iterator[tuple[str, str]]":
             yield name.replace("_", " "), getattr(found, name)
     if found.products:
         yield "products", ", ".join(found.products)
+    for missing in found.missing:
+        yield "missing", missing
     for warning in found.warnings:
         yield "warning", warning
     if found.next is not None:

@@ -16,10 +16,12 @@ from rasterio.windows import Window
 from geoseg.config import make_config
 from geoseg.errors import GeosegError, MissingFileError, RasterError, RunFolderError
 from geoseg.evaluation.sampling import Reader, count_values
-from geoseg.io.chunks import open_layer
-from geoseg.io.raster import RasterOptions, RasterSource, open_raster
+from geoseg.io.bands import find_bands
+from geoseg.io.layers import open_layer
+from geoseg.io.raster import RasterSource, open_raster, place_source
 from geoseg.io.vector import read_layer
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
+from geoseg.planning import describe_imagery
 from geoseg.report import read_scheme
 
 _COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
@@ -135,8 +137,8 @@ def _image_of(folder: Path, told: dict[str, Any], geobox: GeoBox) -> RasterSourc
     """Return the run's imagery on its grid, or None where it lies there no longer; it only serves pictures."""
     try:
         config = make_config({}, folder / "run.toml")
-        source = open_raster(told["source"]["path"], RasterOptions(assume_crs=config.assume_crs, warp=config.warp))
+        source = place_source(describe_imagery(config), None)
+        bands = find_bands(config.bands, source.imagery.bands, source.path) or source.bands
+        return replace(source.choose(bands[:3]), geobox=geobox, decimation=told["source"]["averaged_by"])
     except (GeosegError, KeyError):
         return None
-    bands = (config.bands or source.bands)[:3]
-    return replace(source, bands=bands, geobox=geobox, decimation=told["source"]["averaged_by"])

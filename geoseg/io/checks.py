@@ -43,7 +43,8 @@ def _check_georeference(name: str, dataset: Any) -> None:
         )
     if dataset.crs is None:
         raise RasterError(
-            f"{name} declares no CRS, so lengths and areas would have no unit. Name it with --assume-crs, for example EPSG:32645."
+            f"{name} declares no CRS, so lengths and areas would have no unit. Name it with --assume-crs, for example EPSG:32645, "
+            "or segment it in coordinates of pixels with --assume-crs pixels."
         )
     check_grid(name, dataset.transform)
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +48,22 @@ def move_whole(made: Path, path: Path) -> None:
     try:
         with made.open("rb") as stream:
             os.fsync(stream.fileno())
+        made.replace(path)
+    except OSError as exc:
+        raise write_error(path, exc) from exc
+
+
+def move_folder(made: Path, path: Path) -> None:
+    """Give a finished folder its final name, in place of what has it now.
+
+    Raises:
+        WriteError: If it cannot be renamed.
+    """
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
         made.replace(path)
     except OSError as exc:
         raise write_error(path, exc) from exc

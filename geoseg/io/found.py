@@ -66,10 +66,5 @@ class FoundIndex:
             return unpack_detections(arrays[_name(window)])
 
 
-def found_beside(chunks: Path) -> FoundStore:
-    """Return the store that goes with a folder of chunks."""
-    return FoundStore(folder=chunks.parent / "found")
-
-
 def _name(window: Window) -> str:
     return f"{window.col_off}_{window.row_off}_{window.width}_{window.height}"

@@ -12,6 +12,8 @@ from rasterio.io import MemoryFile
 from geoseg.io.files import write_whole
 from geoseg.io.raster import bounded_cache
 
+BLOCK_PX = 256
+"""Side of the blocks that are compressed by themselves."""
 _ONE_AT_A_TIME = Lock()
 """Files that are written at the same time share GDAL's cache, and can wait for each other for ever when it is full."""
 
@@ -27,7 +29,7 @@ def encode_geotiff(layers: NDArray[Any], transform: Affine, crs: Any, nodata: fl
     """
     count, height, width = layers.shape
     profile = {"driver": "GTiff", "count": count, "dtype": layers.dtype.name, "height": height, "width": width}
-    storage = {"tiled": True, "blockxsize": 256, "blockysize": 256, "interleave": "band", "compress": "zstd", "zstd_level": 1}
+    storage = {"tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "interleave": "band", "compress": "zstd", "zstd_level": 1}
     with _ONE_AT_A_TIME, bounded_cache(), MemoryFile() as memory:
         with memory.open(**profile, **storage, transform=transform, crs=crs, nodata=nodata) as dataset:
             dataset.write(layers)

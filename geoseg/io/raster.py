@@ -1,63 +1,47 @@
-"""Reading rasters: one source, one pixel grid, everything after lives in it.
+"""The raster source: one pixel grid, everything after lives in it."""
 
-``rasterio.open`` is called in this file and nowhere else.
-"""
-
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
 import numpy as np
-import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from pyproj.exceptions import ProjError
-from rasterio._err import CPLE_BaseError
-from rasterio.enums import ColorInterp, Resampling
-from rasterio.env import Env, set_gdal_config
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.env import Env
 from rasterio.features import geometry_mask
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
-from geoseg.errors import MissingFileError, RasterError, RunError, WriteError
-from geoseg.io.checks import check_raster
-from geoseg.io.files import is_there
+from geoseg.errors import GeosegError, RunError
+from geoseg.io.dataset import FOREIGN, RasterOptions, bounded_cache, create_raster, open_dataset, open_plain
 from geoseg.io.grid import settle_grid
-from geoseg.io.pointers import refuse_far_pointers
-from geoseg.io.valid import is_all_valid, read_valid
+from geoseg.io.imagery import FileImagery, Imagery, Reader, describe_file
+from geoseg.io.valid import read_valid
 from geoseg.pixels.average import average_blocks, whole_blocks
 from geoseg.tiling import partition
 
+__all__ = [
+    "OpenRaster",
+    "RasterOptions",
+    "RasterSource",
+    "bounded_cache",
+    "create_raster",
+    "has_data",
+    "open_dataset",
+    "open_plain",
+    "open_raster",
+    "place_source",
+    "read_whole",
+]
+
 _COARSE_PX = 1024
-_CACHE_BYTES = 64 * 2**20
-_OPEN_SOURCES = 8
-"""Files of a virtual raster that are open at a time; each holds buffers of three megabytes, and large runs have thousands (law 8)."""
 _STRIP_PX = 1024
 """Source rows that are averaged at a time."""
 _SEARCHED_PX = 4 * 10**9
 """Pixels that are looked through for one that is valid, at most."""
-_FOREIGN = (RasterioError, CRSError, ProjError, CPLE_BaseError, UnicodeDecodeError)
-"""What GDAL's Python side raises on damaged files; names and messages of such files need not be UTF-8."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RasterOptions:
-    """How a raster is brought onto the run's pixel grid."""
-
-    assume_crs: str | None = None
-    """CRS of a raster that declares none, for example ``EPSG:32645``."""
-    warp: bool = False
-    """Warp a rotated or GCP-only raster to a north-up grid."""
-    trust_vrt: bool = False
-    """Open a virtual raster that points out of its folder, or at an address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +49,9 @@ class RasterSource:
     """A raster on the run's pixel grid. Holds nothing open, so it travels between processes."""
 
     path: str
-    """File name or GDAL connection string."""
+    """What it is called: a file name, address or GDAL connection string, or the first of several."""
+    imagery: Imagery
+    """Its pixels at full resolution."""
     bands: tuple[int, ...]
     """1-based band numbers, in the model's order."""
     geobox: GeoBox
@@ -108,42 +94,39 @@ class RasterSource:
         with self.open() as raster:
             return raster.read(window)
 
-    def read_from(self, dataset: Any, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Read a window from the dataset of this raster; see :meth:`read`."""
+    def choose(self, bands: Sequence[int]) -> "RasterSource":
+        """Return it with these bands, 1-based, in the model's order."""
+        return replace(self, bands=tuple(bands), imagery=self.imagery.choose(bands))
+
+    def read_from(self, reader: Reader, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a window from the open imagery of this raster; see :meth:`read`."""
         pixels = np.empty((len(self.bands), window.height, window.width), self.dtype)
         valid = np.ones((window.height, window.width), bool)
-        full = self._window_in(dataset, window)
+        full = self._window_below(window)
         if self.decimation == 1:
-            self._read_pixels(dataset, full, pixels, valid)
+            reader.read_into(self.bands, full, pixels, valid)
         else:
-            self._read_averages(dataset, full, pixels, valid)
+            self._read_averages(reader, full, pixels, valid)
         if self.aoi is not None:
             valid &= self._inside_aoi(window)
         return pixels, valid
 
-    def _window_in(self, dataset: Any, window: Window) -> Window:
-        """Return the pixels of the file below a window of the grid."""
+    def _window_below(self, window: Window) -> Window:
+        """Return the pixels of the imagery below a window of the grid."""
         k = self.decimation
         full = Window(window.col_off * k, window.row_off * k, window.width * k, window.height * k)
-        return full.intersection(Window(0, 0, dataset.width, dataset.height))
+        height, width = self.imagery.geobox.shape
+        return full.intersection(Window(0, 0, width, height))
 
-    def _read_pixels(self, dataset: Any, window: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
-        """Read pixels of the file, and clear valid where they hold no data."""
-        dataset.read(self.bands, window=window, out=pixels)
-        if not is_all_valid(dataset):
-            valid &= read_valid(dataset, window=window)
-        if np.issubdtype(pixels.dtype, np.floating):
-            valid &= np.isfinite(pixels).all(axis=0)
-
-    def _read_averages(self, dataset: Any, full: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
-        """Read some rows of the file at a time, so that averaging holds few of its pixels."""
+    def _read_averages(self, reader: Reader, full: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
+        """Read some rows of the imagery at a time, so that averaging holds few of its pixels."""
         k = self.decimation
         strip_px = max(1, _STRIP_PX // k) * k
         taken = np.empty((len(self.bands), min(strip_px, full.height), full.width), self.dtype)
         for top in range(0, full.height, strip_px):
             height = min(strip_px, full.height - top)
             there = np.ones((height, full.width), bool)
-            self._read_pixels(dataset, Window(full.col_off, full.row_off + top, full.width, height), taken[:, :height], there)
+            reader.read_into(self.bands, Window(full.col_off, full.row_off + top, full.width, height), taken[:, :height], there)
             rows = slice(top // k, -(-(top + height) // k))
             pixels[:, rows] = average_blocks(taken[:, :height], k)
             valid[rows] = True if there.all() else whole_blocks(there, k)
@@ -171,7 +154,7 @@ class OpenRaster:
     def __init__(self, source: RasterSource, threads: int = 1) -> None:
         self._source = source
         self._threads = threads
-        self._dataset: Any = None
+        self._reader: Reader | None = None
         self._lock = Lock()
 
     @property
@@ -183,10 +166,13 @@ class OpenRaster:
         """Read the pixels of a window; see :meth:`RasterSource.read`."""
         with self._lock, bounded_cache(), Env(GDAL_NUM_THREADS=self._threads):
             try:
-                if self._dataset is None:
-                    self._dataset = _open(self._source.path, self._source.options)
-                return self._source.read_from(self._dataset, window)
-            except (*_FOREIGN, OSError, MemoryError) as exc:
+                if self._reader is None:
+                    self._reader = self._source.imagery.open()
+                return self._source.read_from(self._reader, window)
+            except GeosegError:
+                self._close()
+                raise
+            except (*FOREIGN, OSError, MemoryError) as exc:
                 self._close()
                 raise RunError(
                     f"{self._source.path} could not be read at {_describe(window)}: {exc}. Check the file with gdalinfo."
@@ -198,9 +184,9 @@ class OpenRaster:
             self._close()
 
     def _close(self) -> None:
-        if self._dataset is not None:
-            _close(self._dataset)
-            self._dataset = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def __enter__(self) -> Self:
         return self
@@ -229,24 +215,17 @@ def open_raster(
         RasterError: If the raster cannot be used; the message says why and what to do.
     """
     options = options or RasterOptions()
-    name = str(path)
-    if "://" not in name and not name.startswith("/vsi") and ":" not in Path(name).name and not is_there(Path(name)):
-        raise MissingFileError(f"There is no file {name}. Check the path.")
-    if not options.trust_vrt:
-        refuse_far_pointers(Path(name))
-    try:
-        with open_dataset(name, options) as dataset:
-            check_raster(name, dataset, needs_georeference)
-            # warping may have added an alpha band, which is not the raster's own
-            bands = tuple(range(1, getattr(dataset, "src_dataset", dataset).count + 1))
-            dtype = np.result_type(*(dataset.dtypes[band - 1] for band in bands)).name
-            geobox = GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs)
-    except _FOREIGN as exc:
-        raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
-    factor = 1
+    imagery = describe_file(str(path), options, needs_georeference=needs_georeference)
+    return replace(place_source(imagery, resolution_m, needs_georeference=needs_georeference), options=options)
+
+
+def place_source(imagery: Imagery, resolution_m: float | None, *, needs_georeference: bool = True) -> RasterSource:
+    """Return imagery on the pixel grid of a run; see :func:`open_raster`."""
+    geobox, factor = imagery.geobox, 1
     if geobox.crs is not None and (needs_georeference or resolution_m is not None):
-        geobox, factor = settle_grid(name, geobox, resolution_m)
-    return RasterSource(path=name, bands=bands, geobox=geobox, decimation=factor, dtype=dtype, options=options)
+        geobox, factor = settle_grid(imagery.name, geobox, resolution_m)
+    bands = tuple(range(1, len(imagery.bands) + 1))
+    return RasterSource(path=imagery.name, imagery=imagery, bands=bands, geobox=geobox, decimation=factor, dtype=imagery.dtype)
 
 
 def read_whole(source: RasterSource) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -259,13 +238,14 @@ def has_data(source: RasterSource) -> bool:
 
     A raster that would take minutes to look through is believed to have some.
     """
-    if source.aoi is None and not np.issubdtype(source.dtype, np.floating):
+    imagery = source.imagery
+    if source.aoi is None and isinstance(imagery, FileImagery) and imagery.collar is None and not np.issubdtype(source.dtype, np.floating):
         try:
-            with open_dataset(source.path, source.options) as dataset:
+            with open_dataset(imagery.name, imagery.options) as dataset:
                 coarse = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))
                 if read_valid(dataset, out_shape=coarse).any():
                     return True
-        except (*_FOREIGN, OSError) as exc:
+        except (*FOREIGN, OSError) as exc:
             raise RunError(f"{source.path} could not be read: {exc}. Check the file with gdalinfo.") from exc
     if source.shape[0] * source.shape[1] > _SEARCHED_PX:
         return True
@@ -273,113 +253,5 @@ def has_data(source: RasterSource) -> bool:
         return any(raster.read(window)[1].any() for window in partition(source.shape, _COARSE_PX))
 
 
-def bounded_cache() -> Env:
-    """Keep what GDAL holds small: its own choice, a share of the machine's memory, fills up with the raster (law 8)."""
-    _limit_cache()
-    return Env(GDAL_MAX_DATASET_POOL_SIZE=_OPEN_SOURCES)
-
-
-@cache
-def _limit_cache() -> None:
-    """Limit GDAL's block cache, once and for all threads: as an option of environments, each that ends sets it back for all."""
-    set_gdal_config("GDAL_CACHEMAX", _CACHE_BYTES)
-
-
-@contextmanager
-def open_dataset(path: str, options: RasterOptions) -> Iterator[Any]:
-    """Open a raster for reading, warped to north-up if the options ask for it."""
-    with bounded_cache():
-        dataset = _open(path, options)
-        try:
-            yield dataset
-        finally:
-            _close(dataset)
-
-
-def _open(path: str, options: RasterOptions) -> Any:
-    with warnings.catch_warnings():
-        # where a georeference is needed, its absence is an error of our own
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        dataset = rasterio.open(path)
-    if not options.warp:
-        return _with_crs(dataset, options)
-    add_alpha = ColorInterp.alpha not in dataset.colorinterp
-    return WarpedVRT(dataset, resampling=Resampling.bilinear, tolerance=0.0, add_alpha=add_alpha, **_placed_by(dataset, options))
-
-
-def _close(dataset: Any) -> None:
-    """Close a dataset, and the one that it warps."""
-    dataset.close()
-    getattr(dataset, "src_dataset", dataset).close()
-
-
-def _placed_by(dataset: Any, options: RasterOptions) -> dict[str, Any]:
-    """Return what tells GDAL where a raster lies: its grid, or else its control points or RPCs."""
-    if dataset.transform == Affine.identity() and dataset.gcps[0]:
-        return {"src_crs": dataset.gcps[1], "SRC_METHOD": "GCP_POLYNOMIAL"}
-    if dataset.transform == Affine.identity() and dataset.rpcs:
-        return {"src_crs": "EPSG:4326", "SRC_METHOD": "RPC"}
-    return {"src_crs": _with_crs(dataset, options).crs}
-
-
-class _AssumedCrs:
-    """A dataset seen through a CRS that the file does not declare."""
-
-    def __init__(self, dataset: Any, crs: str) -> None:
-        self._dataset = dataset
-        try:
-            self.crs = rasterio.crs.CRS.from_user_input(crs)
-        except CRSError as exc:
-            raise RasterError(f"There is no CRS {crs!r}: {exc}. Name one with --assume-crs, for example EPSG:32645.") from exc
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._dataset, name)
-
-
-def _with_crs(dataset: Any, options: RasterOptions) -> Any:
-    if dataset.crs is None and options.assume_crs is not None:
-        return _AssumedCrs(dataset, options.assume_crs)
-    return dataset
-
-
 def _describe(window: Window) -> str:
     return f"columns {window.col_off}-{window.col_off + window.width}, rows {window.row_off}-{window.row_off + window.height}"
-
-
-@contextmanager
-def open_plain(path: Path) -> Iterator[Any]:
-    """Open a raster that geoseg made itself, for reading.
-
-    Raises:
-        RunError: If it cannot be opened or read.
-    """
-    try:
-        with bounded_cache(), rasterio.open(path) as dataset:
-            yield dataset
-    except RasterioError as exc:
-        raise RunError(f"{path} could not be read: {exc}. If it is damaged, remove it and run the same command again.") from exc
-
-
-@contextmanager
-def create_raster(path: Path, geobox: GeoBox, **profile: Any) -> Iterator[Any]:
-    """Create a tiled GeoTIFF that is written and read by windows.
-
-    Args:
-        path: Its name.
-        geobox: Its grid.
-        profile: Bands, data type and compression, as rasterio spells them.
-
-    Raises:
-        WriteError: If the disk does not take it.
-    """
-    height, width = geobox.shape
-    layout = {"driver": "GTiff", "height": height, "width": width, "tiled": True, "bigtiff": "if_safer", "interleave": "band"}
-    try:
-        with (
-            bounded_cache(),
-            Env(GDAL_TIFF_INTERNAL_MASK=True),
-            rasterio.open(path, "w+", **layout, **profile, transform=geobox.transform, crs=geobox.crs) as dataset,
-        ):
-            yield dataset
-    except (RasterioError, CPLE_BaseError) as exc:
-        raise WriteError(f"{path} could not be written: {exc}. Check the free space of the disk.") from exc

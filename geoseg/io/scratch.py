@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
+from geoseg.errors import WriteError
 from geoseg.io.raster import create_raster
 
 _STORAGE = {"dtype": "uint32", "blockxsize": 256, "blockysize": 256, "compress": "zstd", "zstd_level": 1, "sparse_ok": True}
@@ -23,12 +26,23 @@ class ScratchLabels:
 
     def read(self, window: Window) -> NDArray[np.uint32]:
         """Return the labels (H, W) of a window."""
-        labels: NDArray[np.uint32] = self._dataset.read(1, window=window)
+        with _named(self._dataset):
+            labels: NDArray[np.uint32] = self._dataset.read(1, window=window)
         return labels
 
     def write(self, window: Window, labels: NDArray[np.uint32]) -> None:
         """Set the labels (H, W) of a window."""
-        self._dataset.write(labels, 1, window=window)
+        with _named(self._dataset):
+            self._dataset.write(labels, 1, window=window)
+
+
+@contextmanager
+def _named(dataset: Any) -> Iterator[None]:
+    """Say which file the disk did not take: others are open around it, and would be blamed."""
+    try:
+        yield
+    except (RasterioError, CPLE_BaseError) as exc:
+        raise WriteError(f"{dataset.name} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
 
 
 @contextmanager
@@ -52,7 +66,8 @@ def open_scratch_bands(path: Path, geobox: GeoBox, count: int) -> Iterator[Calla
     with create_raster(path, geobox, count=count, **_STORAGE) as dataset:
 
         def write(window: Window, pixels: NDArray[np.uint32], valid: NDArray[np.bool_]) -> None:
-            dataset.write(pixels, window=window)
-            dataset.write_mask(valid, window=window)
+            with _named(dataset):
+                dataset.write(pixels, window=window)
+                dataset.write_mask(valid, window=window)
 
         yield write

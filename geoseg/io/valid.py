@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NodataShadowWarning
+from rasterio.errors import NodataShadowWarning, RasterioError
+from rasterio.windows import Window
+
+_LOOKS = 4
+"""Places along each side where an alpha band is looked at."""
+_LOOK_PX = 64
+_MOSTLY = 0.9
+"""Share of the values of a true alpha band that are nothing or all, at least; borders and soft edges are the rest."""
 
 
 def is_all_valid(dataset: Any) -> bool:
@@ -22,3 +29,23 @@ def read_valid(dataset: Any, **where: Any) -> NDArray[np.bool_]:
     if ColorInterp.alpha in dataset.colorinterp and MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
         valid &= dataset.read(dataset.colorinterp.index(ColorInterp.alpha) + 1, **where) != 0
     return valid
+
+
+def is_opacity(dataset: Any, band: int) -> bool:
+    """Tell whether a band that is called alpha says where there is data, by its values at some places.
+
+    GDAL and rasterio call the fourth band of many files alpha that is infrared. Opacity is nothing or all nearly everywhere, infrared
+    hardly anywhere.
+    """
+    try:
+        seen = np.concatenate([dataset.read(band, window=window).ravel() for window in _look_at(dataset)])
+    except RasterioError:
+        # damaged there; who reads it says so
+        return True
+    return bool(np.mean((seen == 0) | (seen == seen.max())) >= _MOSTLY)
+
+
+def _look_at(dataset: Any) -> list[Window]:
+    size = [(n, min(n, _LOOK_PX)) for n in (dataset.height, dataset.width)]
+    tops, lefts = ([round(i * (n - side) / (_LOOKS - 1)) for i in range(_LOOKS)] for n, side in size)
+    return [Window(left, top, size[1][1], size[0][1]) for top in sorted(set(tops)) for left in sorted(set(lefts))]

@@ -10,13 +10,13 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pyogrio import get_gdal_config_option, read_info, set_gdal_config_options, write_dataframe
 from pyogrio import list_layers as find_layers
-from pyogrio import read_info, write_dataframe
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from pyproj.exceptions import CRSError, ProjError
 from shapely.errors import GEOSException
 
-from geoseg.errors import MissingFileError, UsageError, WriteError
+from geoseg.errors import GeosegError, MissingFileError, UsageError, WriteError
 from geoseg.io.files import is_there, move_whole, write_error
 from geoseg.io.pointers import refuse_far_pointers
 
@@ -29,6 +29,8 @@ _SHAPEFILE_NAME = 10
 """Characters that a column name may have there."""
 _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ".fbn", ".fbx", ".ain", ".aih", ".idm", ".ind")
 """Endings of the files beside a Shapefile that hold or index its data; styles and descriptions are not among them."""
+_FIXED_DATE = "2000-01-01T00:00:00.000Z"
+"""Stands in GeoPackages as the time of the last change."""
 _GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
 
 
@@ -199,6 +201,17 @@ def _remove(made: Path) -> None:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def _without_clock() -> Iterator[None]:
+    """Keep the time of day out of GeoPackages, so that equal runs make equal files; when a run was made stands in its summary."""
+    before = get_gdal_config_option("OGR_CURRENT_DATE")
+    set_gdal_config_options({"OGR_CURRENT_DATE": _FIXED_DATE})
+    try:
+        yield
+    finally:
+        set_gdal_config_options({"OGR_CURRENT_DATE": before})
+
+
 class AddLayer(Protocol):
     """Adds a table, with or without geometry, to a layer; all tables of a layer have the same columns."""
 
@@ -208,7 +221,7 @@ class AddLayer(Protocol):
 
 @contextmanager
 def open_layers(path: Path) -> Iterator[AddLayer]:
-    """Write a GeoPackage of several layers batch by batch, whole or not at all.
+    """Write a GeoPackage of several layers batch by batch, whole or not at all; equal tables make equal bytes.
 
     Args:
         path: Final name.
@@ -228,14 +241,28 @@ def open_layers(path: Path) -> Iterator[AddLayer]:
         write_dataframe(table, made, layer=layer, driver="GPKG", append=made.exists(), **shape)
 
     try:
-        yield add
+        with _without_clock():
+            yield add
     except BaseException as exc:
         _remove(made)
-        if isinstance(exc, (DataSourceError, DataLayerError, FeatureError, OSError)):
+        # errors of other files that are written meanwhile say which
+        if isinstance(exc, (DataSourceError, DataLayerError, FeatureError, OSError)) and not isinstance(exc, GeosegError):
             raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
         raise
     if made.exists():
         move_whole(made, path)
+
+
+def append_layer(path: Path, layer: str, table: gpd.GeoDataFrame) -> None:
+    """Write a layer into a GeoPackage that nobody else sees yet, in place of one of that name; makes the file if there is none.
+
+    Raises:
+        WriteError: If the disk does not take it.
+    """
+    try:
+        write_dataframe(table, path, layer=layer, driver="GPKG", append=False, promote_to_multi=True)
+    except (DataSourceError, DataLayerError, FeatureError, OSError) as exc:
+        raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
 
 
 def list_layers(path: Path) -> dict[str, int]:
@@ -258,5 +285,17 @@ def read_layer(path: Path, layer: str) -> gpd.GeoDataFrame:
     """
     try:
         return gpd.read_file(path, layer=layer)
+    except (DataSourceError, DataLayerError, FeatureError, GEOSException, ValueError) as exc:
+        raise UsageError(f"{path} holds no layer '{layer}' that can be read: {exc}.") from exc
+
+
+def read_within(path: Path, layer: str, bounds: tuple[float, float, float, float]) -> gpd.GeoDataFrame:
+    """Read the features of a layer whose bounding boxes touch bounds (left, bottom, right, top) in its CRS.
+
+    Raises:
+        UsageError: If there is no such layer, or it is damaged.
+    """
+    try:
+        return gpd.read_file(path, layer=layer, bbox=bounds)
     except (DataSourceError, DataLayerError, FeatureError, GEOSException, ValueError) as exc:
         raise UsageError(f"{path} holds no layer '{layer}' that can be read: {exc}.") from exc

@@ -1,7 +1,7 @@
 """COCO: one JSON file of images, categories and annotations (Lin et al. 2014, "Microsoft COCO: Common objects in context")."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -29,18 +29,40 @@ def write_coco(annotations: Annotations) -> bytes:
     labels = sorted({s.label for image in annotations.images for s in image.shapes})
     category = {label: i for i, label in enumerate(labels, start=1)}
     numbers = count(1)
-    rows = [
-        _annotation(next(numbers), image_id, category[shape.label], parts)
-        for image_id, image in enumerate(annotations.images, start=1)
-        for shape in image.shapes
-        if (parts := [whole for p in polygons_of(shape.geometry) for whole in without_holes(p)])
-    ]
+    images = list(enumerate(annotations.images, start=1))
     content = {
-        "images": [{"id": i, "file_name": m.name, "width": m.width, "height": m.height} for i, m in enumerate(annotations.images, start=1)],
-        "categories": [{"id": i, "name": label, "supercategory": ""} for label, i in category.items()],
-        "annotations": rows,
+        "images": [describe_image(image_id, image) for image_id, image in images],
+        "categories": describe_categories(category),
+        "annotations": [row for image_id, image in images for row in describe_shapes(image_id, image.shapes, category, numbers)],
     }
     return json.dumps(content).encode()
+
+
+def describe_image(image_id: int, image: AnnotatedImage) -> dict[str, Any]:
+    """Return the row of an image."""
+    return {"id": image_id, "file_name": image.name, "width": image.width, "height": image.height}
+
+
+def describe_categories(category: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return the rows of categories, given their ids by label."""
+    return [{"id": number, "name": label, "supercategory": ""} for label, number in category.items()]
+
+
+def describe_shapes(
+    image_id: int, shapes: Iterable[Shape], category: Mapping[str, int], numbers: Iterator[int]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the shapes of an image.
+
+    Args:
+        image_id: Id of the image.
+        shapes: What was drawn in it; polygons with holes are cut through them, lines are left out.
+        category: Ids by label.
+        numbers: Gives the ids of the rows.
+    """
+    for shape in shapes:
+        parts = [whole for polygon in polygons_of(shape.geometry) for whole in without_holes(polygon)]
+        if parts:
+            yield _annotation(next(numbers), image_id, category[shape.label], parts)
 
 
 def read_coco(content: bytes) -> Annotations:

@@ -1,7 +1,7 @@
 """Where a network can run on this machine."""
 
 import ctypes
-import ctypes.util
+import sys
 
 from geoseg.errors import ModelError
 
@@ -24,11 +24,9 @@ def pick_device(wanted: str) -> str:
 
 def count_gpus() -> int:
     """Ask the driver for the number of CUDA devices; 0 where there is no driver."""
-    name = ctypes.util.find_library("cuda") or ctypes.util.find_library("nvcuda")
-    if name is None:
-        return 0
     try:
-        driver = ctypes.CDLL(name)
+        # by the name that the driver has: looking for it would start a compiler
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         count = ctypes.c_int(0)
         ready = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
     except (OSError, AttributeError):

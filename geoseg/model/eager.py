@@ -13,8 +13,9 @@ from geoseg.model.halved import halve
 from geoseg.model.memory import batch_memory
 from geoseg.model.predictor import Keep, activate
 from geoseg.model.spec import ModelSpec
+from geoseg.pixels.compiled import load_compiled
 from geoseg.pixels.decode import decode
-from geoseg.pixels.fused import scale_batch
+from geoseg.pixels.normalize import normalize_batch
 
 
 class TorchPredictor:
@@ -43,6 +44,7 @@ class TorchPredictor:
         self._threads = threads or torch.get_num_threads()
         placed = halve(module, precision).eval().to(memory_format=torch.channels_last)
         self._run = placed if wrap is None else wrap(placed)
+        load_compiled()
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`geoseg.model.predictor.Predictor`.
@@ -66,5 +68,5 @@ class TorchPredictor:
 
     @torch.inference_mode()
     def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> Tensor:
-        scaled = torch.from_numpy(scale_batch(pixels, valid, self.spec.scaling, threads=self._threads))
+        scaled = torch.from_numpy(normalize_batch(pixels, valid, self.spec.scaling, threads=self._threads))
         return self._run(scaled.contiguous(memory_format=torch.channels_last))

@@ -1,5 +1,6 @@
 """A torch network on a GPU: pixels go there as they are, and only the layers of what is kept come back."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from geoseg.model.halved import halve
 from geoseg.model.memory import batch_memory
 from geoseg.model.predictor import Keep
 from geoseg.model.spec import ModelSpec
-from geoseg.pixels.decode import CONFIDENCE_SCALE, EVIDENCE_SCALE, LayerPlan
+from geoseg.pixels.decode import CONFIDENCE_SCALE, EVIDENCE_SCALE, MEASURE_SCALE, LayerPlan, Measure
 
 
 class GpuPredictor:
@@ -157,8 +158,23 @@ def decode_on_device(logits: Tensor, valid: Tensor, plan: LayerPlan, values: Ten
     for evidence in plan.evidence:
         p = logits[:, evidence.channel].sigmoid() if evidence.among is None else probability[:, evidence.channel - start]
         layers.append(_quantize(p, EVIDENCE_SCALE))
+    layers += [_quantize(_measure(probability, measure, start), MEASURE_SCALE) for measure in plan.measures]
     fills = plan.fill_values().values()
     return torch.stack([torch.where(valid, layer, fill) for layer, fill in zip(layers, fills, strict=True)], dim=1)
+
+
+def _measure(probability: Tensor, measure: Measure, start: int) -> Tensor:
+    """Return a measure of the class probabilities (N, K, H, W); of ones that are no numbers the largest entropy and no margin."""
+    if measure.kind == "probability":
+        return probability[:, measure.channel - start].nan_to_num(0.0)
+    if measure.kind == "margin":
+        two = probability.topk(min(2, probability.shape[1]), dim=1).values
+        return (two[:, 0] - (two[:, 1] if two.shape[1] > 1 else 0.0)).nan_to_num(0.0)
+    classes = probability.shape[1]
+    if classes == 1:
+        return torch.zeros_like(probability[:, 0])
+    made: Tensor = (torch.special.entr(probability).sum(dim=1) / math.log(classes)).clamp(max=1.0).nan_to_num(1.0)
+    return made
 
 
 def _quantize(probability: Tensor, scale: int) -> Tensor:

@@ -15,8 +15,9 @@ from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Keep, activate
 from geoseg.model.session import open_session
 from geoseg.model.spec import ModelSpec
+from geoseg.pixels.compiled import load_compiled
 from geoseg.pixels.decode import decode
-from geoseg.pixels.fused import scale_batch
+from geoseg.pixels.normalize import normalize_batch
 
 
 class OnnxPredictor:
@@ -36,6 +37,7 @@ class OnnxPredictor:
         self._session = session
         self._threads = threads or os.cpu_count() or 1
         _check_graph(spec, session)
+        load_compiled()
 
     def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
         """Infer a batch; see :class:`geoseg.model.predictor.Predictor`.
@@ -56,7 +58,7 @@ class OnnxPredictor:
             return activate(self._score(pixels, valid), self.spec, threads=self._threads)
 
     def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        scaled = scale_batch(pixels, valid, self.spec.scaling, threads=self._threads)
+        scaled = normalize_batch(pixels, valid, self.spec.scaling, threads=self._threads)
         expected = len(pixels), self.spec.channels, *pixels.shape[2:]
         try:
             (logits,) = self._session.run([LOGITS], {IMAGE: scaled})

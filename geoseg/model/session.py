@@ -1,5 +1,6 @@
 """An ONNX model opened in onnxruntime; torch is never loaded."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ def open_session(model: bytes, name: str, execution: Execution, *, weights_folde
     Raises:
         ModelError: If the model cannot be read, or onnxruntime has no provider for the device.
     """
+    # its official builds write to a server about every session, and leave a file in the temporary folder; read when it is imported
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     named = external_files(model) if weights_folder is None else set()

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, m
 
 from geoseg.model.execution import Backend
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
-from geoseg.pixels.decode import Evidence, LayerPlan
+from geoseg.pixels.decode import Evidence, LayerPlan, Measure
 from geoseg.pixels.normalize import BandScaling
 from geoseg.tiling import Stitch
 
@@ -166,6 +166,8 @@ class ModelSpec(_Strict):
     """Per band."""
     std: tuple[FiniteFloat, ...]
     """Per band."""
+    values: Literal["stored", "scaled"] = "stored"
+    """What mean and std are of: values as files store them, or with the scale and offset applied that files declare."""
     dtype: str | None = None
     """Type of the pixel values that mean and std were chosen for, for example ``uint8``; None takes any."""
     resolution_m: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -194,6 +196,8 @@ class ModelSpec(_Strict):
     """Farthest pixel that a pixel of the output depends on, measured; None where it was not, or is the whole tile."""
     measured: tuple[Throughput, ...] = ()
     """Speed on machines that it was probed on."""
+    asked_layers: tuple[Literal["probabilities", "uncertainty"], ...] = Field(default=(), exclude=True)
+    """Layers of probability and uncertainty that a run wants beside the others; no part of a card."""
 
     @model_validator(mode="after")
     def _check(self) -> "ModelSpec":
@@ -229,7 +233,18 @@ class ModelSpec(_Strict):
             channels = [head.start + i for i, c in enumerate(self.classes) if c.kind is kind]
             if channels:
                 evidence.append(Evidence(name=f"{found}{kind.value}", channel=channels[0], among=semantic))
-        return LayerPlan(semantic=semantic, values=tuple(c.value for c in self.classes), evidence=tuple(evidence))
+        return LayerPlan(
+            semantic=semantic, values=tuple(c.value for c in self.classes), evidence=tuple(evidence), measures=self._measures()
+        )
+
+    def _measures(self) -> tuple[Measure, ...]:
+        start = self.heads["semantic"].start
+        found: list[Measure] = []
+        if "probabilities" in self.asked_layers:
+            found += [Measure(name=f"probability:{c.name}", kind="probability", channel=start + i) for i, c in enumerate(self.classes)]
+        if "uncertainty" in self.asked_layers:
+            found += [Measure(name="entropy", kind="entropy"), Measure(name="margin", kind="margin")]
+        return tuple(found)
 
     @property
     def scaling(self) -> BandScaling:
@@ -250,6 +265,8 @@ class ModelSpec(_Strict):
     def result_sha256(self) -> str:
         """Checksum of what decides results beside the weights: bands, scaling, classes, heads and network."""
         decisive = self.model_dump(mode="json", include={"bands", "mean", "std", "classes", "heads", "network"})
+        if self.values != "stored":
+            decisive["values"] = self.values
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
     @property

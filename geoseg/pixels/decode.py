@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ CONFIDENCE_SCALE = 100
 """Confidence is stored in percent, 0..100; pixels without data hold NODATA_CLASS."""
 EVIDENCE_SCALE = 255
 """Evidence is a probability in 1/255."""
+MEASURE_SCALE = 250
+"""Measures are numbers from 0 to 1 in 1/250; pixels without data hold NODATA_CLASS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +30,20 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """A layer that tells how likely one class is, or how sure the choice among all of them."""
+
+    name: str
+    """``probability:<class>``, ``entropy`` or ``margin``."""
+    kind: Literal["probability", "entropy", "margin"]
+    """The probability of a class; the entropy of all of them as a share of the largest possible; that of the best less that of the next."""
+    channel: int = 0
+    """Channel of the logits of the class; others have none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerPlan:
-    """Which uint8 layers a run stores, in order: class, confidence, then evidence."""
+    """Which uint8 layers a run stores, in order: class, confidence, evidence, then measures."""
 
     semantic: tuple[int, int]
     """Channels of the class scores."""
@@ -36,11 +51,13 @@ class LayerPlan:
     """Class value of each of them."""
     evidence: tuple[Evidence, ...] = ()
     """Probability layers for objects."""
+    measures: tuple[Measure, ...] = ()
+    """Layers of probability and uncertainty that a run was asked for."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Layer names, in order."""
-        return ("class", "confidence", *(e.name for e in self.evidence))
+        return ("class", "confidence", *(e.name for e in self.evidence), *(m.name for m in self.measures))
 
     def index(self, name: str) -> int:
         """Return the position of a layer.
@@ -52,7 +69,8 @@ class LayerPlan:
 
     def fill_values(self) -> Mapping[str, int]:
         """Return what each layer holds where there is no data."""
-        return {name: NODATA_CLASS if name in ("class", "confidence") else 0 for name in self.names}
+        without = {e.name for e in self.evidence}
+        return {name: 0 if name in without else NODATA_CLASS for name in self.names}
 
 
 def decode(
@@ -68,9 +86,9 @@ def decode(
         threads: Processor threads; without influence on the result.
 
     Returns:
-        (N, L, h, w) uint8: class value, confidence in percent (probability of the best class), evidence in 1/255.
-        Of equal scores the first channel wins; scores that are no numbers give 0 % and no evidence.
-        Invalid pixels hold NODATA_CLASS in class and confidence, and 0 in evidence.
+        (N, L, h, w) uint8: class value, confidence in percent (probability of the best class), evidence in 1/255, measures in 1/250.
+        Of equal scores the first channel wins; scores that are no numbers give 0 %, no evidence, and the largest entropy.
+        Invalid pixels hold NODATA_CLASS in class, confidence and measures, and 0 in evidence.
     """
     # half a second of numba that only those pay who decode
     from geoseg.pixels.fused import decode_scores

@@ -9,14 +9,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from geoseg.pixels.classes import NODATA_CLASS
-from geoseg.pixels.decode import CONFIDENCE_SCALE, EVIDENCE_SCALE, LayerPlan
+from geoseg.pixels.decode import CONFIDENCE_SCALE, EVIDENCE_SCALE, MEASURE_SCALE, LayerPlan
 from geoseg.pixels.normalize import BandScaling
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _SIGMOID, _SOFTMAX, _PROBABILITY = 0, 1, 2
 
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
-_CONFIDENCE, _EVIDENCE = np.float32(CONFIDENCE_SCALE), np.float32(EVIDENCE_SCALE)
+_CONFIDENCE, _EVIDENCE, _MEASURE = np.float32(CONFIDENCE_SCALE), np.float32(EVIDENCE_SCALE), np.float32(MEASURE_SCALE)
+_ENTROPY, _MARGIN = -1, -2
+"""What stands in place of the channel of a measure that has none."""
 _LOWEST, _LOG2_E = np.float32(-87), np.float32(1.44269504)
 _LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _P0, _P1, _P2 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
@@ -37,10 +39,19 @@ class _Coding(NamedTuple):
     """Class value of each of them."""
     evidence: NDArray[np.int64]
     """(E, 2): channel, and what makes it a probability."""
+    measures: NDArray[np.int64]
+    """(M,) channel of each measure, or what it is."""
     fill: np.uint8
-    """Class and confidence without data."""
+    """Class, confidence and measures without data."""
     activated: bool
     """Whether scores are probabilities."""
+
+
+def warm_up() -> None:
+    """Load what a run of a network on 8-bit pixels takes, by one pixel of everything."""
+    pixels, valid = np.zeros((1, 1, 1, 1), np.uint8), np.ones((1, 1, 1), np.bool_)
+    scores = scale_batch(pixels, valid, BandScaling(mean=(0.0,), std=(1.0,)))
+    decode_scores(scores, valid, LayerPlan(semantic=(0, 1), values=(0,)))
 
 
 def scale_batch(pixels: NDArray[Any], valid: NDArray[np.bool_], scaling: BandScaling, *, threads: int = 1) -> NDArray[np.float32]:
@@ -130,6 +141,7 @@ def _encode(plan: LayerPlan, activated: bool) -> _Coding:
         first=plan.semantic[0],
         values=np.asarray(plan.values, np.uint8),
         evidence=np.asarray(evidence, np.int64).reshape(-1, 2),
+        measures=np.asarray([{"entropy": _ENTROPY, "margin": _MARGIN}.get(m.kind, m.channel) for m in plan.measures], np.int64),
         fill=np.uint8(NODATA_CLASS),
         activated=activated,
     )
@@ -240,6 +252,9 @@ def _decode_rows(
         for e in range(len(coding.evidence)):
             channel, kind = coding.evidence[e]
             _write_evidence(tile[channel, top + y][left : left + width], kind, there, ranked, layers[n, 2 + e, y])
+        first = 2 + len(coding.evidence)
+        for m in range(len(coding.measures)):
+            _write_measure(tile, (top + y, left), (coding, coding.measures[m]), (there, ranked), layers[n, first + m, y])
 
 
 @_compile
@@ -300,3 +315,41 @@ def _write_evidence(source: NDArray[np.float32], kind: int, there: NDArray[np.bo
         for x in range(len(source)):
             stored = _store(source[x], _EVIDENCE)
             layer[x] = stored if there[x] else np.uint8(0)
+
+
+@_compile
+def _write_measure(tile: NDArray[np.float32], corner: tuple[int, int], wanted: Any, at: Any, layer: NDArray[np.uint8]) -> None:
+    coding, which = wanted
+    there, (best, total, index) = at
+    y, left = corner
+    width = len(best)
+    if which >= 0:
+        source = tile[which, y][left : left + width]
+        for x in range(width):
+            p = source[x] if coding.activated else _exp(source[x] - best[x]) / total[x]
+            layer[x] = _store(p, _MEASURE) if there[x] else coding.fill
+        return
+    for x in range(width):
+        if not there[x]:
+            layer[x] = coding.fill
+            continue
+        value = _measure_pixel(tile[:, y, left + x], coding, (best[x], total[x], index[x]), which)
+        layer[x] = _store(value, _MEASURE)
+
+
+@_compile
+def _measure_pixel(scores: NDArray[np.float32], coding: _Coding, ranked: Any, which: int) -> Any:
+    """Return the entropy of a pixel as a share of the largest possible, or its margin; of scores that are no numbers 1 and 0."""
+    best, total, index = ranked
+    entropy, second = _ZERO, _ZERO
+    for k in range(len(coding.values)):
+        score = scores[coding.first + k]
+        p = score if coding.activated else _exp(score - best) / total
+        if np.isnan(p):
+            return _ONE if which == _ENTROPY else _ZERO
+        entropy -= p * np.log(p) if p > _ZERO else _ZERO
+        if k != index:
+            second = max(second, p)
+    if which == _MARGIN:
+        return (best if coding.activated else _ONE / total) - second
+    return min(_ONE, entropy / np.log(np.float32(len(coding.values)))) if len(coding.values) > 1 else _ZERO

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
+from geoseg.pixels.compiled import load_compiled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +45,22 @@ def normalize(pixels: NDArray[Any], valid: NDArray[np.bool_], scaling: BandScali
     std = np.asarray(scaling.std, np.float32)[:, None, None]
     there = np.where(valid, pixels, 0).astype(np.float32)
     return np.where(valid, (there - mean) / std, np.float32(0))
+
+
+def normalize_batch(pixels: NDArray[Any], valid: NDArray[np.bool_], scaling: BandScaling, *, threads: int = 1) -> NDArray[np.float32]:
+    """Do for a batch what :func:`normalize` does for one image: by compiled code, or by NumPy until that is loaded, the same to the bit.
+
+    Args:
+        pixels: (N, C, H, W), any real dtype.
+        valid: (N, H, W), True = data.
+        scaling: One mean and std per band.
+        threads: Processor threads.
+
+    Returns:
+        (N, C, H, W) float32, 0 where nothing is valid.
+    """
+    if not load_compiled().done():
+        return np.stack([normalize(image, there, scaling) for image, there in zip(pixels, valid, strict=True)])
+    from geoseg.pixels.fused import scale_batch
+
+    return scale_batch(pixels, valid, scaling, threads=threads)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -34,22 +35,41 @@ class TuningBook:
             write_whole(self.path, (json.dumps(content, indent=1) + "\n").encode())
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Measure one at a time, whatever threads and processes want to: two that measure at once slow each other down."""
+    def hold(self) -> Iterator[Path | None]:
+        """Measure one at a time, whatever threads and processes want to: two that measure at once slow each other down.
+
+        Yields:
+            An empty folder to measure in. It goes in the end, or, where a process was killed, when the next one measures. None where
+            the cache cannot be written or locked.
+        """
+        lock = self._lock()
+        if lock is None:
+            yield None
+            return
+        scratch = self.path.with_suffix(".scratch")
+        try:
+            shutil.rmtree(scratch, ignore_errors=True)
+            with suppress(OSError):
+                scratch.mkdir()
+            yield scratch if scratch.is_dir() else None
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+            os.close(lock)
+
+    def _lock(self) -> int | None:
+        """Wait until nobody else measures; None where that cannot be known."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
         except OSError:
-            # a cache that cannot be written
-            yield
-            return
+            return None
         try:
-            with suppress(OSError):
-                # some network file systems know no locks
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError:
+            # some network file systems know no locks
             os.close(lock)
+            return None
+        return lock
 
     def _read_all(self) -> dict[str, Any]:
         with suppress(OSError, ValueError):

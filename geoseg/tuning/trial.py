@@ -92,7 +92,9 @@ class Sample:
         return self.pixels[None, :, :side, :side].repeat(count, axis=0), self.valid[None, :side, :side].repeat(count, axis=0)
 
 
-def try_candidates(package: ModelPackage, sample: Sample, candidates: Iterable[Candidate], compare_px: int) -> list[Trial]:
+def try_candidates(
+    package: ModelPackage, sample: Sample, candidates: Iterable[Candidate], compare_px: int, scratch: Path | None = None
+) -> list[Trial]:
     """Time candidates, those of one backend in one process, and compare their labels.
 
     Args:
@@ -100,6 +102,7 @@ def try_candidates(package: ModelPackage, sample: Sample, candidates: Iterable[C
         sample: What they infer.
         candidates: The ways to try. The first that computes float32 in eager torch is the reference of the labels.
         compare_px: Side of the tile on which labels are compared.
+        scratch: Folder for what the processes hand each other; None takes the system's for temporary files.
 
     Returns:
         One trial for each candidate that ran; those that did not fit into memory, or could not be loaded, are left out.
@@ -109,9 +112,9 @@ def try_candidates(package: ModelPackage, sample: Sample, candidates: Iterable[C
         by_backend.setdefault(candidate.execution.backend, []).append(candidate)
     trials: list[Trial] = []
     labels: list[NDArray[np.uint8]] = []
-    with TemporaryDirectory(prefix="geoseg-tuning-") as scratch:
+    with TemporaryDirectory(prefix="geoseg-tuning-", dir=scratch) as work:
         for backend, group in by_backend.items():
-            folder = Path(scratch, backend)
+            folder = Path(work, backend)
             folder.mkdir()
             for trial in _try_in_process(package, sample, group, folder, compare_px):
                 trials.append(trial)

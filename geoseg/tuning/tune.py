@@ -55,11 +55,12 @@ def tune(plan: RunPlan, asked: RunConfig, listener: Listener, *, at_once: bool =
     book, key = TuningBook(plan.config.cache_folder / "tuning.json"), _identify(plan, candidates)
     trials = book.read(key)
     if not trials and (at_once or _guess_s(plan) >= _WORTH_S):
-        with book.hold():
+        with book.hold() as scratch:
             # somebody else may have measured meanwhile
             trials = book.read(key)
             if not trials:
-                trials = try_candidates(plan.package, _take_sample(plan, candidates), candidates, plan.package.spec.tile_size_px)
+                sample = _take_sample(plan, candidates)
+                trials = try_candidates(plan.package, sample, candidates, plan.package.spec.tile_size_px, scratch)
                 book.write(key, trials)
     usable = [trial for trial in trials if _is_usable(trial, asked)]
     if not usable:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from geoseg.config import make_config
 from geoseg.errors import GeosegError
-from geoseg.model.package import hash_file
+from geoseg.io.chunks import DoneChunks, list_done
 from geoseg.model.source import find_model
-from geoseg.provenance import identify_run
+from geoseg.provenance import find_differences, identify_run, measure_product
 from geoseg.redact import redact_all
-from geoseg.runfolder import RunFolder, find_differences
+from geoseg.runfolder import RunFolder
 from geoseg.tiling import TilePlan
 from geoseg.verification.run import CheckedRun
 
@@ -69,11 +69,14 @@ def _compare(run: CheckedRun, name: str, asset: dict[str, object]) -> Iterator[s
     path = run.product(name)
     if path is None:
         yield f"{name} is missing"
-    elif not isinstance(asset.get("file:checksum"), str):
+        return
+    if not isinstance(asset.get("file:checksum"), str):
         yield f"{name} has no checksum in item.json"
-    elif path.stat().st_size != asset.get("file:size"):
-        yield f"{name} has {path.stat().st_size} bytes, not {asset.get('file:size')}"
-    elif f"1220{hash_file(path)}" != asset["file:checksum"]:
+        return
+    size, digest = measure_product(path)
+    if size != asset.get("file:size"):
+        yield f"{name} has {size} bytes, not {asset.get('file:size')}"
+    elif f"1220{digest}" != asset["file:checksum"]:
         hint = "; some programs write into a GeoPackage when they open it" if path.suffix == ".gpkg" else ""
         yield f"{name} was changed: its SHA-256 is not the one that was recorded{hint}"
 
@@ -92,11 +95,12 @@ def _is_made(key: str, wanted: tuple[str, ...]) -> bool:
     return {"segments": "panoptic"}.get(key, key) in wanted
 
 
-def list_chunks(folder: RunFolder) -> tuple[list[str], list[str]]:
-    """Return the names of the chunks of an unfinished run that are done, and of those that are missing.
+def list_chunks(folder: RunFolder) -> DoneChunks:
+    """Return which chunks of an unfinished run are done.
 
     Raises:
-        GeosegError: If ``run.toml`` cannot be read or its model is not there any more, so that the plan is not known.
+        GeosegError: If ``run.toml`` cannot be read or its model is not there any more, so that the plan is not known; or if the
+            chunks cannot be listed.
     """
     fingerprint = folder.read_record().get("fingerprint", {})
     config = make_config({}, folder.record)
@@ -110,6 +114,4 @@ def list_chunks(folder: RunFolder) -> tuple[list[str], list[str]]:
         stride_px=stride_px,
         **{key: fingerprint[key] for key in ("tiles_per_chunk", "stitch", "fit")},
     )
-    there = {path.stem for path in (folder.work / "chunks").glob("*.tif")}
-    names = [chunk.name for chunk in plan.chunks()]
-    return [name for name in names if name in there], [name for name in names if name not in there]
+    return list_done(folder.chunk_place, plan)

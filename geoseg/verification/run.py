@@ -57,7 +57,7 @@ class CheckedRun:
     def product(self, name: str) -> Path | None:
         """Return the path of a product; None if it is not there."""
         path = self.folder.path / name
-        return path if path.is_file() else None
+        return path if path.exists() else None
 
     def rasters(self) -> list[Path]:
         """Return the rasters that are there."""

@@ -42,8 +42,8 @@ def label(pixels: NDArray[Any] | da.Array, transform: Affine = TRANSFORM, crs: s
 
 def infer(array: xr.DataArray | xr.Dataset, package: Path, load: LoadPredictor | None = None, **options: Any) -> xr.Dataset:
     valid = options.pop("valid", None)
-    imagery = see_imagery(array, valid)
-    return lay_out(plan_array(imagery, str(package), options), imagery, load or always(SMOOTH))
+    seen = see_imagery(array, valid)
+    return lay_out(plan_array(seen.imagery, str(package), options), seen, load or always(SMOOTH))
 
 
 @pytest.mark.parametrize(("shape", "pieces"), [((150, 233), 64), ((64, 64), 1000), ((40, 300), 37), ((129, 97), 50)])
@@ -112,7 +112,7 @@ def test_layers_that_are_computed_together_are_inferred_once(package: Path) -> N
         return Counting()  # type: ignore[return-value]
 
     lazy = infer(label(draw_blobs(128, 128)), package, load, chunk_size=64)
-    count = plan_array(see_imagery(label(draw_blobs(128, 128))), str(package), {"chunk_size": 64}).tiles.tile_count
+    count = plan_array(see_imagery(label(draw_blobs(128, 128))).imagery, str(package), {"chunk_size": 64}).tiles.tile_count
     assert loads == []
     lazy.compute()
     assert (len(loads), sum(tiles)) == (1, count)
@@ -130,6 +130,12 @@ def test_bands_are_chosen_by_number(package: Path) -> None:
     np.testing.assert_array_equal(
         infer(label(four), package, bands=(2, 3, 4)).classes.to_numpy(), infer(label(pixels), package).classes.to_numpy()
     )
+
+
+def test_bands_are_chosen_by_name(package: Path) -> None:
+    pixels = draw_blobs(70, 90)
+    turned = label(pixels[::-1]).assign_coords(band=["blue", "green", "red"])
+    np.testing.assert_array_equal(infer(turned, package, bands=("red", "green", "blue")).classes, infer(label(pixels), package).classes)
 
 
 def test_axes_may_come_in_any_order_and_axes_of_one_are_dropped(package: Path) -> None:
@@ -190,7 +196,7 @@ def test_each_worker_process_loads_the_network_once(package: Path, tmp_path: Pat
 
 def test_an_array_far_larger_than_memory_is_described_at_once(package: Path) -> None:
     huge = label(da.zeros((3, 200_000, 300_000), dtype="uint8", chunks=(3, 20_000, 20_000)))
-    lazy = infer(huge, package, chunk_size=10_000)
+    lazy = infer(huge, package, chunk_size=10_000, tile_size=1_000, memory="64GB")
     assert lazy.classes.shape == (200_000, 300_000)
 
 

@@ -10,12 +10,13 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
 
 from geoseg.model.execution import Backend
-from tests.benchmarks import bare, gpu, many, memory, null, start, vectorizer, whole
+from tests.benchmarks import bare, gpu, many, memory, null, scale, start, vectorizer, whole
 from tests.benchmarks.machine import describe
 from tests.benchmarks.place import SIZES, Place
 from tests.benchmarks.rows import Row, show
@@ -28,6 +29,7 @@ SECTIONS: dict[str, Callable[[Place], list[Row]]] = {
     "memory": memory.measure,
     "many": many.measure,
     "vectorizer": vectorizer.measure,
+    "scale": scale.measure,
     "gpu": gpu.measure,
 }
 
@@ -55,6 +57,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--backend", action="append", choices=get_args(Backend), help="may be given several times; all if not given")
     parser.add_argument("--device", default="cpu", help="of whole runs outside the section gpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--turns", type=int, help="runs of each kind, in alternation; by default the size's")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     unknown = [name for name in given.sections if name not in SECTIONS]
@@ -67,7 +70,8 @@ def main() -> None:
     given = parse()
     with TemporaryDirectory(prefix="geoseg-bench-") as folder:
         backends = tuple(given.backend or get_args(Backend))
-        place = Place(folder=Path(folder), sizes=SIZES[given.size], threads=given.threads, device=given.device, backends=backends)
+        sizes = replace(SIZES[given.size], turns=given.turns or SIZES[given.size].turns)
+        place = Place(folder=Path(folder), sizes=sizes, threads=given.threads, device=given.device, backends=backends)
         rows = measure(place, given.sections or list(SECTIONS))
     show(rows)
     if given.json:

@@ -45,6 +45,12 @@ class Sizes:
     """Rasters of a list."""
     alone: int
     """How many of them are also done one by one."""
+    scale_s: float
+    """Seconds for which chunks pass through a scheduler."""
+    scale_sides: tuple[int, ...]
+    """Chunks along an axis of the mosaics that are measured."""
+    finish_px: int
+    """Side of the raster whose last stages are measured."""
     warm_up: bool = True
     """Whether a run that is not timed comes first: it compiles files and fills caches."""
 
@@ -63,6 +69,9 @@ SIZES = {
         map_px=96,
         many=6,
         alone=1,
+        scale_s=0.5,
+        scale_sides=(3,),
+        finish_px=192,
         warm_up=False,
     ),
     "quick": Sizes(
@@ -78,6 +87,9 @@ SIZES = {
         map_px=2048,
         many=100,
         alone=10,
+        scale_s=30.0,
+        scale_sides=(100,),
+        finish_px=2048,
     ),
     "full": Sizes(
         raster_px=4096,
@@ -92,6 +104,9 @@ SIZES = {
         map_px=4096,
         many=1000,
         alone=20,
+        scale_s=3600.0,
+        scale_sides=(100, 300, 1000),
+        finish_px=20000,
     ),
 }
 GPU_TILES_PX, GPU_BATCHES = (512, 1024, 2048), (1, 4, 16)

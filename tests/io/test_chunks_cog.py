@@ -14,9 +14,12 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from geoseg.errors import RunError, WriteError
-from geoseg.io.chunks import ChunkStore, LayerStyle, check_complete, mosaic_vrt, open_layer, plain_vrt, read_band_names
+from geoseg.io.chunks import ChunkStore, check_complete
 from geoseg.io.cog import write_cog
 from geoseg.io.image import write_image
+from geoseg.io.layers import open_layer, read_band_names
+from geoseg.io.mosaic import ChunkMosaic, LayerStyle, plain_vrt, remove_rows
+from geoseg.io.places import Folder
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 
@@ -30,15 +33,21 @@ def plan_of(height: int, width: int) -> TilePlan:
 
 def fill(tmp_path: Path, geobox: GeoBox, layers: NDArray[np.uint8]) -> tuple[ChunkStore, TilePlan]:
     """Write (L, H, W) as chunks."""
-    folder = tmp_path / "chunks & more"
-    folder.mkdir()
-    store, plan = ChunkStore(folder=folder, geobox=geobox, layers=LAYERS), plan_of(*layers.shape[1:])
+    store, plan = ChunkStore(place=Folder(tmp_path / "chunks & more"), geobox=geobox, layers=LAYERS), plan_of(*layers.shape[1:])
     for chunk in plan.chunks():
         w = chunk.window
-        assert not store.is_done(chunk)
         store.write(chunk, layers[:, w.row_off : w.row_off + w.height, w.col_off : w.col_off + w.width])
-        assert store.is_done(chunk)
     return store, plan
+
+
+def mosaic_vrt(store: ChunkStore, plan: TilePlan, layers: tuple[str, ...], style: LayerStyle) -> str:
+    """The mosaic of what is there, its rows beside the chunks."""
+    folder = Path(store.place.name).parent
+    return ChunkMosaic(store=store, tiles=plan, done=store.list_done(plan)).describe(folder, "mosaic", layers, style)
+
+
+def path_of(store: ChunkStore, row: int, col: int) -> Path:
+    return Path(store.address((row, col)))
 
 
 def to_cog(tmp_path: Path, vrt: str, overviews: str = "nearest", smooth: bool = False) -> Path:
@@ -72,7 +81,7 @@ def test_a_chunk_stands_at_its_place_on_the_ground(tmp_path: Path, make_geobox: 
     geobox = make_geobox(400, 500)
     store, plan = fill(tmp_path, geobox, np.zeros((2, 400, 500), np.uint8))
     chunk = plan.chunk(1, 1)
-    with rasterio.open(store.path(chunk)) as dataset:
+    with rasterio.open(store.address((chunk.row, chunk.col))) as dataset:
         assert dataset.transform @ (0, 0) == geobox.transform @ (chunk.window.col_off, chunk.window.row_off)
         assert (dataset.height, dataset.width) == (chunk.window.height, chunk.window.width)
 
@@ -136,6 +145,7 @@ def test_overviews_hold_the_most_frequent_class(classes_tif: Path) -> None:
 
 def test_only_final_names_remain(classes_tif: Path) -> None:
     assert sorted(p.name for p in classes_tif.parent.iterdir()) == ["final.tif", "final.tif.aux.xml"]
+    remove_rows(classes_tif.parent.parent, "mosaic")
     assert sorted(p.name for p in classes_tif.parent.parent.iterdir()) == ["chunks & more", "out"]
 
 
@@ -173,22 +183,22 @@ def test_labels_of_32_bits_become_a_cog(tmp_path: Path, make_geobox: MakeGeobox)
 
 def test_missing_chunks_are_counted_and_the_first_is_named(tmp_path: Path, make_geobox: MakeGeobox) -> None:
     store, plan = fill(tmp_path, make_geobox(400, 900), np.zeros((2, 400, 900), np.uint8))
-    check_complete(store, plan.chunks())
-    store.path(plan.chunk(0, 2)).unlink()
-    store.path(plan.chunk(1, 1)).unlink()
+    check_complete(store, store.list_done(plan))
+    path_of(store, 0, 2).unlink()
+    path_of(store, 1, 1).unlink()
     with pytest.raises(RunError, match=r"2 chunks are missing .* first r00000_c00002"):
-        check_complete(store, plan.chunks())
+        check_complete(store, store.list_done(plan))
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "cut off"])
 def test_a_chunk_that_cannot_be_read_stops_the_cog_and_leaves_the_old_one(tmp_path: Path, make_geobox: MakeGeobox, damage: str) -> None:
     store, plan = fill(tmp_path, make_geobox(300, 900), np.random.default_rng(0).integers(0, 9, (2, 300, 900), np.uint8))
     old = to_cog(tmp_path, mosaic_vrt(store, plan, ("confidence",), LayerStyle())).read_bytes()
-    chunk = store.path(plan.chunk(0, 1))
+    vrt, chunk = mosaic_vrt(store, plan, ("confidence",), LayerStyle()), path_of(store, 0, 1)
     if damage == "gone":
         chunk.unlink()
     else:
         chunk.write_bytes(b"" if damage == "empty" else chunk.read_bytes()[:-20_000])
     with pytest.raises(WriteError, match=r"final\.tif could not be written"):
-        to_cog(tmp_path, mosaic_vrt(store, plan, ("confidence",), LayerStyle()))
+        to_cog(tmp_path, vrt)
     assert (tmp_path / "out" / "final.tif").read_bytes() == old

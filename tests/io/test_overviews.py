@@ -11,9 +11,11 @@ from odc.geo.geobox import GeoBox
 from rio_cogeo.cogeo import cog_validate
 
 from geoseg.errors import RunError
-from geoseg.io.chunks import ChunkStore, LayerStyle, mosaic_vrt, plain_vrt
+from geoseg.io.chunks import ChunkStore
 from geoseg.io.cog import write_cog
 from geoseg.io.image import write_image
+from geoseg.io.mosaic import ChunkMosaic, LayerStyle, plain_vrt
+from geoseg.io.places import Folder
 from geoseg.pixels.mode import halve_by_mode
 from geoseg.tiling import TilingOptions, plan_tiles
 
@@ -66,12 +68,13 @@ def test_the_same_map_in_other_chunks_is_the_same_file(tmp_path: Path, make_geob
     made = []
     for chunk_size_px in (128, 700):
         folder = tmp_path / str(chunk_size_px)
-        (folder / "chunks").mkdir(parents=True)
-        store = ChunkStore(folder=folder / "chunks", geobox=geobox, layers=("class",))
+        store = ChunkStore(place=Folder(folder / "chunks"), geobox=geobox, layers=("class",))
         plan = plan_tiles(values.shape, TilingOptions(tile_size_px=128, halo_px=32, stride_px=32, chunk_size_px=chunk_size_px))
         for chunk in plan.chunks():
             store.write(chunk, values[None, *chunk.window.toslices()])
-        write_cog(mosaic_vrt(store, plan, ("class",), LayerStyle(nodata=255)), folder, folder / "classes.tif", overviews="mode")
+        mosaic = ChunkMosaic(store=store, tiles=plan, done=store.list_done(plan))
+        vrt = mosaic.describe(folder, "classes", ("class",), LayerStyle(nodata=255))
+        write_cog(vrt, folder, folder / "classes.tif", overviews="mode")
         made.append((folder / "classes.tif").read_bytes())
     assert made[0] == made[1]
 

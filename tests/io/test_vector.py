@@ -1,5 +1,7 @@
 """Vector files: what is written is read back, what is read lies in the run's CRS and is valid."""
 
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import geopandas as gpd
@@ -8,6 +10,7 @@ import pandas as pd
 import pytest
 import shapely
 from geopandas.testing import assert_geodataframe_equal
+from pyogrio import write_dataframe
 
 from geoseg.errors import MissingFileError, UsageError, WriteError
 from geoseg.io.vector import open_layers, open_vector, read_layer, read_vector, write_vector
@@ -34,6 +37,19 @@ def test_written_layers_are_read_back(tmp_path: Path, layers: dict[str, gpd.GeoD
     assert [p.name for p in tmp_path.iterdir()] == ["features.gpkg"]
     for name, table in layers.items():
         assert_geodataframe_equal(read_layer(tmp_path / "features.gpkg", name), table, check_dtype=False)
+
+
+def test_equal_tables_make_equal_bytes_at_any_time(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
+    made = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(layers, tmp_path / name / "features.gpkg")
+        made.append((tmp_path / name / "features.gpkg").read_bytes())
+        time.sleep(0.02)
+    assert made[0] == made[1]
+    # what others write in this process has its time
+    write_dataframe(layers["roads"], tmp_path / "theirs.gpkg", layer="roads", driver="GPKG")
+    assert f"{datetime.now(UTC).year}-".encode() in (tmp_path / "theirs.gpkg").read_bytes()
 
 
 def test_layers_replace_those_of_an_earlier_run(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:

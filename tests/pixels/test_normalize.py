@@ -1,5 +1,6 @@
 """Normalization: one linear map per band, 0 where there is no data."""
 
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
-from geoseg.pixels.normalize import BandScaling, normalize
+from geoseg.pixels.compiled import load_compiled
+from geoseg.pixels.normalize import BandScaling, normalize, normalize_batch
 
 SHAPE = (2, 5, 7)
 SCALING = BandScaling(mean=(100.0, -3.5), std=(50.0, 0.25))
@@ -47,3 +49,13 @@ def test_values_that_stand_for_nodata_become_zero_without_a_warning(nodata: np.f
 def test_scalings_that_cannot_work_are_refused(mean: tuple[float, ...], std: tuple[float, ...], named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         BandScaling(mean=mean, std=std)
+
+
+def test_a_batch_is_the_same_before_and_after_compiled_code_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    pixels, valid = rng.integers(0, 255, (2, *SHAPE), np.uint8), rng.random((2, *SHAPE[1:])) < 0.7
+    load_compiled().result(timeout=60)
+    compiled = normalize_batch(pixels, valid, SCALING)
+    monkeypatch.setattr("geoseg.pixels.normalize.load_compiled", Future)
+    np.testing.assert_array_equal(normalize_batch(pixels, valid, SCALING), compiled)
+    np.testing.assert_array_equal(compiled[1], normalize(pixels[1], valid[1], SCALING))

@@ -50,7 +50,8 @@ class Trials:
         self._speeds = speeds
         monkeypatch.setattr(module, "try_candidates", self)
 
-    def __call__(self, package: Any, sample: Sample, candidates: list[Candidate], compare_px: int) -> list[Trial]:
+    def __call__(self, package: Any, sample: Sample, candidates: list[Candidate], compare_px: int, scratch: Path) -> list[Trial]:
+        assert scratch.is_dir()
         self.tried.append(candidates)
         assert sample.valid.shape[0] >= max(c.tile_size_px for c in candidates)
         found = []
@@ -195,6 +196,22 @@ def test_a_damaged_book_is_as_good_as_none(tmp_path: Path, content: str) -> None
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     TuningBook(tmp_path / "file" / "tuning.json").write("key", [])
+
+
+def test_what_a_killed_measurement_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    book = TuningBook(tmp_path / "tuning.json")
+    left = tmp_path / "tuning.scratch" / "geoseg-tuning-abc"
+    left.mkdir(parents=True)
+    with book.hold() as scratch:
+        assert scratch == left.parent
+        assert list(scratch.iterdir()) == []
+    assert not left.parent.exists()
+
+
+def test_who_cannot_be_kept_out_measures_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with TuningBook(tmp_path / "file" / "tuning.json").hold() as scratch:
+        assert scratch is None
 
 
 def test_a_trial_whose_run_was_killed_ends(plan: RunPlan, tmp_path: Path) -> None:

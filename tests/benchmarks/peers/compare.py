@@ -13,7 +13,7 @@ import json
 import signal
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -105,11 +105,11 @@ def _peer_runner(peer: Peer, envs: Path, sizes: tuple[int, int, int] | None) -> 
     return run
 
 
-def geoseg_contenders() -> list[Contender]:
-    """Return geoseg: with each backend at its own sizes, and at the peers' tile, overlap and batch."""
+def geoseg_contenders(backends: Sequence[str] = BACKENDS) -> list[Contender]:
+    """Return geoseg: with each backend at its own sizes, and with the first at the peers' tile, overlap and batch."""
     same = {"tile_size": TILE, "halo": OVERLAP // 2, "batch_size": BATCH}
-    own = [Contender(name=f"geoseg {b}", settings="own", run=_geoseg_runner({"backend": b})) for b in BACKENDS]
-    return [*own, Contender(name=f"geoseg {BACKENDS[0]}", settings="same", run=_geoseg_runner({"backend": BACKENDS[0], **same}))]
+    own = [Contender(name=f"geoseg {b}", settings="own", run=_geoseg_runner({"backend": b})) for b in backends]
+    return [*own, Contender(name=f"geoseg {backends[0]}", settings="same", run=_geoseg_runner({"backend": backends[0], **same}))]
 
 
 def _geoseg_runner(choices: dict[str, object]) -> Callable[[Job, Path], tuple[Child, NDArray[np.uint8]]]:
@@ -250,6 +250,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=4096, help="side of that cut")
     parser.add_argument("--model", default="aerial", help="shipped model, folder of a package, or 'reference'")
     parser.add_argument("--settings", choices=["same", "own", "both"], default="both")
+    parser.add_argument("--backend", action="append", choices=BACKENDS, help="of geoseg; may be given several times; all if not given")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--lock", type=Path, help="file to lock while a contender is timed, on machines that are shared")
@@ -266,7 +267,7 @@ def main() -> None:
         for peer in peers:
             print(f"{peer.name}: {install(given.envs, peer) or 'installed'}", flush=True)
         return
-    contenders, missing = geoseg_contenders(), []
+    contenders, missing = geoseg_contenders(given.backend or BACKENDS), []
     for peer in peers:
         reason = why_missing(given.envs, peer)
         if reason:

@@ -1,0 +1,109 @@
+"""Where on the ground a run works: inside an area of interest and a box, outside what is excluded."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import shapely
+from odc.geo.geobox import GeoBox
+from rasterio.warp import transform_bounds, transform_geom
+from shapely.geometry import mapping, shape
+from shapely.geometry.base import BaseGeometry
+
+from geoseg.errors import UsageError
+from geoseg.io.dataset import FOREIGN
+
+_STEP_DEG = 0.01
+"""Sides of a box in degrees are cut into pieces of that length, since they are no straight lines in other CRSs."""
+_MOST_STEPS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """What part of the rasters is wanted."""
+
+    aoi: Path | None = None
+    """Vector file; only inside its polygons."""
+    bbox: tuple[float, float, float, float] | None = None
+    """West, south, east and north in degrees; only inside."""
+    exclude: Path | None = None
+    """Vector file; only outside its polygons."""
+
+
+def find_area(where: Where, geobox: GeoBox, raster: str) -> BaseGeometry | None:
+    """Return the wanted part of a raster in its CRS; None wants all of it.
+
+    Args:
+        where: What is wanted.
+        geobox: Grid of the raster.
+        raster: Its name, for messages.
+
+    Raises:
+        MissingFileError: If a vector file is not there.
+        UsageError: If nothing of the raster is wanted, or a file holds no polygons.
+    """
+    area: BaseGeometry | None = None
+    if where.aoi is not None:
+        polygons = _read_polygons(where.aoi, geobox, "area of interest")
+        area = shapely.intersection(polygons, geobox.extent.geom)
+        if area.area == 0:
+            raise UsageError(
+                f"The area of interest {where.aoi} does not touch {raster}: it spans {_bounds(polygons.bounds)}, "
+                f"the raster {_bounds(geobox.boundingbox)} in {geobox.crs}. Check its CRS."
+            )
+    if where.bbox is not None:
+        area = shapely.intersection(_project_box(where.bbox, geobox), geobox.extent.geom if area is None else area)
+        if area.area == 0:
+            raise UsageError(
+                f"The box {_bounds(where.bbox)} (west, south, east, north in degrees) holds nothing of {raster}, "
+                f"which spans {_bounds(_in_degrees(geobox))}. Check --bbox."
+            )
+    if where.exclude is not None:
+        excluded = _read_polygons(where.exclude, geobox, "excluded area")
+        area = shapely.difference(geobox.extent.geom if area is None else area, excluded)
+        if area.area == 0:
+            raise UsageError(f"The excluded area {where.exclude} leaves nothing of {raster}. Check --exclude.")
+    return area
+
+
+def check_box(box: tuple[float, float, float, float]) -> None:
+    """Refuse numbers that are no box in degrees.
+
+    Raises:
+        UsageError: If a side is off the globe, or the sides are in the wrong order.
+    """
+    west, south, east, north = box
+    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
+        raise UsageError(f"--bbox takes WEST,SOUTH,EAST,NORTH in degrees, for example 85.51,27.62,85.53,27.64; got {_bounds(box)}.")
+
+
+def _read_polygons(path: Path, geobox: GeoBox, what: str) -> BaseGeometry:
+    # loads geopandas, which most runs never need
+    from geoseg.io.vector import read_vector
+
+    table = read_vector(path, geobox.crs)
+    polygons = table.geometry[table.geom_type.isin(["Polygon", "MultiPolygon"])]
+    if polygons.empty:
+        raise UsageError(f"The {what} {path} holds no polygon. Give a vector file with polygons.")
+    return shapely.union_all(polygons.to_numpy())
+
+
+def _project_box(box: tuple[float, float, float, float], geobox: GeoBox) -> BaseGeometry:
+    check_box(box)
+    assert geobox.crs is not None, "a run has a CRS"
+    longest = max(box[2] - box[0], box[3] - box[1])
+    outline = shapely.segmentize(shapely.box(*box), max(_STEP_DEG, longest / _MOST_STEPS))
+    try:
+        placed = transform_geom("EPSG:4326", geobox.crs.to_wkt(), mapping(outline))
+    except FOREIGN as exc:
+        raise UsageError(f"The box {_bounds(box)} has no place in {geobox.crs}: {exc}. Check --bbox.") from exc
+    return shapely.make_valid(shape(placed))
+
+
+def _in_degrees(geobox: GeoBox) -> Iterable[float]:
+    assert geobox.crs is not None, "a run has a CRS"
+    return tuple(transform_bounds(geobox.crs.to_wkt(), "EPSG:4326", *geobox.boundingbox))
+
+
+def _bounds(numbers: Iterable[float]) -> str:
+    return "(" + ", ".join(f"{n:.6g}" for n in numbers) + ")"

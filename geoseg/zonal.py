@@ -1,0 +1,102 @@
+"""Areas of classes in zones, such as districts: true square metres on the ground, whatever the CRS."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.windows import Window
+from shapely import STRtree
+from shapely.geometry import mapping
+
+from geoseg.errors import UsageError
+from geoseg.io.ground import measure_areas, row_areas_m2
+from geoseg.io.vector import read_vector
+from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
+from geoseg.tiling import partition
+
+_BLOCK_PX = 1024
+_RESERVED = {"fid", "geometry"}
+
+
+def read_zones(path: Path, geobox: GeoBox) -> gpd.GeoDataFrame:
+    """Read the polygons of a vector file in the CRS of a grid, all of them with their columns.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        UsageError: If it holds no polygon, or none that touches the grid.
+    """
+    table = read_vector(path, geobox.crs)
+    zones = table[table.geom_type.isin(["Polygon", "MultiPolygon"])].reset_index(drop=True)
+    if zones.empty:
+        raise UsageError(f"{path} holds {len(table)} features and no polygon; areas are added up in polygons. Check --zones.")
+    if not zones.intersects(geobox.extent.geom).any():
+        raise UsageError(
+            f"None of the {len(zones)} zones in {path} touches the raster: they span {np.round(zones.total_bounds, 3).tolist()} in the "
+            f"CRS of the raster, which spans {np.round(tuple(geobox.boundingbox.bbox), 3).tolist()}. Check its CRS."
+        )
+    return zones.drop(columns=[name for name in zones.columns if name.lower() in _RESERVED - {"geometry"}])
+
+
+def measure_zones(
+    read: Callable[[Window], NDArray[np.uint8]], scheme: ClassScheme, geobox: GeoBox, zones: gpd.GeoDataFrame
+) -> gpd.GeoDataFrame:
+    """Add up the area of each class in each zone, block by block.
+
+    A pixel on the border of a zone counts by the part of it that lies inside (exactextract), times its area on the ellipsoid, so that
+    areas are right in degrees and web mercator too.
+
+    Args:
+        read: Returns the class map of a window.
+        scheme: Its classes.
+        geobox: Its grid.
+        zones: Polygons in the CRS of the grid.
+
+    Returns:
+        The zones with ``zone_m2`` (the whole zone), ``mapped_m2`` (of it with data), and a column ``<class>_m2`` for each class.
+    """
+    polygons = zones.geometry.to_numpy()
+    placed = shapely.transform(polygons, partial(_to_pixels, ~geobox.transform))
+    tree, areas = STRtree(placed), row_areas_m2(geobox)
+    total = np.zeros((len(zones), 256))
+    for window in partition((int(geobox.shape[0]), int(geobox.shape[1])), _BLOCK_PX):
+        inside = tree.query(shapely.box(*_bounds(window)), predicate="intersects")
+        if len(inside):
+            rows = areas[window.row_off : window.row_off + window.height]
+            total[inside] += _measure_block(read(window), rows, window, placed[inside])
+    columns = {"zone_m2": measure_areas(polygons, geobox.crs), "mapped_m2": total[:, :NODATA_CLASS].sum(axis=1)}
+    columns |= {f"{row.name}_m2": total[:, row.value] for row in scheme}
+    kept = zones.drop(columns=[name for name in zones.columns if name in columns])
+    return kept.assign(**{name: np.round(values, 2) for name, values in columns.items()})
+
+
+def _to_pixels(inverse: Affine, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Place points on a grid of pixels of 1 x 1 that is north-up, whatever the raster: y is the row, downwards."""
+    a, b, c, d, e, f = tuple(inverse)[:6]
+    x, y = points.T
+    return np.column_stack([a * x + b * y + c, -(d * x + e * y + f)])
+
+
+def _bounds(window: Window) -> tuple[float, float, float, float]:
+    return window.col_off, -(window.row_off + window.height), window.col_off + window.width, -window.row_off
+
+
+def _measure_block(
+    block: NDArray[np.uint8], row_area_m2: NDArray[np.float64], window: Window, polygons: NDArray[np.object_]
+) -> NDArray[np.float64]:
+    """Return the area of each value in each polygon, (n, 256)."""
+    from exactextract import exact_extract
+    from exactextract.raster import NumPyRasterSource
+
+    left, bottom, right, top = _bounds(window)
+    extent = {"xmin": left, "ymin": bottom, "xmax": right, "ymax": top}
+    weights = NumPyRasterSource(np.broadcast_to(row_area_m2[:, None], block.shape).copy(), **extent)
+    shapes = [{"type": "Feature", "geometry": mapping(polygon), "properties": {}} for polygon in polygons]
+    found = exact_extract(NumPyRasterSource(block, **extent), shapes, ["values", "coverage", "weights"], weights=weights)
+    each = [row["properties"] for row in found]
+    return np.stack([np.bincount(row["values"], row["coverage"] * row["weights"], minlength=256) for row in each])

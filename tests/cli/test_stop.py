@@ -1,0 +1,66 @@
+"""Signals end a command soon, also while its main thread is in a library that does not hear of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from geoseg.cli.stop import STOPPED
+
+COMMAND = """
+import hashlib, time
+from geoseg.cli.stop import STOPPED, end_on_signals, leave
+end_on_signals()
+try:
+    print("ready", flush=True)
+    {main}
+except KeyboardInterrupt:
+    {tidies}
+    leave(1, STOPPED)
+"""
+IN_PYTHON = "time.sleep(60)"
+# minutes in C, without the lock of the interpreter, as GDAL writes a raster
+IN_A_LIBRARY = "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
+
+
+def run(main: str, *signals: signal.Signals, tidies: str = "pass") -> tuple[float, int, str]:
+    """Run a command, send it signals, and return seconds to its end, exit code and what it said."""
+    command = [sys.executable, "-c", COMMAND.format(main=main, tidies=tidies)]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    # from what it says to what it is then at
+    time.sleep(0.5)
+    began = time.monotonic()
+    for each in signals:
+        os.kill(process.pid, each)
+        time.sleep(0.1)
+    _, said = process.communicate(timeout=30)
+    return time.monotonic() - began, process.returncode, said
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_in_python_ends_at_once(stop: signal.Signals) -> None:
+    took_s, code, said = run(IN_PYTHON, stop)
+    assert took_s < 1.4
+    assert (code, said) == (1, f"{STOPPED}\n")
+
+
+@pytest.mark.parametrize(("main", "tidies"), [(IN_A_LIBRARY, "pass"), (IN_PYTHON, IN_PYTHON)], ids=["in a library", "tidying up"])
+def test_a_command_that_does_not_come_back_ends_soon(main: str, tidies: str) -> None:
+    took_s, code, said = run(main, signal.SIGTERM, tidies=tidies)
+    assert 1.4 < took_s < 10
+    assert (code, said) == (1, f"{STOPPED}\n")
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    took_s, code, said = run(IN_A_LIBRARY, signal.SIGINT, signal.SIGINT)
+    assert took_s < 1.4
+    assert (code, said) == (1, f"{STOPPED}\n")
