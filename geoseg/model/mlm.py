@@ -62,6 +62,15 @@ def read_item(item: dict[str, Any], path: Path, base: str, work: Path, given: Sh
         ) from exc
 
 
+def list_beside(item: dict[str, Any], path: Path) -> list[Path]:
+    """Return the files beside an item, or below, that its assets name and that are there."""
+    assets = item.get("assets")
+    named = [asset.get("href") for asset in assets.values() if isinstance(asset, dict)] if isinstance(assets, dict) else []
+    files = [path.parent / href for href in named if isinstance(href, str) and "\0" not in href and not is_address(href)]
+    inside = path.parent.resolve()
+    return [file for file in files if file.suffix != ".json" and file.resolve().is_relative_to(inside) and file.is_file()]
+
+
 def _find_unsupported(properties: dict[str, Any], given: Sheet) -> Iterator[str]:
     inputs, outputs = properties["mlm:input"], properties["mlm:output"]
     if len(inputs) != 1:
