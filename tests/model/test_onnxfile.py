@@ -301,3 +301,9 @@ def test_a_class_wins_over_the_background_from_the_threshold_on(gives: Any, tmp_
     ports = Ports(input="image", outputs=("scores",), gives=gives, background=True, threshold=0.6)
     scores = np.array([[0.9, 0.1], [0.3, 0.7], [0.55, 0.45]], np.float32).T[None, :, None]
     assert unpack_outputs([scores], (1, 3), spec, ports).argmax(axis=1).tolist() == [[[1, 2, 0]]]
+
+
+@pytest.mark.parametrize(("shape", "side"), [([1, 3, 60000, 60000], 60000), ([10**6, 3, 64, 64], 64), (["n", 3, "h", "w"], 65536)])
+def test_an_input_that_no_memory_holds_is_refused_before_it_is_tried(shape: list[Any], side: int, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="numbers at most"):
+        import_model(str(write_onnx(tmp_path / "m.onnx", shape)), tmp_path / "p", {**said("sigmoid", "a", "b"), "tile_size_px": side})
