@@ -151,17 +151,16 @@ def _export(folder: RunFolder, formats: tuple[str, ...], zones: Path | None, lis
     check_zones(zones, before.outputs)
     config = make_config({"formats": tuple(dict.fromkeys((*before.formats, *formats))), "zones": zones}, folder.record)
     log = StageLog(listener)
-    made = folder.begin_objects()
-    products = find_products(folder, made, config)
-    if zones is not None:
-        with log.stage(ZONES):
-            make_zones(products, zones, made)
-    named = formats_of(item) | make_formats(products, formats, made, log)
-    run_id = summary.get("run_id", "")
-    write_whole(made / folder.record.name, describe_config(config, folder.read_record().get("fingerprint", {})))
-    write_whole(made / folder.summary.name, describe_redone(summary, run_id, {}, log.timing_s))
-    write_whole(made / folder.item.name, describe_item_redone(item, run_id, folder.products(made), named))
-    folder.adopt_objects()
+    with folder.redoing() as made:
+        products = find_products(folder, made, config)
+        if zones is not None:
+            with log.stage(ZONES):
+                make_zones(products, zones, made)
+        named = formats_of(item) | make_formats(products, formats, made, log)
+        run_id = summary.get("run_id", "")
+        write_whole(made / folder.record.name, describe_config(config, folder.read_record().get("fingerprint", {})))
+        write_whole(made / folder.summary.name, describe_redone(summary, run_id, {}, log.timing_s))
+        write_whole(made / folder.item.name, describe_item_redone(item, run_id, folder.products(made), named))
 
 
 def make_exports(plan: RunPlan, folder: RunFolder, made: Path, log: StageLog) -> dict[str, str]:

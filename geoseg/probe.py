@@ -21,7 +21,7 @@ from geoseg.model.package import find_package
 from geoseg.model.pixelfeatures import feature_radius
 from geoseg.model.pixelwise import baseline_options
 from geoseg.model.predictor import Predictor
-from geoseg.model.spec import Halo, ModelSpec, Throughput
+from geoseg.model.spec import BUILT, Halo, ModelSpec, Throughput
 from geoseg.tiling import TilePlan
 
 _DEFAULT_SHARE, _EXACT_SHARE = 0.005, 0.0005
@@ -168,6 +168,11 @@ def measure_throughput(
 def tile_sizes_of(spec: ModelSpec) -> tuple[int, ...]:
     """Return tile sizes worth timing: half the model's own, and its own."""
     return tuple(sorted({half_tile(spec), spec.tile_size_px}))
+
+
+def knows_field(spec: ModelSpec) -> bool:
+    """Tell whether the receptive field of a model can be measured: geoseg builds it, or knows its features."""
+    return spec.network.library in BUILT or spec.network.library == "sklearn"
 
 
 def measure_field(spec: ModelSpec) -> tuple[int | None, bool]:

@@ -55,18 +55,17 @@ def redo_objects(output: Path, changes: dict[str, Any], listener: Listener = ign
         outputs = _made_before(config, summary)
         stitched = _open_stitched(folder, summary, outputs)
         log = StageLog(listener)
-        made = folder.begin_objects()
-        make_objects(stitched, config.objects, outputs, made, log)
-        fingerprint = folder.read_record().get("fingerprint", {}) | {"objects": config.result_keys()["objects"]}
-        write_whole(made / folder.record.name, describe_config(config, fingerprint))
-        run_id = identify_run(fingerprint)
-        item = folder.read_item()
-        keep_zones(folder.path / "features.gpkg", made)
-        named = make_formats(find_products(folder, made, config), config.formats, made, log)
-        write_whole(made / folder.summary.name, describe_redone(summary, run_id, log.counts, log.timing_s))
-        kept = [path for path in folder.products(made) if path.parent == made or path.name not in formats_of(item)]
-        write_whole(made / folder.item.name, describe_item_redone(item, run_id, kept, named))
-        folder.adopt_objects()
+        with folder.redoing() as made:
+            make_objects(stitched, config.objects, outputs, made, log)
+            fingerprint = folder.read_record().get("fingerprint", {}) | {"objects": config.result_keys()["objects"]}
+            write_whole(made / folder.record.name, describe_config(config, fingerprint))
+            run_id = identify_run(fingerprint)
+            item = folder.read_item()
+            keep_zones(folder.path / "features.gpkg", made)
+            named = make_formats(find_products(folder, made, config), config.formats, made, log)
+            write_whole(made / folder.summary.name, describe_redone(summary, run_id, log.counts, log.timing_s))
+            kept = [path for path in folder.products(made) if path.parent == made or path.name not in formats_of(item)]
+            write_whole(made / folder.item.name, describe_item_redone(item, run_id, kept, named))
     listener(Finished(output=str(output), elapsed_s=time.monotonic() - began))
     return output
 

@@ -280,7 +280,7 @@ class RunFolder:
         for item in (self.item, self.work / _WHOLE / self.item.name):
             with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
                 listed |= {str(asset["href"]).removeprefix("./") for asset in json.loads(item.read_bytes())["assets"].values()}
-        return OWN_NAMES | {name for name in listed if "/" not in name}
+        return OWN_NAMES | {name for name in listed if "/" not in name and name not in ("", ".", "..")}
 
     def begin_objects(self) -> Path:
         """Return an empty folder for everything that is made from the stitched rasters.
@@ -295,6 +295,20 @@ class RunFolder:
         except OSError as exc:
             raise write_error(made, exc) from exc
         return made
+
+    @contextmanager
+    def redoing(self) -> Iterator[Path]:
+        """Make products of a finished run anew in a folder that is empty at first; if that fails, the run stays as it was.
+
+        Raises:
+            WriteError: If the disk does not take it.
+        """
+        try:
+            yield self.begin_objects()
+        except BaseException:
+            self.finish()
+            raise
+        self.adopt_objects()
 
     def adopt_objects(self) -> None:
         """Put what was made into the run folder, all of it: if this is cut off, :meth:`settle` ends it."""
@@ -316,7 +330,14 @@ class RunFolder:
         if (whole / _SUMMARY).exists():
             self.summary.unlink(missing_ok=True)
         for path in sorted(whole.iterdir(), key=lambda p: p.name == _SUMMARY):
-            move_folder(path, self.path / path.name) if path.is_dir() else move_whole(path, self.path / path.name)
+            final = self.path / path.name
+            if path.is_dir():
+                move_folder(path, final)
+                continue
+            # a layer that has shrunk is one file where it was a folder of parts
+            if final.is_dir():
+                shutil.rmtree(final, ignore_errors=True)
+            move_whole(path, final)
         self.finish()
 
     def read_record(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 from shapely import STRtree
 from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import UsageError
 from geoseg.io.ground import measure_areas, row_areas_m2
@@ -21,7 +22,8 @@ from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.tiling import partition
 
 _BLOCK_PX = 1024
-_RESERVED = {"fid", "geometry"}
+_RESERVED = {"fid", "geom"}
+"""Columns that a GeoPackage has itself."""
 
 
 def read_zones(path: Path, geobox: GeoBox) -> gpd.GeoDataFrame:
@@ -32,6 +34,7 @@ def read_zones(path: Path, geobox: GeoBox) -> gpd.GeoDataFrame:
         UsageError: If it holds no polygon, or none that touches the grid.
     """
     table = read_vector(path, geobox.crs)
+    table = table.set_geometry(table.geometry.map(_take_polygons))
     zones = table[table.geom_type.isin(["Polygon", "MultiPolygon"])].reset_index(drop=True)
     if zones.empty:
         raise UsageError(f"{path} holds {len(table)} features and no polygon; areas are added up in polygons. Check --zones.")
@@ -40,7 +43,16 @@ def read_zones(path: Path, geobox: GeoBox) -> gpd.GeoDataFrame:
             f"None of the {len(zones)} zones in {path} touches the raster: they span {np.round(zones.total_bounds, 3).tolist()} in the "
             f"CRS of the raster, which spans {np.round(tuple(geobox.boundingbox.bbox), 3).tolist()}. Check its CRS."
         )
-    return zones.drop(columns=[name for name in zones.columns if name.lower() in _RESERVED - {"geometry"}])
+    return zones.drop(columns=[name for name in zones.columns if name.lower() in _RESERVED])
+
+
+def _take_polygons(shape: BaseGeometry | None) -> BaseGeometry | None:
+    """Return the polygons of a collection, which a polygon with a spike becomes when it is repaired; other shapes stay."""
+    if not isinstance(shape, shapely.GeometryCollection):
+        return shape
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    polygons = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+    return shapely.MultiPolygon(polygons.tolist()) if len(polygons) else shape
 
 
 def measure_zones(
@@ -71,7 +83,9 @@ def measure_zones(
             total[inside] += _measure_block(read(window), rows, window, placed[inside])
     columns = {"zone_m2": measure_areas(polygons, geobox.crs), "mapped_m2": total[:, :NODATA_CLASS].sum(axis=1)}
     columns |= {f"{row.name}_m2": total[:, row.value] for row in scheme}
-    kept = zones.drop(columns=[name for name in zones.columns if name in columns])
+    # names in a GeoPackage differ by more than capitals
+    taken = {name.lower() for name in columns}
+    kept = zones.drop(columns=[name for name in zones.columns if name.lower() in taken])
     return kept.assign(**{name: np.round(values, 2) for name, values in columns.items()})
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tomllib
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import geopandas as gpd
 import pytest
 import shapely
 
-from geoseg import plugins, writers
+from geoseg import exports, plugins, writers
 from geoseg.config import make_config
-from geoseg.errors import ConfigError, RunError, RunFolderError
+from geoseg.errors import ConfigError, RunError, RunFolderError, UsageError
 from geoseg.exports import export_run
 from geoseg.formats.run import RunProducts
 from geoseg.model.predictor import NeighborhoodPredictor, double_spec
@@ -177,3 +178,37 @@ def test_the_command_line_exports(run: Path, zones: Path, monkeypatch: pytest.Mo
 def test_a_folder_without_a_run_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"holds no run of geoseg"):
         export_run(tmp_path, formats=("styles",))
+
+
+def test_what_fails_afterwards_leaves_a_run_that_verifies(run: Path, zones: Path, tmp_path: Path) -> None:
+    gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 5, 5)], crs="EPSG:32645").to_file(tmp_path / "away.gpkg")
+    before = contents(run)
+    with pytest.raises(UsageError, match="None of the 1 zones"):
+        export_run(run, zones=tmp_path / "away.gpkg")
+    assert contents(run) == before
+    assert not verify_run(run).failed
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_an_item_that_lists_the_folder_itself_or_the_one_above_removes_neither(run: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    item = json.loads((run / "item.json").read_text())
+    item["assets"]["evil"] = {"href": f"./{name}"}
+    (run / "item.json").write_text(json.dumps(item))
+    (run / ".work").mkdir()
+    (run / ".work/reopened").touch()
+    RunFolder(run).settle()
+    assert (tmp_path / "precious.txt").exists()
+    assert (run / "run.toml").exists()
+
+
+def test_a_layer_that_was_a_folder_becomes_a_file_when_it_has_shrunk(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from geoseg.formats.geoparquet import write_geoparquet
+
+    monkeypatch.setattr(exports, "load_writer", lambda _name: partial(write_geoparquet, part_rows=1))
+    export_run(run, formats=("geoparquet",))
+    assert (run / "landcover.parquet").is_dir()
+    monkeypatch.undo()
+    redo_objects(run, {})
+    assert (run / "landcover.parquet").is_file()
+    assert not verify_run(run).failed

@@ -16,6 +16,7 @@ from rasterio.windows import Window
 from geoseg import zonal
 from geoseg.errors import UsageError
 from geoseg.io.ground import row_areas_m2
+from geoseg.io.vector import append_layer
 from geoseg.pixels.classes import ClassScheme, LandClass
 from geoseg.zonal import measure_zones, read_zones
 from tests.doubles import CRS, TRANSFORM
@@ -85,3 +86,27 @@ def test_zones_that_are_no_polygons_or_lie_elsewhere_are_refused(tmp_path: Path)
     gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 5, 5)], crs=CRS).to_file(tmp_path / "away.gpkg")
     with pytest.raises(UsageError, match="None of the 1 zones"):
         read_zones(tmp_path / "away.gpkg", geobox)
+
+
+def test_an_empty_zone_has_no_area_and_a_spike_takes_no_zone_away(tmp_path: Path) -> None:
+    geobox = GeoBox((100, 100), TRANSFORM, CRS)
+    left, bottom, right, top = geobox.boundingbox.bbox
+    spiked = shapely.Polygon([(left, bottom), (right, bottom), (right, top), (right, top + 9), (right, top), (left, top)])
+    gpd.GeoDataFrame(geometry=[spiked], crs=CRS).to_file(tmp_path / "zones.geojson")
+    (repaired,) = read_zones(tmp_path / "zones.geojson", geobox).geometry
+    shapes = [shapely.Polygon(), repaired, shapely.box(left, bottom, right, top), shapely.Polygon()]
+    table = measure(np.zeros((100, 100), np.uint8), geobox, shapes)
+    whole = table["mapped_m2"].max()
+    assert table["mapped_m2"].tolist() == pytest.approx([0, whole, whole, 0], rel=1e-6)
+    assert table["zone_m2"].tolist() == pytest.approx([0, whole, whole, 0], rel=1e-3)
+
+
+def test_columns_that_a_geopackage_cannot_hold_twice_are_left_out(tmp_path: Path) -> None:
+    geobox = GeoBox((9, 9), TRANSFORM, CRS)
+    shape = shapely.box(*geobox.boundingbox.bbox)
+    gpd.GeoDataFrame({"geom": ["a"], "C0_M2": [1], "n": [2]}, geometry=[shape], crs=CRS).to_file(tmp_path / "zones.geojson")
+    table = measure_zones(
+        lambda window: np.zeros((window.height, window.width), np.uint8), SCHEME, geobox, read_zones(tmp_path / "zones.geojson", geobox)
+    )
+    append_layer(tmp_path / "features.gpkg", "zones", table)
+    assert table.columns[:3].tolist() == ["n", "geometry", "zone_m2"]

@@ -77,14 +77,20 @@ def probe_model(
     from geoseg.model.execution import Execution
     from geoseg.model.load import load_predictor
     from geoseg.model.package import find_package, write_card
+    from geoseg.model.ports import largest_tile_px
 
     sizes = _parse_batches(batches)
     package = find_package(model)
     sources = _open_sources(package, raster or [], data, recipe)
     where = pick_device(device or "auto")
-    radius, is_global = probe.measure_field(package.spec)
-    network = package.spec.network.model_copy(update={"global_context": is_global})
-    found: dict[str, Any] = {"receptive_field_px": radius, "network": network}
+    found: dict[str, Any] = {}
+    if probe.knows_field(package.spec):
+        radius, is_global = probe.measure_field(package.spec)
+        found = {"receptive_field_px": radius, "network": package.spec.network.model_copy(update={"global_context": is_global})}
+    if sources and largest_tile_px(package.spec) is not None:
+        raise UsageError(
+            "The halo is measured against inference of a whole raster; this network takes tiles of one size. Leave --raster out."
+        )
     predictor = load_predictor(replace(package, spec=package.spec.model_copy(update=found)), Execution(device=where))
     # memory first: what earlier passes leave behind would hide what this one takes
     if where == "cpu":
@@ -128,8 +134,10 @@ def _open_sources(package: "ModelPackage", rasters: list[str], data: Path | None
 
 
 def _print_probe(spec: "ModelSpec", found: dict[str, Any], speeds: Any) -> None:
-    rows = [("receptive field", "the whole tile" if spec.receptive_field_px is None else f"{spec.receptive_field_px} px")]
-    rows += [("global context", "yes: tiles are blended" if spec.network.global_context else "no: halos are cropped")]
+    rows: list[tuple[str, str]] = []
+    if "network" in found:
+        rows += [("receptive field", "the whole tile" if spec.receptive_field_px is None else f"{spec.receptive_field_px} px")]
+        rows += [("global context", "yes: tiles are blended" if spec.network.global_context else "no: halos are cropped")]
     if "halo" in found:
         rows += [("halo, 0.5 % of labels", f"{spec.halo.default_px} px"), ("halo, 0.05 % of labels", f"{spec.halo.exact_px} px")]
     if "memory_bytes_per_px" in found:

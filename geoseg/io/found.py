@@ -1,6 +1,7 @@
 """What a detector found, tile by tile, on disk until objects are made of it."""
 
 import io
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from rasterio.windows import Window
 from geoseg.errors import RunError, WriteError
 from geoseg.io.files import write_whole
 from geoseg.pixels.detections import Detections, unpack_detections
+
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
+"""What numpy raises on a file that is not whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +50,10 @@ class FoundStore:
         places: dict[Window, Path] = {}
         for path in sorted(self.folder.glob("*.npz")):
             try:
-                with np.load(path, allow_pickle=False) as arrays:
+                with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
                     places |= {Window(*map(int, name.split("_"))): path for name in arrays.files}
-            except (OSError, ValueError) as exc:
-                raise RunError(f"{path} cannot be read: {exc}. Run again with --overwrite.") from exc
+            except _DAMAGE as exc:
+                raise _damaged(path, exc) from exc
         return FoundIndex(places=places)
 
 
@@ -61,9 +65,21 @@ class FoundIndex:
     """File by window of the tile."""
 
     def read(self, window: Window) -> Detections:
-        """Return what was found in a tile."""
-        with np.load(self.places[window], allow_pickle=False) as arrays:
-            return unpack_detections(arrays[_name(window)])
+        """Return what was found in a tile.
+
+        Raises:
+            RunError: If its file cannot be read.
+        """
+        path = self.places[window]
+        try:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+                return unpack_detections(arrays[_name(window)])
+        except _DAMAGE as exc:
+            raise _damaged(path, exc) from exc
+
+
+def _damaged(path: Path, exc: Exception) -> RunError:
+    return RunError(f"{path} cannot be read: {exc}. Run again with --overwrite.")
 
 
 def _name(window: Window) -> str:

@@ -72,8 +72,8 @@ def measure_areas(geometries: NDArray[np.object_], crs: object) -> NDArray[np.fl
     area function of the authalic latitude (Snyder 1987, equation 3-12). Edges are cut to a kilometre first, since neither
     straight lines nor q are straight over longer ones.
     """
-    if len(geometries) == 0:
-        return np.empty(0)
+    if shapely.is_empty(geometries).all():
+        return np.zeros(len(geometries))
     kind, points, offsets = _cut_edges(np.asarray(geometries, dtype=object), _units_of(1000.0, crs))
     lon, lat = (np.radians(degrees) for degrees in _transform(points[:, 0], points[:, 1], crs))
     q = _authalic(np.sin(lat))
@@ -84,8 +84,16 @@ def measure_areas(geometries: NDArray[np.object_], crs: object) -> NDArray[np.fl
     rings = np.where(around_pole, 2 * np.pi * _authalic(np.ones(1)) - np.abs(bounded), np.abs(bounded)) * _GEOD.a**2 / 2
     shells = offsets[1]
     rings[np.setdiff1d(np.arange(len(rings)), shells)] *= -1
-    areas = np.add.reduceat(rings, shells[:-1])
-    return areas if kind == shapely.GeometryType.POLYGON else np.add.reduceat(areas, offsets[2][:-1])
+    areas = _sum_groups(rings, shells)
+    return areas if kind == shapely.GeometryType.POLYGON else _sum_groups(areas, offsets[2])
+
+
+def _sum_groups(values: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Add up groups that follow one another; those of empty shapes have no values, for which ``reduceat`` would take the next one's."""
+    filled = np.diff(offsets) > 0
+    sums = np.zeros(len(filled))
+    sums[filled] = np.add.reduceat(values, offsets[:-1][filled])
+    return sums
 
 
 def _cut_edges(geometries: NDArray[np.object_], longest: float) -> tuple[Any, NDArray[np.float64], tuple[NDArray[np.int64], ...]]:

@@ -260,7 +260,8 @@ def append_layer(path: Path, layer: str, table: gpd.GeoDataFrame) -> None:
         WriteError: If the disk does not take it.
     """
     try:
-        write_dataframe(table, path, layer=layer, driver="GPKG", append=False, promote_to_multi=True)
+        with _without_clock():
+            write_dataframe(table, path, layer=layer, driver="GPKG", append=False, promote_to_multi=True)
     except (DataSourceError, DataLayerError, FeatureError, OSError) as exc:
         raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
 

@@ -65,6 +65,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
+        # protocol buffers read tags as 32 bits and drop what is above them
+        tag &= 0xFFFFFFFF
         kind = tag & 7
         if kind == _VARINT:
             _, at = _varint(message, at)

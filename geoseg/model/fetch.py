@@ -2,13 +2,12 @@
 
 import hashlib
 import re
-import urllib.error
 import urllib.request
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from geoseg.errors import MissingFileError, ModelError, UsageError
+from geoseg.errors import GeosegError, MissingFileError, ModelError, UsageError
 
 LARGEST_BYTES = 8 * 1024**3
 """Larger files are no segmentation model."""
@@ -32,21 +31,25 @@ def fetch_file(address: str, folder: Path) -> Path:
         folder: Takes it.
 
     Raises:
-        MissingFileError: If there is nothing, or nobody answers.
+        MissingFileError: If there is nothing, nobody answers, or the file breaks off.
         ModelError: If it is larger than 8 GiB.
         UsageError: If the library for such addresses is not installed.
     """
-    target = folder / (PurePosixPath(urlsplit(address).path).name or "model")
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        target = folder / (PurePosixPath(urlsplit(address).path).name or "model")
         with _open(address) as stream, target.open("wb") as out:
-            taken = 0
+            taken, told = 0, getattr(stream, "length", None)
             while block := stream.read(_BLOCK_BYTES):
                 taken += len(block)
                 if taken > LARGEST_BYTES:
                     raise ModelError(f"{address} has more than {LARGEST_BYTES / 1e9:.1f} GB, which no segmentation model has.")
                 out.write(block)
-    except (urllib.error.URLError, OSError) as exc:
+            if told is not None and taken != told:
+                raise MissingFileError(f"{address} broke off after {taken} of {told} bytes. Try again.")
+    except Exception as exc:  # what the web and the libraries of object stores raise shares no base
+        if isinstance(exc, GeosegError):
+            raise
         raise MissingFileError(f"{address} cannot be fetched: {exc}. Check the address and the connection.") from exc
     return target
 

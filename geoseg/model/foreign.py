@@ -15,6 +15,8 @@ from geoseg.model.spec import ModelSpec
 
 SMP_CONFIG, SMP_WEIGHTS = "config.json", "model.safetensors"
 _NOT_OPTIONS = {"in_channels", "classes", "encoder_name", "encoder_weights", "activation", "aux_params"}
+_NUMBERS = {"classes": (1, 255), "in_channels": (3, 4096), "encoder_depth": (5, 10)}
+"""What stands in their place where SMP's defaults are meant, and the most that is taken in."""
 
 
 def tell_smp(folder: Path) -> Sheet:
@@ -24,7 +26,7 @@ def tell_smp(folder: Path) -> Sheet:
         ModelError: If its configuration cannot be read.
     """
     config = _read_config(folder)
-    return {"bands": [f"band_{i + 1}" for i in range(int(config.get("in_channels", 3)))]}
+    return {"bands": [f"band_{i + 1}" for i in range(_read_number(folder, config, "in_channels"))]}
 
 
 def write_smp(folder: Path, spec: ModelSpec, target: Path) -> None:
@@ -56,7 +58,7 @@ def describe_smp(folder: Path, sheet: Sheet) -> ModelSpec:
         ModelError: If something is missing from the sheet, or sheet and configuration do not fit each other.
     """
     config = _read_config(folder)
-    classes, bands = int(config.get("classes", 1)), int(config.get("in_channels", 3))
+    classes, bands = (_read_number(folder, config, key) for key in ("classes", "in_channels"))
     if config.get("activation") is not None:
         raise ModelError(f"{folder} applies '{config['activation']}' itself; a network that returns logits was expected (activation=None).")
     if all(key in sheet for key in ("bands", "classes")) and (classes, bands) != (len(sheet["classes"]), len(sheet["bands"])):
@@ -68,7 +70,7 @@ def describe_smp(folder: Path, sheet: Sheet) -> ModelSpec:
         "architecture": config["_model_class"].lower(),
         "encoder": config.get("encoder_name", ""),
         "options": {key: value for key, value in config.items() if key not in _NOT_OPTIONS and not key.startswith("_")},
-        "stride_px": 2 ** int(config.get("encoder_depth", 5)),
+        "stride_px": 2 ** _read_number(folder, config, "encoder_depth"),
     }
     return make_spec(folder, {"network": network}, sheet)
 
@@ -76,8 +78,16 @@ def describe_smp(folder: Path, sheet: Sheet) -> ModelSpec:
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / SMP_CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise ModelError(f"{folder / SMP_CONFIG} cannot be read: {exc}.") from exc
     if not isinstance(config, dict) or not isinstance(config.get("_model_class"), str):
         raise ModelError(f"{folder / SMP_CONFIG} names no _model_class; a folder written by SMP's save_pretrained was expected.")
     return config
+
+
+def _read_number(folder: Path, config: dict[str, Any], key: str) -> int:
+    default, most = _NUMBERS[key]
+    value = config.get(key, default)
+    if not isinstance(value, int) or not 0 < value <= most:
+        raise ModelError(f"{folder / SMP_CONFIG} says {key} = {value!r}; a whole number from 1 to {most} was expected.")
+    return value

@@ -62,6 +62,15 @@ def read_item(item: dict[str, Any], path: Path, base: str, work: Path, given: Sh
         ) from exc
 
 
+def list_beside(item: dict[str, Any], path: Path) -> list[Path]:
+    """Return the files beside an item, or below, that its assets name and that are there."""
+    assets = item.get("assets")
+    named = [asset.get("href") for asset in assets.values() if isinstance(asset, dict)] if isinstance(assets, dict) else []
+    files = [path.parent / href for href in named if isinstance(href, str) and "\0" not in href and not is_address(href)]
+    inside = path.parent.resolve()
+    return [file for file in files if file.suffix != ".json" and file.resolve().is_relative_to(inside) and file.is_file()]
+
+
 def _find_unsupported(properties: dict[str, Any], given: Sheet) -> Iterator[str]:
     inputs, outputs = properties["mlm:input"], properties["mlm:output"]
     if len(inputs) != 1:
@@ -87,7 +96,7 @@ def _find_unsupported(properties: dict[str, Any], given: Sheet) -> Iterator[str]
 
 def _odd_scalings(entry: dict[str, Any]) -> Iterator[str]:
     for scaling in entry.get("value_scaling") or ():
-        if scaling.get("type") not in ("min-max", "z-score", "offset", "scale"):
+        if scaling.get("type") not in (None, "min-max", "z-score", "offset", "scale"):
             yield f"value_scaling of the type {scaling.get('type')!r}, one of min-max, z-score, offset, scale was expected"
     if entry.get("norm_type") not in (None, "min-max", "z-score") or entry.get("norm_clip"):
         yield f"norm_type {entry.get('norm_type')!r} with clipping {entry.get('norm_clip')}, min-max or z-score without was expected"
@@ -145,6 +154,8 @@ def _mean_and_std(entry: dict[str, Any]) -> tuple[float, float]:
         return float(entry["mean"]), float(entry["stddev"])
     if kind == "min-max":
         return float(entry["minimum"]), float(entry["maximum"]) - float(entry["minimum"])
+    if kind is None:
+        return 0.0, 1.0
     if kind == "offset":
         return float(entry["value"]), 1.0
     return 0.0, float(entry["value"])

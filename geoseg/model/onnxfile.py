@@ -37,15 +37,8 @@ def read_onnx(path: Path) -> bytes:
         ModelError: If it is no ONNX model, is larger than 2 GiB, or names files that do not lie beside it.
         UsageError: If its weights lie beside it, and the package onnx is not installed to bring them in.
     """
-    _check_file(path)
-    content = path.read_bytes()
-    named = external_files(content)
-    if not named:
-        return content
-    for name in sorted(named):
-        if Path(name).name != name or "\\" in name or name in ("", "..") or (path.parent / name).is_symlink():
-            raise ModelError(f"{path} would read {name!r}; only files beside it may be read, and no links. Do not use it.")
-        _check_file(path.parent / name)
+    if list_files(path) == [path]:
+        return path.read_bytes()
     try:
         import onnx
     except ModuleNotFoundError as exc:
@@ -54,6 +47,23 @@ def read_onnx(path: Path) -> bytes:
         return bytes(onnx.load(path).SerializeToString())
     except Exception as exc:  # its errors share no public base
         raise ModelError(f"The weights of {path} cannot be brought into one file: {exc}") from exc
+
+
+def list_files(path: Path) -> list[Path]:
+    """Return an ONNX model's file, and those beside it that hold weights.
+
+    Raises:
+        MissingFileError: If one of them is not there.
+        ModelError: If it is no ONNX model, one is larger than 2 GiB, or it names files that do not lie beside it.
+    """
+    _check_file(path)
+    files = [path]
+    for name in sorted(external_files(path.read_bytes())):
+        if Path(name).name != name or "\\" in name or name in ("", "..") or (path.parent / name).is_symlink():
+            raise ModelError(f"{path} would read {name!r}; only files beside it may be read, and no links. Do not use it.")
+        _check_file(path.parent / name)
+        files.append(path.parent / name)
+    return files
 
 
 def load_onnx_file(package: ModelPackage, execution: Execution) -> Predictor:

@@ -181,6 +181,8 @@ def _from_scores(scores: NDArray[np.float32], ports: Ports, name: str) -> NDArra
             raise ModelError(
                 f"Model '{name}' is said to give softmax, but its channels miss a sum of 1 by {off:.3g}. Import it as sigmoid."
             )
-        return np.asarray(np.log(np.maximum(scores, _LEAST)), np.float32)
+        # beside a background, that no channel stands for, each probability is measured at the threshold instead
+        if not ports.background:
+            return np.asarray(np.log(np.maximum(scores, _LEAST)), np.float32)
     inside = np.clip(scores, _LEAST, 1 - _LEAST)
     return np.asarray(np.log(inside / (1 - inside)), np.float32)

@@ -41,6 +41,8 @@ _DTYPES: Mapping[int, torch.dtype] = {
 }
 _MEMORY_FORMATS = {1: torch.contiguous_format, 2: torch.channels_last, 4: torch.preserve_format}
 _STRIDED = 7
+_LONGEST = 2**31
+"""Elements along an axis, at most."""
 _INPUT_DTYPES = {1: "uint8", 6: "float16", 7: "float32"}
 _ATEN = re.compile(r"torch\.ops\.aten\.([A-Za-z0-9_]+)\.([A-Za-z0-9_]+)")
 _REFUSED = frozenset({"from_file", "save"})
@@ -259,11 +261,16 @@ def _to_tensor(raw: RawTensor, device: str, origin: str) -> Tensor:
     if raw.dtype not in _DTYPES:
         raise ModelError(f"{origin} holds a tensor of torch's type {raw.dtype}, which is not read. Convert it to float32.")
     dtype = _DTYPES[raw.dtype]
+    if max(raw.sizes, default=0) > _LONGEST:
+        raise ModelError(f"{origin} holds a tensor of the shape {raw.sizes}; {_LONGEST} elements along an axis are taken in at most.")
     if math.prod(raw.sizes) == 0:
         return torch.empty(raw.sizes, dtype=dtype, device=device)
     reach = raw.offset + sum((size - 1) * stride for size, stride in zip(raw.sizes, raw.strides, strict=True)) + 1
     if reach * dtype.itemsize > len(raw.content):
         raise ModelError(f"{origin} holds {len(raw.content)} bytes for a tensor that reaches to {reach * dtype.itemsize}. Get it again.")
+    # elements over one another would make any amount of memory of a few bytes
+    if math.prod(raw.sizes) * dtype.itemsize > len(raw.content):
+        raise ModelError(f"{origin} holds {len(raw.content)} bytes for a tensor of the shape {raw.sizes}. Get it again.")
     flat = torch.frombuffer(bytearray(raw.content), dtype=dtype)
     return torch.as_strided(flat, raw.sizes, raw.strides, raw.offset).clone().to(device)
 

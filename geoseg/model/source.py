@@ -84,6 +84,8 @@ def find_model(model: str | Path, cache: Path | None = None) -> ModelPackage:
     with tempfile.TemporaryDirectory(prefix="geoseg-") as work:
         where = _Where(base=name, work=Path(work))
         local = where.bring()
+        if _is_own_item(local):
+            return find_package(local.parent)
         folder = (cache or Path(user_cache_dir("geoseg", appauthor=False))) / "models" / _key(local, name)
         if not is_package(folder):
             _import_once(where, local, folder)
@@ -111,14 +113,14 @@ def import_model(source: str, target: Path, sheet: Sheet, *, name: str | None = 
     with tempfile.TemporaryDirectory(prefix="geoseg-") as work:
         where = _Where(base=source, work=Path(work))
         local = where.bring()
-        if is_package(local) or local.suffix == ".zip" or _is_own_item(local):
-            return import_package(local.parent if local.suffix == ".json" else local, target, name)
         return _take_in(where, local, target, sheet, name=name, complete=complete)
 
 
 def _take_in(
     where: _Where, local: Path, target: Path, sheet: Sheet, *, name: str | None = None, complete: Complete | None = None
 ) -> ModelPackage:
+    if is_package(local) or local.suffix == ".zip" or _is_own_item(local):
+        return import_package(local.parent if local.suffix == ".json" else local, target, name)
     found = _describe(local, merge(read_sheet(sheet_beside(local)), sheet), complete, where)
     return _write(found, found.spec if name is None else renamed(found.spec, name), target)
 
@@ -133,13 +135,26 @@ def _may_be_foreign(name: str) -> bool:
 
 def _key(local: Path, base: str) -> str:
     """Name a model by its content, the sheet beside it, and the version that reads them."""
-    files = [local] if local.is_file() else sorted(p for p in (local / _SMP_CONFIG, local / _SMP_WEIGHTS) if p.is_file())
+    files = _list_files(local) if local.is_file() else sorted(p for p in (local / _SMP_CONFIG, local / _SMP_WEIGHTS) if p.is_file())
     sheet = sheet_beside(local)
     parts = [__version__, local.suffix, *(hash_file(path) for path in (*files, *([sheet] if sheet else ())))]
     if local.suffix == ".json":
-        # what it names lies beside it
+        # an equal one elsewhere may name another model
         parts.append(base if is_address(base) else str(local.absolute()))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _list_files(local: Path) -> list[Path]:
+    """Return a model's file and those beside it that it names: the key of the cache must know when any of them has changed."""
+    if local.suffix == ".onnx":
+        from geoseg.model.onnxfile import list_files
+
+        return list_files(local)
+    if local.suffix != ".json":
+        return [local]
+    from geoseg.model.mlm import list_beside
+
+    return [local, *(path for asset in list_beside(_read_item(local), local) for path in _list_files(asset))]
 
 
 def _import_once(where: _Where, local: Path, folder: Path) -> None:

@@ -15,6 +15,8 @@ from geoseg.model.sheet import NEEDED, Sheet, make_spec, merge
 from geoseg.model.spec import ModelSpec
 
 _NEAR = 1e-2
+_MOST_NUMBERS = 2**28
+"""Numbers in one input, at most: a gigabyte as float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +77,12 @@ def describe_whole(whole: Whole, sheet: Sheet) -> ModelSpec:
         return make_spec(whole.origin, said, {})
     if ports.get("decoder"):
         spec = _finish(whole, said, {**ports, "gives": "labels"}, margin=0)
+        _check_size(whole, spec)
         _try_detector(whole, spec)
         return spec
     # checks everything that is said, so that the trial can rely on it
     draft = make_spec(whole.origin, {**said, "ports": {"gives": "logits", **ports}}, {})
+    _check_size(whole, draft)
     trial = _try_out(whole, draft, ports)
     ports |= {"gives": trial.gives, "margin_px": trial.margin_px}
     if trial.gives != "labels":
@@ -120,6 +124,16 @@ def _check_bands(whole: Whole, said: Sheet) -> None:
         raise ModelError(f"{whole.origin} takes {whole.bands} bands; {len(named)} are named ({', '.join(map(str, named))}). Name as many.")
 
 
+def _check_size(whole: Whole, spec: ModelSpec) -> None:
+    """Refuse an input that no machine has the memory for, before it is tried."""
+    rows, cols = whole.size_px or (spec.tile_size_px,) * 2
+    if (whole.batch or 1) * len(spec.bands) * rows * cols > _MOST_NUMBERS:
+        raise ModelError(
+            f"The input of {whole.origin} is {whole.batch or 1} x {len(spec.bands)} x {rows} x {cols}; it may hold "
+            f"{_MOST_NUMBERS} numbers at most. Export it for smaller tiles, or set a smaller tile_size_px."
+        )
+
+
 def _choose_outputs(whole: Whole, said: Sheet, sheet: Sheet) -> Sheet:
     """Settle which outputs count; several class maps are not mixed."""
     ports: Sheet = dict(said["ports"])
@@ -156,7 +170,7 @@ def _try_out(whole: Whole, draft: ModelSpec, said: Sheet) -> _Trial:
     rng = np.random.default_rng(0)
     bands = len(draft.bands)
     mean, std = (np.asarray(values, np.float32).reshape(-1, 1, 1) for values in (draft.mean, draft.std))
-    scaled = ((rng.integers(1, 256, (1, bands, rows, cols)) - mean) / std).astype(np.float32)
+    scaled = ((rng.integers(1, 256, (1, bands, rows, cols), dtype=np.uint8) - mean) / std).astype(np.float32)
     outputs = run_batches(whole.run(ports.outputs), pack_input(scaled, ports), ports.batch)
     shapes = [_shape(whole, name, output, (rows, cols), ports) for name, output in zip(ports.outputs, outputs, strict=True)]
     if len({margin for _, margin in shapes}) > 1:

@@ -1,6 +1,8 @@
 """Vector files: what is written is read back, what is read lies in the run's CRS and is valid."""
 
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from geopandas.testing import assert_geodataframe_equal
 from pyogrio import write_dataframe
 
 from geoseg.errors import MissingFileError, UsageError, WriteError
-from geoseg.io.vector import open_layers, open_vector, read_layer, read_vector, write_vector
+from geoseg.io.vector import FIXED_DATE, append_layer, open_layers, open_vector, read_layer, read_vector, write_vector
 
 UTM = "EPSG:32645"
 
@@ -199,3 +201,10 @@ def test_a_vector_file_without_a_crs_is_refused(tmp_path: Path) -> None:
 def test_features_without_a_shape_are_no_obstacle(tmp_path: Path) -> None:
     gpd.GeoDataFrame(geometry=[None, shapely.box(0, 0, 1, 1)], crs=UTM).to_file(tmp_path / "aoi.gpkg")
     assert read_vector(tmp_path / "aoi.gpkg", UTM).area.sum() == pytest.approx(1)
+
+
+def test_a_layer_that_is_appended_holds_no_time_of_day(tmp_path: Path) -> None:
+    table = gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs=UTM)
+    append_layer(tmp_path / "f.gpkg", "zones", table)
+    with closing(sqlite3.connect(tmp_path / "f.gpkg")) as store:
+        assert store.execute("SELECT last_change FROM gpkg_contents").fetchall() == [(FIXED_DATE,)]

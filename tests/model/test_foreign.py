@@ -172,3 +172,13 @@ def test_an_export_overwrites_nothing(package: ModelPackage, tmp_path: Path) -> 
     (tmp_path / "m.onnx").write_bytes(b"mine")
     with pytest.raises(WriteError, match="there already"):
         export_onnx(package, tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    "change", [{"classes": "x"}, {"in_channels": [1]}, {"encoder_depth": None}, {"encoder_depth": 1e999}, {"encoder_depth": 10**9}]
+)
+def test_numbers_of_a_configuration_that_are_none_are_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"_model_class": "Unet", "encoder_name": "resnet18", "classes": 2, **change}))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=f"says {next(iter(change))} = .*a whole number from 1 to"):
+        import_model(str(tmp_path), tmp_path / "package", SHEET)

@@ -226,3 +226,13 @@ def test_a_model_nested_without_end_is_refused() -> None:
         graph = outer
     with pytest.raises(ModelError, match="nested deeper than 32 messages"):
         external_files(onnx.ModelProto(graph=graph).SerializeToString())
+
+
+def test_a_tag_with_bits_that_protocol_buffers_drop_hides_nothing() -> None:
+    def write(number: int) -> bytes:
+        return bytes([number & 0x7F | 0x80]) + write(number >> 7) if number > 0x7F else bytes([number])
+
+    tensor = outside("hidden").SerializeToString()
+    graph = write(5 << 3 | 2 | 1 << 32) + write(len(tensor)) + tensor
+    content = b"\x3a" + write(len(graph)) + graph
+    assert external_files(content) == {"hidden"}

@@ -15,6 +15,7 @@ from geoseg.errors import MissingFileError, ModelError
 from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
 from geoseg.model.package import find_package
+from geoseg.model.ports import Ports, unpack_outputs
 from geoseg.model.source import find_model, import_model
 from geoseg.pipeline import segment_raster
 from tests.doubles import configure, draw_blobs, read_band, write_raster
@@ -291,3 +292,18 @@ def test_a_package_whose_weights_would_read_another_file_is_refused(tmp_path: Pa
     package.weights.write_bytes(model.SerializeToString())
     with pytest.raises(ModelError, match=r"would read 'elsewhere\.bin' beside itself"):
         load_predictor(package, Execution(backend="onnx"))
+
+
+@pytest.mark.parametrize("gives", ["softmax", "sigmoid"])
+def test_a_class_wins_over_the_background_from_the_threshold_on(gives: Any, tmp_path: Path) -> None:
+    sheet = {**said("sigmoid", "none", "a", "b"), "tile_size_px": 64}
+    spec = import_model(str(write_onnx(tmp_path / "m.onnx", [1, 3, 64, 64], channels=2)), tmp_path / "package", sheet).spec
+    ports = Ports(input="image", outputs=("scores",), gives=gives, background=True, threshold=0.6)
+    scores = np.array([[0.9, 0.1], [0.3, 0.7], [0.55, 0.45]], np.float32).T[None, :, None]
+    assert unpack_outputs([scores], (1, 3), spec, ports).argmax(axis=1).tolist() == [[[1, 2, 0]]]
+
+
+@pytest.mark.parametrize(("shape", "side"), [([1, 3, 60000, 60000], 60000), ([10**6, 3, 64, 64], 64), (["n", 3, "h", "w"], 65536)])
+def test_an_input_that_no_memory_holds_is_refused_before_it_is_tried(shape: list[Any], side: int, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="numbers at most"):
+        import_model(str(write_onnx(tmp_path / "m.onnx", shape)), tmp_path / "p", {**said("sigmoid", "a", "b"), "tile_size_px": side})

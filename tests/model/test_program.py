@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from geoseg.errors import MissingFileError, ModelError
 from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
-from geoseg.model.program import Program
-from geoseg.model.programfile import read_archive
+from geoseg.model.program import Program, _to_tensor
+from geoseg.model.programfile import RawTensor, read_archive
 from geoseg.model.source import import_model
 from tests.doubles import draw_blobs
 from tests.model.test_onnxfile import named, said
@@ -173,3 +173,10 @@ def test_what_is_no_archive_is_said_so(tmp_path: Path, content: bytes) -> None:
         import_model(str(tmp_path / "m.pt2"), tmp_path / "package", {})
     with pytest.raises(MissingFileError):
         import_model(str(tmp_path / "gone.pt2"), tmp_path / "package", {"classes": named("a")})
+
+
+@pytest.mark.parametrize("sizes", [(20_000, 20_000), (10**15, 10**15), (0, 10**30)])
+def test_a_tensor_larger_than_its_bytes_is_refused(sizes: tuple[int, ...]) -> None:
+    raw = RawTensor(content=bytes(16), dtype=7, sizes=sizes, strides=(0, 0), offset=0)
+    with pytest.raises(ModelError, match=r"holds (16 bytes for )?a tensor of the shape"):
+        _to_tensor(raw, "cpu", "m.pt2")

@@ -7,13 +7,18 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from geoseg.errors import MissingFileError, ModelError, UsageError, WriteError
 from geoseg.model import fetch
+from geoseg.model.exchange import export_package
 from geoseg.model.hub import fetch_hub
+from geoseg.model.package import ModelPackage
 from geoseg.model.sheet import ask_sheet, read_sheet, sheet_of_words
 from geoseg.model.source import find_model, import_model
 from tests.model.test_onnxfile import BYTES, named, said, write_onnx
@@ -109,6 +114,67 @@ def test_an_item_on_the_web_brings_its_model_along(model: Path, site: str, tmp_p
         import_model(f"{site}/item.json", tmp_path / "other", {"ports": {"gives": "sigmoid"}})
     with pytest.raises(MissingFileError, match=r"cannot be fetched: HTTP Error 404"):
         find_model(f"{site}/none.onnx", tmp_path / "cache")
+
+
+class _Broken(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    answers: ClassVar = {
+        "/short.onnx": b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc",
+        "/chunk.onnx": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nabc",
+        "/no.onnx": b"what?\r\n\r\n",
+    }
+
+    def do_GET(self) -> None:
+        self.wfile.write(self.answers[self.path])
+        self.close_connection = True
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("path", ["/short.onnx", "/chunk.onnx", "/no.onnx"])
+def test_a_file_that_breaks_off_is_no_model(path: str, tmp_path: Path) -> None:
+    server = http.server.HTTPServer(("127.0.0.1", 0), _Broken)
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    with pytest.raises(MissingFileError, match=r"broke off after 3 of 1000 bytes|cannot be fetched"):
+        fetch.fetch_file(f"http://127.0.0.1:{server.server_address[1]}{path}", tmp_path)
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("address", ["http://[x/net.onnx", "http://localhost:1/a\nb.onnx"])
+def test_an_address_that_is_none_is_said(address: str, tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="cannot be fetched"):
+        fetch.fetch_file(address, tmp_path)
+
+
+def test_a_zipped_package_and_its_card_are_models_too(model: Path, tmp_path: Path) -> None:
+    package = import_model(str(model), tmp_path / "package", {**said("sigmoid", "a", "b"), "tile_size_px": 64})
+    export_package(package, tmp_path / "package.zip")
+    assert find_model(tmp_path / "package.zip", tmp_path / "cache").spec == package.spec
+    assert find_model(tmp_path / "package/model.json", tmp_path / "cache") == package
+
+
+def test_a_model_whose_weights_beside_it_have_changed_is_taken_in_anew(model: Path, tmp_path: Path) -> None:
+    def find(path: Path) -> ModelPackage:
+        return find_model(path, tmp_path / "cache")
+
+    (tmp_path / "net.geoseg.json").write_text(json.dumps({**said("sigmoid", "a", "b"), "tile_size_px": 64}))
+    (tmp_path / "item.geoseg.json").write_text(json.dumps({"ports": {"gives": "sigmoid"}}))
+    item = write_item(model, asset={"file:checksum": None})
+    whole = onnx.load(model)
+    found = []
+    for bias in (0.0, 1.0):
+        for tensor in whole.graph.initializer:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(bias), tensor.name))
+        (tmp_path / "net.data").unlink(missing_ok=True)
+        copied = onnx.ModelProto.FromString(whole.SerializeToString())
+        onnx.save(copied, model, save_as_external_data=True, location="net.data", size_threshold=0)
+        found += [(find(model).sha256, find(item).sha256)]
+    assert found[0][0] == found[0][1]
+    assert found[0] != found[1]
+    assert found[1][0] == found[1][1]
 
 
 def test_files_beyond_the_limit_are_cut_off(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
