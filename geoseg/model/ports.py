@@ -112,7 +112,8 @@ def pack_input(scaled: NDArray[np.float32], ports: Ports) -> NDArray[np.generic]
             )
     packed = np.pad(scaled, ((0, 0), (0, 0), (margin, margin), (margin, margin)), mode="reflect") if margin else scaled
     if rows or cols:
-        packed = np.pad(packed, ((0, 0), (0, 0), (0, rows), (0, cols)))
+        # black beyond the raster's edge would be seen, and take the classes along the edge with it
+        packed = np.pad(packed, ((0, 0), (0, 0), (0, rows), (0, cols)), mode="symmetric")
     if ports.channels_last:
         packed = np.ascontiguousarray(packed.transpose(0, 2, 3, 1))
     if ports.dtype == "uint8":

@@ -15,7 +15,7 @@ from geoseg.errors import MissingFileError, ModelError
 from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
 from geoseg.model.package import find_package
-from geoseg.model.ports import Ports, unpack_outputs
+from geoseg.model.ports import Ports, pack_input, unpack_outputs
 from geoseg.model.source import find_model, import_model
 from geoseg.pipeline import segment_raster
 from tests.doubles import configure, draw_blobs, read_band, write_raster
@@ -307,3 +307,8 @@ def test_a_class_wins_over_the_background_from_the_threshold_on(gives: Any, tmp_
 def test_an_input_that_no_memory_holds_is_refused_before_it_is_tried(shape: list[Any], side: int, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="numbers at most"):
         import_model(str(write_onnx(tmp_path / "m.onnx", shape)), tmp_path / "p", {**said("sigmoid", "a", "b"), "tile_size_px": side})
+
+
+def test_beyond_the_edge_of_the_raster_a_network_of_one_size_sees_a_mirror_and_no_black() -> None:
+    ports = Ports(input="image", outputs=("scores",), gives="sigmoid", size_px=(8, 8))
+    assert (pack_input(np.ones((1, 3, 5, 2), np.float32), ports) == np.ones((1, 3, 8, 8))).all()
