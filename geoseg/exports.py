@@ -17,8 +17,9 @@ from geoseg.item import describe_item_redone, formats_of
 from geoseg.model.source import find_model
 from geoseg.planning import RunPlan, open_source
 from geoseg.products import StageLog
+from geoseg.records import describe_config
 from geoseg.report import describe_redone, read_scheme
-from geoseg.runfolder import OWN_NAMES, RunFolder, describe_config
+from geoseg.runfolder import OWN_NAMES, RunFolder
 from geoseg.writers import FORMATS, check_formats, check_zones, load_writer
 
 ZONES = "zones"

@@ -14,8 +14,9 @@ from geoseg.io.raster import open_raster
 from geoseg.item import describe_item_redone, formats_of
 from geoseg.products import StageLog, make_objects
 from geoseg.provenance import identify_run
+from geoseg.records import describe_config
 from geoseg.report import describe_redone, read_scheme
-from geoseg.runfolder import RunFolder, describe_config
+from geoseg.runfolder import RunFolder
 from geoseg.stitched import Stitched
 
 _NEEDS: dict[Output, tuple[str, ...]] = {

@@ -1,40 +1,34 @@
 """The run folder: whose it is, what stands in it, where work goes on."""
 
-import fcntl
 import json
-import os
-import platform
 import secrets
 import shutil
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
-from geoseg import __version__
-from geoseg.config import CHOSEN, RunConfig, to_toml
+from geoseg.config import CHOSEN, RunConfig
 from geoseg.errors import RunFolderError, WriteError
 from geoseg.io.bucket import open_place
 from geoseg.io.chunks import ChunkStore, holds_chunks, move_flat_chunks
 from geoseg.io.files import move_folder, move_whole, write_error, write_whole
 from geoseg.io.found import FoundStore
-from geoseg.io.locks import is_at, lock_folder
+from geoseg.io.locks import hold_folder
 from geoseg.io.places import Folder, Place
+from geoseg.notes import note_holder, noting
 from geoseg.planning import RunPlan
 from geoseg.provenance import find_differences, identify_run
-from geoseg.redact import redact, redact_all
+from geoseg.records import describe_config, read_item, read_record, read_summary
+from geoseg.redact import redact_all
 
 _RUN_TOML = "run.toml"
 _SUMMARY = "summary.json"
 _MADE, _WHOLE = "objects", "objects.whole"
 """Below ``.work``: objects in the making, and whole ones on their way into the run folder."""
-_HOLDER, _ERROR = "holder.json", "error.json"
-"""Below ``.work``: who works there, and what ended that before its time."""
 _REOPENED = "reopened"
 """Below ``.work``: products are being removed, as chunks that they lack have been made since."""
 _HOLES = "holes"
@@ -150,7 +144,7 @@ class RunFolder:
             own = self._choose_place(config.chunks_at, fingerprint)
             (self.work / "chunks").mkdir(parents=True, exist_ok=True)
             # those of chunks are written over when the chunk is done again
-            for left in (*self.work.glob("*.part"), self.work / _ERROR):
+            for left in self.work.glob("*.part"):
                 left.unlink(missing_ok=True)
         except OSError as exc:
             raise write_error(self.path, exc) from exc
@@ -160,8 +154,7 @@ class RunFolder:
         # the item of a run that is finished, but for some chunks, holds the record's checksum
         if not self.summary.exists():
             self.keep_record(config, fingerprint)
-        who = {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
-        write_whole(self.work / _HOLDER, json.dumps(who).encode())
+        note_holder(self.work)
 
     def keep_record(self, config: RunConfig, fingerprint: dict[str, Any]) -> None:
         """Write ``run.toml``.
@@ -192,77 +185,14 @@ class RunFolder:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep other commands out of the folder.
+        """Keep other commands out of the folder, and leave a note of what ends the work before its time.
 
         Raises:
             RunFolderError: If another one is at work in it.
             WriteError: If the folder cannot be made.
         """
-        if self.path.exists() and not self.path.is_dir():
-            # refused with its reason by what comes next
+        with hold_folder(self.path), noting(self.work):
             yield
-            return
-        folder = self._open_locked()
-        try:
-            with self._recording():
-                yield
-        finally:
-            with suppress(OSError):
-                if is_at(folder, self.path):
-                    # empty: nothing came of it
-                    self.path.rmdir()
-            os.close(folder)
-
-    def _open_locked(self) -> int:
-        """Make the folder if there is none, open and lock it; once more if its holder has removed it meanwhile."""
-        while True:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                folder = os.open(self.path, os.O_RDONLY)
-            except OSError as exc:
-                raise write_error(self.path, exc) from exc
-            try:
-                lock_folder(folder, self.path)
-                if is_at(folder, self.path):
-                    return folder
-            except BaseException:
-                os.close(folder)
-                raise
-            os.close(folder)
-
-    @contextmanager
-    def _recording(self) -> Iterator[None]:
-        """Leave a note of what ends the work in this folder before its time, for :mod:`geoseg.status`."""
-        try:
-            yield
-        except BaseException as exc:
-            if (self.work / _HOLDER).exists():
-                message = "stopped by the user" if isinstance(exc, KeyboardInterrupt) else redact(str(exc))
-                note = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "error": type(exc).__name__, "message": message}
-                with suppress(WriteError):
-                    write_whole(self.work / _ERROR, json.dumps(note, ensure_ascii=False).encode("utf-8", "replace"))
-            raise
-
-    def is_held(self) -> bool | None:
-        """Tell whether a command is at work in the folder; None where the file system knows no locks."""
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return None
-        finally:
-            os.close(folder)
-        return False
-
-    def read_note(self, kind: Literal["holder", "error"]) -> dict[str, Any]:
-        """Return who worked here last, or what ended that before its time; empty if nothing was noted."""
-        try:
-            note = json.loads((self.work / {"holder": _HOLDER, "error": _ERROR}[kind]).read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return note if isinstance(note, dict) else {}
 
     def products(self, made: Path) -> list[Path]:
         """Return the files of the run, the ones in the making instead of those that they are going to replace.
@@ -341,46 +271,16 @@ class RunFolder:
         self.finish()
 
     def read_record(self) -> dict[str, Any]:
-        """Return what ``run.toml`` holds.
-
-        Raises:
-            RunFolderError: If it cannot be read.
-        """
-        try:
-            return tomllib.loads(self.record.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, OSError) as exc:
-            raise RunFolderError(f"{self.record} could not be read: {exc}. Choose another -o, or start over with --overwrite.") from exc
+        """Return what ``run.toml`` holds; see :func:`geoseg.records.read_record`."""
+        return read_record(self.record)
 
     def read_summary(self) -> dict[str, Any]:
-        """Return what ``summary.json`` holds.
-
-        Raises:
-            RunFolderError: If there is none, or it cannot be read.
-        """
-        if not self.summary.exists():
-            raise RunFolderError(f"The run in {self.path} is not finished: there is no {_SUMMARY}. geoseg segment goes on with it.")
-        try:
-            summary: dict[str, Any] = json.loads(self.summary.read_text(encoding="utf-8"))
-            missing = {"classes", "counts", "timing_s"} - summary.keys()
-        except (ValueError, AttributeError, RecursionError, OSError) as exc:
-            raise RunFolderError(f"{self.summary} could not be read: {exc}. Make the run again with --overwrite.") from exc
-        if missing:
-            raise RunFolderError(f"{self.summary} lacks {', '.join(sorted(missing))}. Make the run again with --overwrite.")
-        return summary
+        """Return what ``summary.json`` holds; see :func:`geoseg.records.read_summary`."""
+        return read_summary(self.summary)
 
     def read_item(self) -> dict[str, Any]:
-        """Return what ``item.json`` holds.
-
-        Raises:
-            RunFolderError: If there is none, or it cannot be read.
-        """
-        try:
-            item = json.loads(self.item.read_bytes())
-        except (ValueError, RecursionError, OSError) as exc:
-            raise RunFolderError(f"{self.item} could not be read: {exc}. Make the run again with --overwrite.") from exc
-        if not isinstance(item, dict) or not isinstance(item.get("assets"), dict):
-            raise RunFolderError(f"{self.item} is no STAC Item with assets. Make the run again with --overwrite.")
-        return item
+        """Return what ``item.json`` holds; see :func:`geoseg.records.read_item`."""
+        return read_item(self.item)
 
     def missing(self) -> list[dict[str, Any]]:
         """Return ``chunk``, ``window`` and ``error`` of the chunks that a finished run lacks.
@@ -495,15 +395,3 @@ class RunFolder:
                 f"{self.path} holds another run: {'; '.join(differences)}. "
                 "Choose another -o, or start over with --overwrite, which removes the earlier run."
             )
-
-
-def describe_missing(chunk: dict[str, Any]) -> str:
-    """Say of a chunk that a finished run lacks where it is, and why it is not there."""
-    col, row, width, height = chunk["window"]
-    return f"chunk {chunk['chunk']} (columns {col}-{col + width}, rows {row}-{row + height}): {chunk['error']}"
-
-
-def describe_config(config: RunConfig, fingerprint: dict[str, Any]) -> bytes:
-    """Write ``run.toml``; secrets in addresses are hidden."""
-    table = {"geoseg_version": __version__, "run": config.model_dump(mode="json"), "fingerprint": fingerprint}
-    return to_toml(redact_all(table)).encode()

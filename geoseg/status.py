@@ -7,9 +7,12 @@ from typing import Any, Literal
 
 from geoseg.errors import GeosegError, MissingFileError
 from geoseg.io.chunks import list_times
+from geoseg.io.locks import is_held
+from geoseg.notes import read_note
 from geoseg.provenance import identify_run
+from geoseg.records import describe_missing
 from geoseg.redact import HIDDEN, redact
-from geoseg.runfolder import RunFolder, describe_missing
+from geoseg.runfolder import RunFolder
 from geoseg.verification.record import list_chunks
 
 State = Literal["running", "stopped", "finished", "foreign", "empty"]
@@ -68,9 +71,9 @@ def read_status(output: Path) -> Status:
     folder = RunFolder(output)
     names = sorted(path.name for path in output.iterdir())
     if not folder.record.exists():
-        is_held = folder.is_held()
-        state: State = "running" if is_held else "foreign" if [name for name in names if name != folder.work.name] else "empty"
-        return Status(output=str(output), state=state, next=None if is_held else f"geoseg segment RASTER -o {shlex.quote(str(output))}")
+        held = is_held(folder.path)
+        state: State = "running" if held else "foreign" if [name for name in names if name != folder.work.name] else "empty"
+        return Status(output=str(output), state=state, next=None if held else f"geoseg segment RASTER -o {shlex.quote(str(output))}")
     record = folder.read_record()
     common: dict[str, Any] = {
         "output": str(output),
@@ -79,7 +82,7 @@ def read_status(output: Path) -> Status:
         "model": str(_table(record, "run").get("model")),
         "products": tuple(path.name for path in folder.products(output)),
     }
-    if folder.summary.exists() and not folder.is_held():
+    if folder.summary.exists() and not is_held(folder.path):
         summary = folder.read_summary()
         chunks = summary["counts"].get("chunks")
         missing = tuple(describe_missing(chunk) for chunk in folder.missing())
@@ -96,7 +99,7 @@ def read_status(output: Path) -> Status:
 
 
 def _look_at_unfinished(folder: RunFolder, common: dict[str, Any], record: dict[str, Any]) -> Status:
-    is_running = bool(folder.is_held())
+    is_running = bool(is_held(folder.path))
     count, recent = list_times(folder.chunk_place, _RECENT)
     try:
         done = list_chunks(folder)
@@ -105,7 +108,7 @@ def _look_at_unfinished(folder: RunFolder, common: dict[str, Any], record: dict[
     except (GeosegError, LookupError, TypeError, ValueError):
         counted, left = {"chunks_done": count}, 0
     rate = (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 2 and recent[-1] > recent[0] else None
-    who, error = folder.read_note("holder"), folder.read_note("error")
+    who, error = read_note(folder.work, "holder"), read_note(folder.work, "error")
     return Status(
         **common,
         **counted,

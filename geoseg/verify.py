@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from geoseg.errors import GeosegError, RunFolderError
-from geoseg.runfolder import RunFolder, describe_missing
+from geoseg.records import describe_missing
+from geoseg.runfolder import RunFolder
 from geoseg.tiling import name_chunk
 from geoseg.verification import rasters, record, tables
 from geoseg.verification.run import Check, CheckedRun, Faults, Looks, name_faults
