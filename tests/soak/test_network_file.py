@@ -1,14 +1,18 @@
 """Imagery behind an address: slow, failing now and then, gone in the middle."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rasterio.env import get_gdal_config, set_gdal_config
 
+from geoseg import faults
 from geoseg.config import RunConfig
 from geoseg.errors import RunError
 from geoseg.events import ChunkDone, Event, RunPlanned
+from geoseg.io.dataset import bounded_cache
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
 from tests.doubles import Listening, always, bytes_of, configure, draw_blobs, write_package, write_raster
@@ -36,6 +40,18 @@ def quiet(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
 def behind(server: Server, folder: Path, output: Path) -> RunConfig:
     raster = f"/vsicurl/{server.address}/blobs.tif"
     return configure(Path(raster), folder / "package", output, chunk_size=64).model_copy(update={"raster": raster})
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Wait less before what failed is asked for again."""
+    monkeypatch.setattr(faults, "_BACK_OFF_S", 0.05)
+    with bounded_cache():
+        # which has set GDAL up for all of this process
+        before = get_gdal_config("GDAL_HTTP_RETRY_DELAY")
+    set_gdal_config("GDAL_HTTP_RETRY_DELAY", 0.02)
+    yield
+    set_gdal_config("GDAL_HTTP_RETRY_DELAY", before)
 
 
 def test_a_slow_file_only_takes_its_time(folder: Path, quiet: dict[str, Any], tmp_path: Path) -> None:
