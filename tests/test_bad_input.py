@@ -16,7 +16,7 @@ import shapely
 from affine import Affine
 from rasterio.control import GroundControlPoint
 
-from geoseg import cluster
+from geoseg import launch
 from geoseg.errors import RunError
 from geoseg.events import ChunkDone, Event
 from geoseg.model.predictor import ThresholdPredictor, double_spec
@@ -261,7 +261,7 @@ def test_a_configuration_that_does_not_fit(segment: Callable[..., Said], raster:
 
 
 def test_an_unreachable_scheduler(segment: Callable[..., Said], raster: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr(launch, "_CONNECT_TIMEOUT_S", 1)
     check(segment(raster, "--scheduler", "tcp://127.0.0.1:1"), USAGE, "tcp://127.0.0.1:1", "dask scheduler")
 
 

@@ -41,6 +41,7 @@ class Counted:
     inner: Predictor = NEAR
     fails: dict[int, int] = field(default_factory=dict)
     filled: list[int] = field(default_factory=list)
+    pause_s: float = 0.0
 
     @property
     def spec(self) -> ModelSpec:
@@ -52,6 +53,7 @@ class Counted:
                 self.fails[value] -= 1
                 raise RuntimeError(f"the power is out at {value}")
         self.filled.append(len(np.unique(pixels.reshape(len(pixels), -1), axis=0)))
+        time.sleep(self.pause_s)
         return self.inner.predict(pixels, valid, keep)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -103,7 +105,8 @@ def test_every_raster_of_a_list_becomes_what_it_would_alone(images: Path, packag
 
 
 def test_batches_hold_tiles_of_several_rasters(images: Path, package: Path, tmp_path: Path) -> None:
-    counted = Counted()
+    # while the first tile is inferred those of other rasters come
+    counted = Counted(pause_s=0.5)
     run(images, tmp_path / "out", package, counted, batch_size=4)
     assert sum(counted.filled) == 6
     assert len(counted.filled) < 6
