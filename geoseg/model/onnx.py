@@ -1,6 +1,6 @@
 """A network as an ONNX graph in onnxruntime. Torch is never loaded here."""
 
-import os
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,15 @@ from geoseg.errors import ModelError
 from geoseg.model.execution import Execution
 from geoseg.model.graph import IMAGE, LAYOUT_KEY, LOGITS, find_graph, read_graph
 from geoseg.model.layout import layout_of
-from geoseg.model.memory import batch_memory
 from geoseg.model.package import ModelPackage
-from geoseg.model.predictor import Keep, activate
+from geoseg.model.scored import ScoredPredictor
 from geoseg.model.session import open_session
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.compiled import load_compiled
-from geoseg.pixels.decode import decode
 from geoseg.pixels.normalize import normalize_batch
 
 
-class OnnxPredictor:
+class OnnxPredictor(ScoredPredictor):
     """A network in onnxruntime, in float32. Scaling and decoding run on the processor, in as many threads.
 
     Args:
@@ -33,40 +31,21 @@ class OnnxPredictor:
     """
 
     def __init__(self, spec: ModelSpec, session: Any, *, threads: int = 0) -> None:
-        self.spec = spec
-        self._session = session
-        self._threads = threads or os.cpu_count() or 1
+        super().__init__(spec, partial(_score, spec, session), threads=threads)
         _check_graph(spec, session)
         load_compiled()
 
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
-        """Infer a batch; see :class:`geoseg.model.predictor.Predictor`.
 
-        Raises:
-            DeviceMemoryError: If the batch does not fit into memory.
-        """
-        with batch_memory(pixels.shape):
-            return decode(self._score(pixels, valid), valid, self.spec.layers, keep, threads=self._threads)
-
-    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Infer a batch to be blended; see :class:`geoseg.model.predictor.Predictor`.
-
-        Raises:
-            DeviceMemoryError: If the batch does not fit into memory.
-        """
-        with batch_memory(pixels.shape):
-            return activate(self._score(pixels, valid), self.spec, threads=self._threads)
-
-    def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        scaled = normalize_batch(pixels, valid, self.spec.scaling, threads=self._threads)
-        expected = len(pixels), self.spec.channels, *pixels.shape[2:]
-        try:
-            (logits,) = self._session.run([LOGITS], {IMAGE: scaled})
-        except Exception as exc:  # onnxruntime's errors share no public base
-            raise ModelError(f"The graph of model '{self.spec.name}' cannot be run on a batch of {pixels.shape}: {exc}") from exc
-        if logits.shape != expected:
-            raise ModelError(f"The graph of model '{self.spec.name}' gives {logits.shape}; {expected} was expected.")
-        return np.asarray(logits, np.float32)
+def _score(spec: ModelSpec, session: Any, pixels: NDArray[Any], valid: NDArray[np.bool_], threads: int) -> NDArray[np.float32]:
+    scaled = normalize_batch(pixels, valid, spec.scaling, threads=threads)
+    expected = len(pixels), spec.channels, *pixels.shape[2:]
+    try:
+        (logits,) = session.run([LOGITS], {IMAGE: scaled})
+    except Exception as exc:  # onnxruntime's errors share no public base
+        raise ModelError(f"The graph of model '{spec.name}' cannot be run on a batch of {pixels.shape}: {exc}") from exc
+    if logits.shape != expected:
+        raise ModelError(f"The graph of model '{spec.name}' gives {logits.shape}; {expected} was expected.")
+    return np.asarray(logits, np.float32)
 
 
 def load_onnx(package: ModelPackage, execution: Execution) -> OnnxPredictor:

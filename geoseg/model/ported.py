@@ -1,24 +1,22 @@
 """A network that came as a whole, behind geoseg's own protocol: any library runs it, tiles and batches fit what it takes."""
 
-import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.model.memory import batch_memory
 from geoseg.model.ports import Ports, pack_input, read_ports, unpack_outputs
-from geoseg.model.predictor import Keep, activate
+from geoseg.model.scored import ScoredPredictor
 from geoseg.model.spec import ModelSpec
-from geoseg.pixels.decode import decode
 from geoseg.pixels.fused import scale_batch
 
 RunGraph = Callable[[NDArray[Any]], list[NDArray[Any]]]
 """Takes the input of a batch, and returns the outputs that count, in order."""
 
 
-class PortedPredictor:
+class PortedPredictor(ScoredPredictor):
     """A network that came as a whole.
 
     Args:
@@ -31,33 +29,7 @@ class PortedPredictor:
     """
 
     def __init__(self, spec: ModelSpec, run: RunGraph, *, threads: int = 0) -> None:
-        self.spec = spec
-        self._ports: Ports = read_ports(spec)
-        self._run = run
-        self._threads = threads or os.cpu_count() or 1
-
-    def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
-        """Infer a batch; see :class:`geoseg.model.predictor.Predictor`.
-
-        Raises:
-            DeviceMemoryError: If the batch does not fit into memory.
-        """
-        with batch_memory(pixels.shape):
-            return decode(self._score(pixels, valid), valid, self.spec.layers, keep, threads=self._threads)
-
-    def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Infer a batch to be blended; see :class:`geoseg.model.predictor.Predictor`.
-
-        Raises:
-            DeviceMemoryError: If the batch does not fit into memory.
-        """
-        with batch_memory(pixels.shape):
-            return activate(self._score(pixels, valid), self.spec, threads=self._threads)
-
-    def _score(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-        scaled = scale_batch(pixels, valid, self.spec.scaling, threads=self._threads)
-        outputs = run_batches(self._run, pack_input(scaled, self._ports), self._ports.batch)
-        return unpack_outputs(outputs, (pixels.shape[2], pixels.shape[3]), self.spec, self._ports)
+        super().__init__(spec, partial(_score, run, spec, read_ports(spec)), threads=threads)
 
 
 def run_batches(run: RunGraph, given: NDArray[Any], batch: int | None) -> list[NDArray[Any]]:
@@ -71,3 +43,11 @@ def run_batches(run: RunGraph, given: NDArray[Any], batch: int | None) -> list[N
         outputs = run(np.concatenate([part, *[part[-1:]] * missing]) if missing else part)
         parts.append([output[: len(part)] for output in outputs])
     return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
+
+def _score(
+    run: RunGraph, spec: ModelSpec, ports: Ports, pixels: NDArray[Any], valid: NDArray[np.bool_], threads: int
+) -> NDArray[np.float32]:
+    scaled = scale_batch(pixels, valid, spec.scaling, threads=threads)
+    outputs = run_batches(run, pack_input(scaled, ports), ports.batch)
+    return unpack_outputs(outputs, (pixels.shape[2], pixels.shape[3]), spec, ports)
