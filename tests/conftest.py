@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
+from tests.processes import Processes
 
 # a first call compiles; how long a test takes proves nothing on shared machines
 settings.register_profile("geoseg", deadline=None)
@@ -69,6 +70,15 @@ def scheme() -> ClassScheme:
             LandClass(value=2, name="house <new>", color="#dc2828", kind=ClassKind.BUILDING),
         )
     )
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    folder = tmp_path / "processes"
+    folder.mkdir()
+    started = Processes(folder)
+    yield started
+    started.end()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from rasterio.env import get_gdal_config, set_gdal_config
 
-from geoseg import faults
 from geoseg.config import RunConfig
 from geoseg.errors import RunError
 from geoseg.events import ChunkDone, Event, RunPlanned
@@ -43,9 +42,8 @@ def behind(server: Server, folder: Path, output: Path) -> RunConfig:
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def impatient() -> Iterator[None]:
     """Wait less before what failed is asked for again."""
-    monkeypatch.setattr(faults, "_BACK_OFF_S", 0.05)
     with bounded_cache():
         # which has set GDAL up for all of this process
         before = get_gdal_config("GDAL_HTTP_RETRY_DELAY")

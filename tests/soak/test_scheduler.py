@@ -1,23 +1,13 @@
 """A scheduler and two workers in processes of their own; the scheduler is killed in the middle of a run and comes back."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.processes import Processes
 from tests.soak.command import count, start
 from tests.soak.result import differences, identify_chunks, leftovers, read_result
 from tests.soak.small import World
-from tests.test_cluster import Processes
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    folder = tmp_path / "processes"
-    folder.mkdir()
-    started = Processes(folder)
-    yield started
-    started.end()
 
 
 @pytest.mark.slow
