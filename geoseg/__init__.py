@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from geoseg.config import RunConfig, make_config
     from geoseg.errors import GeosegError, RunError, UsageError
     from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, Warned
-    from geoseg.exports import export_run
+    from geoseg.inference.planning import RunPlan, plan_run
     from geoseg.model.package import ModelPackage, find_package
     from geoseg.model.spec import ModelSpec
     from geoseg.pipeline import segment_raster
-    from geoseg.planning import RunPlan, plan_run
+    from geoseg.products.exports import export_run
     from geoseg.redo import redo_objects
+    from geoseg.runfolder.status import Status, read_status
+    from geoseg.runfolder.verify import Verdict, verify_run
     from geoseg.settings import ObjectSettings
-    from geoseg.status import Status, read_status
-    from geoseg.verify import Verdict, verify_run
 
 __version__ = "0.5.0"
 

@@ -13,7 +13,7 @@ from platformdirs import user_cache_dir
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from geoseg.errors import ConfigError, MissingFileError
-from geoseg.io.arrangement import Rule
+from geoseg.io.sources.arrangement import Rule
 from geoseg.model.execution import Backend, Precision
 from geoseg.poststeps import PostStep
 from geoseg.redact import redact

@@ -11,14 +11,14 @@ from odc.geo.geobox import GeoBox
 from geoseg.config import make_config
 from geoseg.errors import RunFolderError
 from geoseg.events import Listener, ignore_events
-from geoseg.features import to_ground
-from geoseg.io.image import write_image
 from geoseg.io.raster import open_raster, read_whole
+from geoseg.io.tiffs.image import write_image
 from geoseg.io.vector import read_layer
 from geoseg.model.package import find_package
 from geoseg.picture import Overview, write_overview
 from geoseg.pipeline import segment_raster
 from geoseg.pixels.classes import ClassScheme
+from geoseg.products.features import to_ground
 from geoseg.scene import Scene, SceneOptions, draw_scene
 
 

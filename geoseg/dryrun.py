@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from geoseg.config import RunConfig
 from geoseg.events import Tuned
-from geoseg.inference import LoadPredictor, network_loader, read_padded
+from geoseg.inference.planning import RunPlan, plan_run
+from geoseg.inference.tuning.tune import tune
+from geoseg.inference.whole import LoadPredictor, network_loader, read_padded
 from geoseg.io.ground import pixel_size_m
-from geoseg.planning import RunPlan, plan_run
 from geoseg.tiling import Tile
-from geoseg.tuning.tune import tune
 
 _TIMED_BATCHES = 3
 _SCHEDULER_S = 0.002

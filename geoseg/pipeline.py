@@ -8,27 +8,27 @@ from pathlib import Path
 from geoseg.config import RunConfig
 from geoseg.errors import ChunkError, UsageError
 from geoseg.events import ChunkDone, ChunkFailed, Finished, Listener, Warned, ignore_events
-from geoseg.exports import add_exports, make_exports
-from geoseg.faults import TRIES, ChunkFailure
-from geoseg.inference import LoadPredictor, network_loader
-from geoseg.io.chunks import ChunkStore, check_complete
+from geoseg.inference.performance import Performance
+from geoseg.inference.planning import RunPlan, check_disk, describe_plan, plan_run
+from geoseg.inference.tuning.tune import tune
+from geoseg.inference.whole import LoadPredictor, network_loader
+from geoseg.inference.work import ChunkResult, SegmentJob
 from geoseg.io.files import write_whole
 from geoseg.io.ground import row_areas_m2
-from geoseg.item import describe_item
-from geoseg.performance import Performance
-from geoseg.planning import RunPlan, check_disk, describe_plan, plan_run
-from geoseg.products import StageLog, make_objects
-from geoseg.report import count_classes, describe_run
-from geoseg.runfolder import RunFolder
-from geoseg.runtime import map_chunks
-from geoseg.stitched import stitch_run
+from geoseg.io.store.chunks import ChunkStore, check_complete
+from geoseg.products.exports import add_exports, make_exports
+from geoseg.products.make import StageLog, make_objects
+from geoseg.products.stitched import stitch_run
+from geoseg.runfolder.folder import RunFolder
+from geoseg.runfolder.item import describe_item
+from geoseg.runfolder.report import count_classes, describe_run
+from geoseg.runtime.faults import TRIES, ChunkFailure
+from geoseg.runtime.mapping import map_chunks
+from geoseg.runtime.workplace import ClusterOptions
 from geoseg.tiling import Chunk, ChunkKey, name_chunk
-from geoseg.tuning.tune import tune
-from geoseg.work import ChunkResult, SegmentJob
-from geoseg.workplace import ClusterOptions
 
 MapChunks = Callable[[SegmentJob, Iterable[ChunkKey], ClusterOptions, Listener], Iterator[tuple[ChunkKey, ChunkResult | ChunkFailure]]]
-"""Does a job on chunks and yields as they come their results, or why there are none; see :func:`geoseg.runtime.map_chunks`."""
+"""Does a job on chunks and yields as they come their results, or why there are none; see :func:`geoseg.runtime.mapping.map_chunks`."""
 _NAMED = 3
 """Chunks that an error names; the others are counted."""
 _HOPELESS = 8

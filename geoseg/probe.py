@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from geoseg.inference import infer_raster, tiles_of
+from geoseg.inference.whole import infer_raster, tiles_of
 from geoseg.io.raster import RasterSource
 from geoseg.machine import name_processor
 from geoseg.model.execution import Execution

@@ -7,17 +7,17 @@ from typing import Any
 from geoseg.config import Output, RunConfig, make_config
 from geoseg.errors import RunFolderError
 from geoseg.events import Finished, Listener, ignore_events
-from geoseg.exports import find_products, keep_zones, make_formats
 from geoseg.io.files import write_whole
-from geoseg.io.layers import read_band_names
 from geoseg.io.raster import open_raster
-from geoseg.item import describe_item_redone, formats_of
-from geoseg.products import StageLog, make_objects
-from geoseg.provenance import identify_run
-from geoseg.records import describe_config
-from geoseg.report import describe_redone, read_scheme
-from geoseg.runfolder import RunFolder
-from geoseg.stitched import Stitched
+from geoseg.io.tiffs.layers import read_band_names
+from geoseg.products.exports import find_products, keep_zones, make_formats
+from geoseg.products.make import StageLog, make_objects
+from geoseg.products.stitched import Stitched
+from geoseg.runfolder.folder import RunFolder
+from geoseg.runfolder.item import describe_item_redone, formats_of
+from geoseg.runfolder.provenance import identify_run
+from geoseg.runfolder.records import describe_config
+from geoseg.runfolder.report import describe_redone, read_scheme
 
 _NEEDS: dict[Output, tuple[str, ...]] = {
     "landcover": ("classes",),

@@ -30,14 +30,14 @@ class Format:
 
 
 _OWN = (
-    Format(name="geoparquet", entry="geoseg.formats.geoparquet:write_geoparquet", made_from=_FEATURES, modules=_ARROW),
-    Format(name="flatgeobuf", entry="geoseg.formats.simple:write_flatgeobuf", made_from=_FEATURES, modules=_ARROW),
-    Format(name="geojson", entry="geoseg.formats.simple:write_geojson", made_from=_FEATURES, modules=_ARROW),
-    Format(name="pmtiles", entry="geoseg.formats.pmtiles:write_pmtiles", made_from=_FEATURES, modules=("pyarrow", "pmtiles")),
-    Format(name="osm", entry="geoseg.formats.osm:write_osm", made_from=frozenset({"buildings"}), modules=_ARROW),
-    Format(name="coco", entry="geoseg.formats.coco:write_coco_folder", made_from=frozenset({"buildings"})),
-    Format(name="zarr", entry="geoseg.formats.zarr:write_zarr", made_from=frozenset({"probabilities"}), modules=("zarr",)),
-    Format(name="styles", entry="geoseg.formats.styles:write_styles"),
+    Format(name="geoparquet", entry="geoseg.products.formats.geoparquet:write_geoparquet", made_from=_FEATURES, modules=_ARROW),
+    Format(name="flatgeobuf", entry="geoseg.products.formats.simple:write_flatgeobuf", made_from=_FEATURES, modules=_ARROW),
+    Format(name="geojson", entry="geoseg.products.formats.simple:write_geojson", made_from=_FEATURES, modules=_ARROW),
+    Format(name="pmtiles", entry="geoseg.products.formats.pmtiles:write_pmtiles", made_from=_FEATURES, modules=("pyarrow", "pmtiles")),
+    Format(name="osm", entry="geoseg.products.formats.osm:write_osm", made_from=frozenset({"buildings"}), modules=_ARROW),
+    Format(name="coco", entry="geoseg.products.formats.coco:write_coco_folder", made_from=frozenset({"buildings"})),
+    Format(name="zarr", entry="geoseg.products.formats.zarr:write_zarr", made_from=frozenset({"probabilities"}), modules=("zarr",)),
+    Format(name="styles", entry="geoseg.products.formats.styles:write_styles"),
 )
 FORMATS = {each.name: each for each in _OWN}
 """The formats of geoseg itself."""
@@ -96,7 +96,7 @@ def check_zones(zones: Path | None, outputs: Iterable[str]) -> None:
 
 
 def load_writer(name: str) -> Callable[..., Any]:
-    """Return the function that writes a format: :data:`geoseg.formats.run.Writer`.
+    """Return the function that writes a format: :data:`geoseg.products.formats.run.Writer`.
 
     Raises:
         ConfigError: If another package's cannot be loaded.

@@ -35,7 +35,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def no_back_off() -> Iterator[None]:
     """Chunks that failed come again at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("geoseg.faults._BACK_OFF_S", 0.001)
+        patch.setattr("geoseg.runtime.faults._BACK_OFF_S", 0.001)
         yield
 
 

@@ -16,11 +16,11 @@ import shapely
 from affine import Affine
 from rasterio.control import GroundControlPoint
 
-from geoseg import launch
 from geoseg.errors import RunError
 from geoseg.events import ChunkDone, Event
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
+from geoseg.runtime import launch
 from tests.doubles import (
     CRS,
     TRANSFORM,

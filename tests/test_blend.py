@@ -13,12 +13,12 @@ from scipy import special
 from geoseg.config import RunConfig
 from geoseg.dryrun import estimate
 from geoseg.errors import ChunkError, RunFolderError
-from geoseg.inference import infer_raster, tiles_of
+from geoseg.inference.planning import plan_run
+from geoseg.inference.whole import infer_raster, tiles_of
 from geoseg.model.predictor import ConstantPredictor, NeighborhoodPredictor, Predictor, ThresholdPredictor, double_spec
 from geoseg.model.spec import ModelSpec
 from geoseg.pipeline import segment_raster
 from geoseg.pixels.stitch import blend_weights
-from geoseg.planning import plan_run
 from geoseg.tiling import Stitch, TilePlan, TilingOptions, plan_tiles
 from tests.doubles import ArraySource, Logged, Relative, always, bytes_of, configure, draw_blobs, write_package, write_raster
 

@@ -19,9 +19,9 @@ from geoseg.model.predictor import Keep, NeighborhoodPredictor, Predictor, doubl
 from geoseg.model.spec import ModelSpec
 from geoseg.pipeline import segment_raster
 from geoseg.redo import redo_objects
-from geoseg.runfolder import RunFolder
-from geoseg.status import read_status
-from geoseg.verify import verify_run
+from geoseg.runfolder.folder import RunFolder
+from geoseg.runfolder.status import read_status
+from geoseg.runfolder.verify import verify_run
 from tests.doubles import (
     NODATA,
     TRANSFORM,

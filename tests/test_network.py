@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from geoseg.errors import ModelError
-from geoseg.inference import infer_raster
+from geoseg.inference.whole import infer_raster
 from geoseg.model.device import pick_device
 from geoseg.model.eager import TorchPredictor
 from geoseg.model.execution import Execution

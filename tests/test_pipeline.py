@@ -18,11 +18,11 @@ from rasterio.features import rasterize
 
 from geoseg.errors import MemoryLimitError
 from geoseg.events import ChunkDone, Finished, RunPlanned, Warned
-from geoseg.inference import infer_raster
+from geoseg.inference.planning import plan_run
+from geoseg.inference.whole import infer_raster
 from geoseg.io.raster import open_raster
 from geoseg.model.predictor import ConstantPredictor, NeighborhoodPredictor, ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
-from geoseg.planning import plan_run
 from geoseg.tiling import TilingOptions, plan_tiles
 from tests.doubles import (
     CRS,
@@ -206,7 +206,7 @@ import resource, sys
 from pathlib import Path
 from geoseg.model.predictor import ConstantPredictor
 from geoseg.pipeline import segment_raster
-from geoseg.planning import plan_run
+from geoseg.inference.planning import plan_run
 from geoseg.config import make_config
 from geoseg.model.package import find_package
 raster, model, output = sys.argv[1:]

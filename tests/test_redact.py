@@ -22,14 +22,14 @@ from geoseg.errors import (
     WriteError,
 )
 from geoseg.events import RunPlanned, Warned, to_json_line
+from geoseg.inference.planning import plan_run
 from geoseg.model.predictor import NeighborhoodPredictor, double_spec
 from geoseg.pipeline import segment_raster
-from geoseg.planning import plan_run
-from geoseg.provenance import identify_run
 from geoseg.redact import redact, redact_all
 from geoseg.redo import redo_objects
-from geoseg.status import read_status
-from geoseg.verify import verify_run
+from geoseg.runfolder.provenance import identify_run
+from geoseg.runfolder.status import read_status
+from geoseg.runfolder.verify import verify_run
 from tests.doubles import Listening, Logged, always, call_geoseg, configure, draw_blobs, write_package, write_raster
 from tests.hostile.forest import write_forest
 

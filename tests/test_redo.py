@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import rasterio
 
-from geoseg import runfolder, things
 from geoseg.config import make_config
 from geoseg.errors import ConfigError, RunError, RunFolderError
 from geoseg.events import Finished, StageDone
 from geoseg.model.predictor import NeighborhoodPredictor, double_spec
 from geoseg.pipeline import segment_raster
+from geoseg.products import things
 from geoseg.redo import redo_objects
-from geoseg.runfolder import RunFolder
+from geoseg.runfolder import folder as runfolder
+from geoseg.runfolder.folder import RunFolder
 from tests.doubles import (
     Listening,
     Logged,

@@ -20,11 +20,11 @@ import shapely
 from geoseg.config import RunConfig, make_config
 from geoseg.errors import ChunkError, RunFolderError
 from geoseg.events import Finished, RunPlanned
+from geoseg.inference.planning import plan_run
 from geoseg.model.package import shipped_models, write_card
 from geoseg.model.predictor import NeighborhoodPredictor, double_spec
 from geoseg.pipeline import segment_raster
-from geoseg.planning import plan_run
-from geoseg.runfolder import RunFolder
+from geoseg.runfolder.folder import RunFolder
 from geoseg.scene import SceneOptions, draw_scene
 from tests.doubles import CRS, TRANSFORM, Listening, Logged, always, bytes_of, configure, contents, draw_blobs, write_package, write_raster
 

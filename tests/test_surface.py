@@ -29,7 +29,7 @@ def test_importing_geoseg_loads_neither_torch_nor_gdal() -> None:
 
 def loaded_by(code: str) -> list[str]:
     """Return which packages that only objects are made with, or networks run in, some code loads."""
-    heavy = {"geopandas", "geoseg.things", "networkx", "numba", "pandas", "scipy", "torch"}
+    heavy = {"geopandas", "geoseg.products.things", "networkx", "numba", "pandas", "scipy", "torch"}
     code = f"import sys; {code}; print(*sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return done.stdout.split()
@@ -37,7 +37,7 @@ def loaded_by(code: str) -> list[str]:
 
 def test_the_pipeline_is_loaded_without_what_objects_are_made_with() -> None:
     assert loaded_by("import geoseg.pipeline") == []
-    assert "numba" in loaded_by("import geoseg.things")
+    assert "numba" in loaded_by("import geoseg.products.things")
 
 
 def test_a_run_for_classes_alone_never_loads_what_objects_are_made_with(tmp_path: Path) -> None:

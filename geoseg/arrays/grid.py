@@ -13,9 +13,9 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from geoseg.errors import RasterError
-from geoseg.io.bands import Names, common_name
-from geoseg.io.checks import check_grid
-from geoseg.io.imagery import FileImagery, Reader
+from geoseg.io.sources.bands import Names, common_name
+from geoseg.io.sources.checks import check_grid
+from geoseg.io.sources.imagery import FileImagery, Reader
 
 _PLANE = 2
 _CHUNK_PX = 2048
@@ -24,7 +24,7 @@ _CHUNK_PX = 2048
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArrayImagery:
-    """Imagery whose pixels Dask brings: it says what it is, and nothing of it is read yet; see :class:`geoseg.io.imagery.Imagery`."""
+    """Imagery whose pixels Dask brings: nothing of it is read yet; see :class:`geoseg.io.sources.imagery.Imagery`."""
 
     name: str
     """What messages call it."""
@@ -44,7 +44,7 @@ class ArrayImagery:
         raise NotImplementedError("the pixels of an array are not read, they are brought")
 
     def choose(self, bands: Sequence[int]) -> "ArrayImagery":
-        """Return it as it is; see :class:`geoseg.io.imagery.Imagery`."""
+        """Return it as it is; see :class:`geoseg.io.sources.imagery.Imagery`."""
         return self
 
     def each_file(self, change: Callable[[FileImagery], FileImagery]) -> "ArrayImagery":
@@ -58,7 +58,7 @@ class ArrayImagery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Brought:
-    """A piece of an array that is there, read as open imagery is; see :class:`geoseg.io.imagery.Reader`."""
+    """A piece of an array that is there, read as open imagery is; see :class:`geoseg.io.sources.imagery.Reader`."""
 
     pixels: NDArray[Any]
     """(B, H, W), all bands."""
@@ -70,7 +70,7 @@ class Brought:
     """Value of pixels without data."""
 
     def read_into(self, bands: Sequence[int], window: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
-        """Copy a window; see :class:`geoseg.io.imagery.Reader`."""
+        """Copy a window; see :class:`geoseg.io.sources.imagery.Reader`."""
         top, left = window.row_off - self.corner[0], window.col_off - self.corner[1]
         where = slice(top, top + window.height), slice(left, left + window.width)
         pixels[:] = self.pixels[[band - 1 for band in bands]][:, *where]

@@ -18,12 +18,12 @@ from rasterio.windows import Window
 
 from geoseg.arrays.dress import dress_layer
 from geoseg.errors import MissingFileError, RunFolderError
-from geoseg.io.dataset import open_plain
+from geoseg.io.sources.dataset import open_plain
 from geoseg.io.vector import list_layers, read_layer
 from geoseg.picture import color_classes
 from geoseg.pixels.classes import ClassScheme
-from geoseg.report import read_scheme
-from geoseg.runfolder import RunFolder
+from geoseg.runfolder.folder import RunFolder
+from geoseg.runfolder.report import read_scheme
 
 _CHUNK_PX = 2048
 _SHOWN_PX = 1600

@@ -17,13 +17,13 @@ from rasterio.windows import Window
 from geoseg import __version__
 from geoseg.arrays.dress import dress_layer
 from geoseg.arrays.grid import ArrayImagery, Brought, Seen, see_imagery
-from geoseg.batching import Batcher
 from geoseg.config import RunConfig, make_config
 from geoseg.errors import UsageError
-from geoseg.inference import LoadPredictor, infer_chunk, network_loader, read_padded
+from geoseg.inference.batching import Batcher
+from geoseg.inference.planning import RunPlan, choose_bands, replan
+from geoseg.inference.whole import LoadPredictor, infer_chunk, network_loader, read_padded
 from geoseg.io.raster import RasterSource, place_source
 from geoseg.model.source import find_model
-from geoseg.planning import RunPlan, choose_bands, replan
 from geoseg.tiling import TilePlan
 
 _USED = {

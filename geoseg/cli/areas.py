@@ -17,7 +17,7 @@ def areas(
 ) -> None:
     """Add up the area of each class in each zone, in m2 on the ground: OUT/zones.csv, and the layer 'zones' of OUT/features.gpkg."""
     from geoseg.cli.progress import show_progress
-    from geoseg.exports import export_run
+    from geoseg.products.exports import export_run
 
     with show_progress(progress) as listener:
         export_run(output, zones=zones, listener=listener)

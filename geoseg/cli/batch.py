@@ -49,9 +49,9 @@ def batch(
     from geoseg.cli.progress import describe
     from geoseg.config import make_config
     from geoseg.events import ClusterReady, Warned
-    from geoseg.ledger import Entry
-    from geoseg.runlist import read_run_list
-    from geoseg.runs import LEDGER_NAME, BatchOptions, find_workplace, segment_list
+    from geoseg.runs.batch import LEDGER_NAME, BatchOptions, find_workplace, segment_list
+    from geoseg.runs.ledger import Entry
+    from geoseg.runs.runlist import read_run_list
 
     items = read_run_list(rasters)
     given = o.collect(

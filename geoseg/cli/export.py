@@ -25,7 +25,7 @@ def export(
 ) -> None:
     """Write the run in OUT in further formats, into the same folder. Formats that are there are written again."""
     from geoseg.cli.progress import show_progress
-    from geoseg.exports import export_run
+    from geoseg.products.exports import export_run
 
     with show_progress(progress) as listener:
         export_run(output, formats=o.split_list(formats), listener=listener)

@@ -11,7 +11,7 @@ from geoseg.errors import UsageError
 if TYPE_CHECKING:
     from geoseg.labels.check import LabelReport, Part
     from geoseg.labels.site import Site
-    from geoseg.page import Page
+    from geoseg.runfolder.page import Page
 
 app = typer.Typer(help="Convert, look at and check labels.", no_args_is_help=True)
 
@@ -131,7 +131,7 @@ def _print(report: "LabelReport") -> None:
 
 
 def _page(report: "LabelReport", recipe: Path) -> "Page":
-    from geoseg.page import Page
+    from geoseg.runfolder.page import Page
 
     page = Page(f"Labels of {recipe.name}")
     for title, columns, rows in _tables(report):

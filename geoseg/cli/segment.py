@@ -60,9 +60,9 @@ def segment(
     from geoseg.cli.progress import show_progress
     from geoseg.config import make_config
     from geoseg.events import Finished
+    from geoseg.inference.planning import plan_run
     from geoseg.pipeline import segment_raster
-    from geoseg.planning import plan_run
-    from geoseg.runfolder import RunFolder
+    from geoseg.runfolder.folder import RunFolder
 
     given = o.collect(
         raster=raster,

@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from geoseg.status import Status
+    from geoseg.runfolder.status import Status
 
 
 def status(
@@ -23,7 +23,7 @@ def status(
     from rich.table import Column, Table
     from rich.text import Text
 
-    from geoseg.status import read_status
+    from geoseg.runfolder.status import read_status
 
     found = read_status(output)
     if as_json:

@@ -46,8 +46,8 @@ def vectorize(
     overwrite: Overwrite = False,
 ) -> None:
     """Draw polygons around the patches of CLASSMAP, as a coverage without gaps and overlaps."""
-    from geoseg.classmap import ClassMapOptions, parse_names, vectorize_class_map
     from geoseg.objects.vectorize import VectorizeOptions
+    from geoseg.products.classmap import ClassMapOptions, parse_names, vectorize_class_map
 
     drawing = VectorizeOptions(
         simplify_m=tolerance or 0.0,

@@ -18,7 +18,7 @@ def verify(
     from rich.table import Column, Table
     from rich.text import Text
 
-    from geoseg.verify import verify_run
+    from geoseg.runfolder.verify import verify_run
 
     verdict = verify_run(output)
     if as_json:

@@ -16,7 +16,7 @@ from geoseg.evaluation.found import Found, found_in_memory, open_found, read_arr
 from geoseg.evaluation.measure import EvaluateOptions, Tally, measure
 from geoseg.evaluation.reference import Reference, ReferenceFiles, open_reference, read_buildings
 from geoseg.evaluation.result import Evaluation
-from geoseg.inference import LoadPredictor, infer_raster, network_loader, tiles_of
+from geoseg.inference.whole import LoadPredictor, infer_raster, network_loader, tiles_of
 from geoseg.io.raster import RasterSource
 from geoseg.labels.site import Site
 from geoseg.labels.targets import LabelledRaster, label_path, load_site

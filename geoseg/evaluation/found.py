@@ -16,13 +16,13 @@ from rasterio.windows import Window
 from geoseg.config import make_config
 from geoseg.errors import GeosegError, MissingFileError, RasterError, RunFolderError
 from geoseg.evaluation.sampling import Reader, count_values
-from geoseg.io.bands import find_bands
-from geoseg.io.layers import open_layer
+from geoseg.inference.planning import describe_imagery
 from geoseg.io.raster import RasterSource, open_raster, place_source
+from geoseg.io.sources.bands import find_bands
+from geoseg.io.tiffs.layers import open_layer
 from geoseg.io.vector import read_layer
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
-from geoseg.planning import describe_imagery
-from geoseg.report import read_scheme
+from geoseg.runfolder.report import read_scheme
 
 _COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
 

@@ -20,7 +20,7 @@ from geoseg.io.files import write_whole
 from geoseg.io.ground import row_areas_m2
 from geoseg.io.vector import open_layers, read_vector
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
-from geoseg.report import count_classes
+from geoseg.runfolder.report import count_classes
 
 _REFERENCE = "reference"
 _LAYER = "points"

@@ -12,7 +12,7 @@ from geoseg.evaluation.calibration import Calibration
 from geoseg.evaluation.result import Evaluation
 from geoseg.evaluation.semantic import ClassScores
 from geoseg.io.files import write_error, write_whole
-from geoseg.page import Page
+from geoseg.runfolder.page import Page
 
 _LIGHT = 0.5
 

@@ -6,8 +6,8 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
 
 from geoseg.errors import RasterError
-from geoseg.io.checks import count_averaged
 from geoseg.io.ground import pixel_size_m
+from geoseg.io.sources.checks import count_averaged
 
 
 def settle_grid(name: str, geobox: GeoBox, resolution_m: float | None) -> tuple[GeoBox, int]:

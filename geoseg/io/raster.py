@@ -16,10 +16,10 @@ from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import GeosegError, RunError
-from geoseg.io.dataset import FOREIGN, RasterOptions, bounded_cache, create_raster, open_dataset, open_plain
 from geoseg.io.grid import settle_grid
-from geoseg.io.imagery import FileImagery, Imagery, Reader, describe_file
-from geoseg.io.valid import read_valid
+from geoseg.io.sources.dataset import FOREIGN, RasterOptions, bounded_cache, create_raster, open_dataset, open_plain
+from geoseg.io.sources.imagery import FileImagery, Imagery, Reader, describe_file
+from geoseg.io.sources.valid import read_valid
 from geoseg.pixels.average import average_blocks, whole_blocks
 from geoseg.tiling import partition
 

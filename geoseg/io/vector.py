@@ -18,7 +18,7 @@ from shapely.errors import GEOSException
 
 from geoseg.errors import GeosegError, MissingFileError, UsageError, WriteError
 from geoseg.io.files import is_there, move_whole, write_error
-from geoseg.io.pointers import refuse_far_pointers
+from geoseg.io.sources.pointers import refuse_far_pointers
 
 VECTOR_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 """Formats of one file that vector data is written in, by ending."""

@@ -11,7 +11,7 @@ from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import UsageError
-from geoseg.io.dataset import FOREIGN
+from geoseg.io.sources.dataset import FOREIGN
 
 _STEP_DEG = 0.01
 """Sides of a box in degrees are cut into pieces of that length, since they are no straight lines in other CRSs."""

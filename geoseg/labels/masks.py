@@ -11,11 +11,11 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from geoseg.errors import LabelError
-from geoseg.io.cog import write_cog
 from geoseg.io.ground import measure_polygons, pixel_step_m
-from geoseg.io.image import write_image
-from geoseg.io.mosaic import LayerStyle, plain_vrt
 from geoseg.io.raster import open_raster
+from geoseg.io.store.mosaic import LayerStyle, plain_vrt
+from geoseg.io.tiffs.cog import write_cog
+from geoseg.io.tiffs.image import write_image
 from geoseg.io.vector import write_vector
 from geoseg.labels.coding import UNLABELLED
 from geoseg.labels.features import class_channels, read_features

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
 from geoseg.model.spec import ModelSpec
-from geoseg.page import Page
+from geoseg.runfolder.page import Page
 from geoseg.training.history import EpochDone, best_epoch
 from geoseg.training.recipe import Recipe
 from geoseg.training.validation import WindowResult

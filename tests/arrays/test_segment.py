@@ -21,12 +21,12 @@ from geoseg.arrays.grid import see_imagery
 from geoseg.arrays.segment import lay_out, plan_array
 from geoseg.config import make_config
 from geoseg.errors import ConfigError, ModelError, RasterError, UsageError
-from geoseg.inference import LoadPredictor
+from geoseg.inference.planning import replan
+from geoseg.inference.whole import LoadPredictor
 from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import NeighborhoodPredictor, Predictor, double_spec
 from geoseg.pipeline import segment_raster
-from geoseg.planning import replan
 from tests.doubles import CRS, NODATA, TRANSFORM, always, configure, draw_blobs, read_band, write_package, write_raster
 
 SPEC = double_spec()

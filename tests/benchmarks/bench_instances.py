@@ -19,7 +19,7 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from geoseg.evaluation.objects import ObjectMatches, Polygons, match_objects, score_objects
-from geoseg.inference import infer_raster, tiles_of
+from geoseg.inference.whole import infer_raster, tiles_of
 from geoseg.io.ground import pixel_size_m
 from geoseg.labels.coding import UNLABELLED
 from geoseg.labels.features import read_features

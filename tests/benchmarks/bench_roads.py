@@ -20,7 +20,7 @@ from rasterio.windows import Window
 
 from geoseg.evaluation.apls import Apls, compare_networks
 from geoseg.evaluation.roads import match_roads
-from geoseg.inference import infer_raster, network_loader, tiles_of
+from geoseg.inference.whole import infer_raster, network_loader, tiles_of
 from geoseg.io.raster import open_raster
 from geoseg.model.execution import Execution
 from geoseg.model.package import find_package

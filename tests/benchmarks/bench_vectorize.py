@@ -105,7 +105,7 @@ def run_child(task: str, *words: str) -> None:
 
 
 def measure(raster: str, output: str) -> None:
-    from geoseg.classmap import ClassMapOptions, vectorize_class_map
+    from geoseg.products.classmap import ClassMapOptions, vectorize_class_map
 
     began = time.perf_counter()
     count = vectorize_class_map(raster, Path(output), ClassMapOptions(default_tolerance=True, overwrite=True))

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from geoseg.io.chunks import DoneChunks
+from geoseg.io.store.chunks import DoneChunks
 from tests.benchmarks import scale_files
 from tests.benchmarks.children import ChildError
 from tests.benchmarks.place import Place

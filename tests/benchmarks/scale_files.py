@@ -14,12 +14,12 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from geoseg.io.chunks import ChunkStore, name_chunk_file, name_row
-from geoseg.io.cog import write_cog
-from geoseg.io.image import encode_geotiff
-from geoseg.io.layers import open_layer
-from geoseg.io.mosaic import ChunkMosaic, LayerStyle
-from geoseg.io.places import Folder
+from geoseg.io.store.chunks import ChunkStore, name_chunk_file, name_row
+from geoseg.io.store.mosaic import ChunkMosaic, LayerStyle
+from geoseg.io.store.places import Folder
+from geoseg.io.tiffs.cog import write_cog
+from geoseg.io.tiffs.image import encode_geotiff
+from geoseg.io.tiffs.layers import open_layer
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 from tests.benchmarks.children import ChildError, run_part
 from tests.benchmarks.rows import Row

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from geoseg.metering import Effort
-from geoseg.runtime import ClusterOptions, map_chunks
+from geoseg.inference.metering import Effort
+from geoseg.inference.work import ChunkResult
+from geoseg.runtime.mapping import ClusterOptions, map_chunks
 from geoseg.tiling import ChunkKey, TilePlan, TilingOptions, plan_tiles
-from geoseg.work import ChunkResult
 from tests.benchmarks.children import REPOSITORY
 
 _EVERY = 50

@@ -23,6 +23,7 @@ from rasterio.windows import Window
 
 from geoseg.config import make_config
 from geoseg.errors import ModelError, RasterError
+from geoseg.inference.planning import plan_run
 from geoseg.io.raster import RasterOptions, has_data, open_raster
 from geoseg.io.vector import read_vector
 from geoseg.labels.coco import read_coco
@@ -33,8 +34,7 @@ from geoseg.model.exchange import import_package
 from geoseg.model.package import CARD_NAME, ONNX_NAME, WEIGHTS_NAME, find_package, write_card
 from geoseg.model.predictor import double_spec
 from geoseg.model.spec import ModelSpec
-from geoseg.planning import plan_run
-from geoseg.runfolder import RunFolder
+from geoseg.runfolder.folder import RunFolder
 from tests.doubles import CRS, TRANSFORM, configure, draw_blobs, network_spec, write_package, write_raster
 from tests.hostile.forest import baseline_spec, write_forest
 from tests.hostile.mutate import damage_bytes, damage_tree, write_toml

@@ -12,6 +12,7 @@ import pytest
 from affine import Affine
 
 from geoseg.errors import GeosegError, MissingFileError, ModelError, RasterError, RunError, UsageError, WriteError
+from geoseg.inference.planning import check_disk, plan_run
 from geoseg.io.raster import RasterOptions, has_data, open_raster, read_whole
 from geoseg.io.vector import read_as_drawn, read_vector
 from geoseg.labels.cvat import read_cvat
@@ -19,7 +20,6 @@ from geoseg.model.exchange import import_package
 from geoseg.model.package import CARD_NAME, WEIGHTS_NAME, find_package, write_card
 from geoseg.model.predictor import double_spec
 from geoseg.model.spec import ModelSpec
-from geoseg.planning import check_disk, plan_run
 from tests.doubles import CRS, TRANSFORM, configure, contents, draw_blobs, network_spec, write_package, write_raster
 
 LINES = "\n"

@@ -19,7 +19,11 @@ def main(zoo: Path, work: Path) -> None:
     """Run the command line on every file below a folder."""
     import onnxruntime  # noqa: F401 - loaded before the forks
 
-    from geoseg import dryrun, pipeline, runtime  # noqa: F401 - likewise
+    from geoseg import (
+        dryrun,  # noqa: F401 - likewise
+        pipeline,  # noqa: F401 - likewise
+    )
+    from geoseg.runtime import mapping as runtime  # noqa: F401 - likewise
     from tests.hostile.forest import write_forest
 
     model = write_forest(work / "model", bands=1)

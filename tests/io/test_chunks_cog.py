@@ -14,12 +14,12 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from geoseg.errors import RunError, WriteError
-from geoseg.io.chunks import ChunkStore, check_complete
-from geoseg.io.cog import write_cog
-from geoseg.io.image import write_image
-from geoseg.io.layers import open_layer, read_band_names
-from geoseg.io.mosaic import ChunkMosaic, LayerStyle, plain_vrt, remove_rows
-from geoseg.io.places import Folder
+from geoseg.io.store.chunks import ChunkStore, check_complete
+from geoseg.io.store.mosaic import ChunkMosaic, LayerStyle, plain_vrt, remove_rows
+from geoseg.io.store.places import Folder
+from geoseg.io.tiffs.cog import write_cog
+from geoseg.io.tiffs.image import write_image
+from geoseg.io.tiffs.layers import open_layer, read_band_names
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.tiling import TilePlan, TilingOptions, plan_tiles
 

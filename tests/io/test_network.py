@@ -81,7 +81,7 @@ class Flaky:
 
 @pytest.fixture
 def flaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flaky]:
-    monkeypatch.setattr("geoseg.io.dataset._REMOTE", {})
+    monkeypatch.setattr("geoseg.io.sources.dataset._REMOTE", {})
     write_raster(tmp_path / "served.tif", draw_blobs(192, 256), tiled=True, blockxsize=64, blockysize=64)
     (tmp_path / "fails").write_text("0 0")
     with subprocess.Popen([sys.executable, "-c", SERVER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as server:

@@ -10,11 +10,11 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from geoseg.errors import RasterError
-from geoseg.io.address import checksum_names, gdal_name, identify, is_remote
+from geoseg.inference.planning import plan_run
 from geoseg.io.raster import RasterOptions, open_raster, read_whole
+from geoseg.io.sources.address import checksum_names, gdal_name, identify, is_remote
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
-from geoseg.planning import plan_run
 from tests.doubles import always, configure, read_band, write_package, write_raster
 from tests.io.webserver import Web, serve
 

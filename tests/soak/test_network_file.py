@@ -11,7 +11,7 @@ from rasterio.env import get_gdal_config, set_gdal_config
 from geoseg.config import RunConfig
 from geoseg.errors import RunError
 from geoseg.events import ChunkDone, Event, RunPlanned
-from geoseg.io.dataset import bounded_cache
+from geoseg.io.sources.dataset import bounded_cache
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
 from tests.doubles import Listening, always, bytes_of, configure, draw_blobs, write_package, write_raster

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 
 from geoseg.errors import LabelError, ModelError
-from geoseg.inference import infer_raster, tiles_of
+from geoseg.inference.whole import infer_raster, tiles_of
 from geoseg.labels.site import Site
 from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
@@ -119,7 +119,7 @@ def test_a_run_with_a_baseline_finds_buildings_and_needs_no_torch(package: Model
     assert (read_band(tmp_path / "out" / "classes.tif") == draw_town()[1]).mean() > 0.95
     assert len(read_layer(tmp_path / "out", "buildings")) >= 2
     code = (
-        "import sys; from geoseg.model.package import find_package; from geoseg.inference import network_loader;"
+        "import sys; from geoseg.model.package import find_package; from geoseg.inference.whole import network_loader;"
         "from geoseg.model.execution import Execution;"
         f"network_loader(find_package({str(package.folder)!r}), Execution())(); assert not {{'torch', 'sklearn'}} & set(sys.modules)"
     )

@@ -12,7 +12,7 @@ import pytest
 
 from geoseg.errors import ModelError
 from geoseg.evaluation.evaluate import evaluate_site
-from geoseg.inference import infer_raster, tiles_of
+from geoseg.inference.whole import infer_raster, tiles_of
 from geoseg.io.raster import open_raster
 from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor

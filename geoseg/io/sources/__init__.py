@@ -1,0 +1,1 @@
+"""Imagery in all its forms, as one raster."""

@@ -1,0 +1,242 @@
+"""Files that GDAL opens: how, from where, and with how much memory.
+
+``rasterio.open`` is called in this file and nowhere else.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+import rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
+from rasterio._err import CPLE_BaseError
+from rasterio.dtypes import _gdal_typename
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.env import Env, get_gdal_config, set_gdal_config
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.vrt import WarpedVRT
+
+from geoseg.errors import RasterError, RunError, WriteError
+from geoseg.io.sources.address import gdal_name, is_remote
+from geoseg.io.sources.placement import Placement
+
+FOREIGN = (RasterioError, CRSError, ProjError, CPLE_BaseError, UnicodeDecodeError)
+"""What GDAL's Python side raises on damaged files; names and messages of such files need not be UTF-8."""
+OPEN_FILES = 8
+"""Files of a virtual raster that are open at a time; each holds buffers of three megabytes, and large runs have thousands (law 8)."""
+_CACHE_BYTES = 32 * 2**20
+"""Of decoded blocks. Chunks under way share two dozen megabytes of them; more only makes long runs larger than short ones (law 8)."""
+_REMOTE = {
+    # neighboring blocks in one request, and no more than them
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    # the tables of a cloud-optimized GeoTIFF in one request
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "GDAL_HTTP_RETRY_CODES": "429,500,502,503,504",
+    "GDAL_HTTP_CONNECTTIMEOUT": "20",
+    # a server that says nothing for a minute is not going to
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
+}
+"""How files are read over a network, where the environment does not say otherwise."""
+_EXACT_PX = 1e-9
+"""Error of the transformer onto a given grid, for which rasterio makes no exact one."""
+_OPENING = Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RasterOptions:
+    """How a raster is brought onto the run's pixel grid."""
+
+    assume_crs: str | None = None
+    """CRS of a raster that declares none, for example ``EPSG:32645``."""
+    warp: bool = False
+    """Warp a rotated or GCP-only raster to a north-up grid."""
+    trust_vrt: bool = False
+    """Open a virtual raster that points out of its folder, or at an address."""
+    placed: Placement | None = None
+    """Where it lies, for example by the position in a drone's picture; it is warped from there."""
+    onto: GeoBox | None = None
+    """Grid that it is warped onto; None keeps its own."""
+    ignore_alpha: bool = False
+    """Take a band that is called alpha for imagery."""
+
+
+def bounded_cache() -> Env:
+    """Keep what GDAL holds small: its own choice, a share of the machine's memory, fills up with the raster (law 8)."""
+    _settle_gdal()
+    return Env(GDAL_MAX_DATASET_POOL_SIZE=OPEN_FILES)
+
+
+@cache
+def _settle_gdal() -> None:
+    """Set GDAL up once and for all threads: options of environments are set back for all when one of them ends."""
+    set_gdal_config("GDAL_CACHEMAX", _CACHE_BYTES)
+    for name, value in _REMOTE.items():
+        if get_gdal_config(name) is None:
+            set_gdal_config(name, value)
+
+
+@contextmanager
+def open_dataset(path: str, options: RasterOptions) -> Iterator[Any]:
+    """Open a raster for reading, warped if the options ask for it."""
+    with bounded_cache():
+        dataset = hold_dataset(path, options)
+        try:
+            yield dataset
+        finally:
+            close_dataset(dataset)
+
+
+def hold_dataset(path: str, options: RasterOptions) -> Any:
+    """Open a raster for reading; :func:`close_dataset` closes it."""
+    dataset = _open_any(path)
+    if options.ignore_alpha or options.placed is not None:
+        dataset = _as_told(dataset, path, options)
+    if options.onto is not None:
+        return _warp_onto(dataset, options, options.onto)
+    if options.placed is not None and not options.placed.is_place:
+        return dataset
+    if not options.warp and options.placed is None:
+        return _with_crs(dataset, options)
+    add_alpha = ColorInterp.alpha not in dataset.colorinterp
+    return WarpedVRT(dataset, resampling=Resampling.bilinear, tolerance=0.0, add_alpha=add_alpha, **_placed_by(dataset, options))
+
+
+def close_dataset(dataset: Any) -> None:
+    """Close a dataset, and the one that it warps."""
+    dataset.close()
+    getattr(dataset, "src_dataset", dataset).close()
+
+
+def _open_any(path: str) -> Any:
+    with warnings.catch_warnings():
+        # where a georeference is needed, its absence is an error of our own
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        if not is_remote(path):
+            return rasterio.open(path)
+        # looking for files beside it costs requests; the option is everybody's, so that nobody else may open meanwhile
+        with _OPENING, Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+            name = gdal_name(path)
+            try:
+                return rasterio.open(name)
+            except RasterioError:
+                # GDAL remembers that there was nothing, long after there is something again
+                with Env(CPL_VSIL_CURL_NON_CACHED=name):
+                    return rasterio.open(name)
+
+
+def _as_told(dataset: Any, path: str, options: RasterOptions) -> Any:
+    """Return a virtual raster of all bands of a dataset, placed and with alpha ignored as the options say; its nodata and mask stay."""
+    crs, transform = dataset.crs, dataset.transform
+    if options.placed is not None:
+        crs, transform = rasterio.crs.CRS.from_user_input(options.placed.crs), options.placed.transform
+    root = Element("VRTDataset", {"rasterXSize": str(dataset.width), "rasterYSize": str(dataset.height)})
+    if crs is not None:
+        SubElement(root, "SRS").text = crs.to_wkt()
+    if transform != Affine.identity():
+        SubElement(root, "GeoTransform").text = ", ".join(repr(float(number)) for number in transform.to_gdal())
+    for band, dtype, nodata in zip(dataset.indexes, dataset.dtypes, dataset.nodatavals, strict=True):
+        made = SubElement(root, "VRTRasterBand", {"dataType": _gdal_typename(dtype), "band": str(band)})
+        SubElement(made, "ColorInterp").text = "Undefined" if options.ignore_alpha else dataset.colorinterp[band - 1].name.capitalize()
+        if nodata is not None:
+            SubElement(made, "NoDataValue").text = repr(nodata)
+        _add_source(made, path, str(band))
+    flags = dataset.mask_flag_enums[0]
+    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+        _add_source(SubElement(SubElement(root, "MaskBand"), "VRTRasterBand", {"dataType": "Byte"}), path, "mask,1")
+    dataset.close()
+    return _open_any(tostring(root, encoding="unicode"))
+
+
+def _add_source(band: Element, path: str, number: str) -> None:
+    source = SubElement(band, "SimpleSource")
+    SubElement(source, "SourceFilename", {"relativeToVRT": "0"}).text = gdal_name(path)
+    SubElement(source, "SourceBand").text = number
+
+
+def _warp_onto(dataset: Any, options: RasterOptions, grid: GeoBox) -> Any:
+    """Warp onto a grid; what the file does not cover becomes transparent."""
+    add_alpha = ColorInterp.alpha not in dataset.colorinterp
+    height, width = grid.shape
+    assert grid.crs is not None, "grids without a CRS have no place"
+    placed = {"crs": str(grid.crs.to_wkt()), "transform": grid.transform, "height": height, "width": width}
+    placed |= _placed_by(dataset, options)
+    return WarpedVRT(dataset, resampling=Resampling.bilinear, tolerance=_EXACT_PX, add_alpha=add_alpha, **placed)
+
+
+def _placed_by(dataset: Any, options: RasterOptions) -> dict[str, Any]:
+    """Return what tells GDAL where a raster lies: its grid, or else its control points or RPCs."""
+    if dataset.transform == Affine.identity() and dataset.gcps[0]:
+        return {"src_crs": dataset.gcps[1], "SRC_METHOD": "GCP_POLYNOMIAL"}
+    if dataset.transform == Affine.identity() and dataset.rpcs:
+        return {"src_crs": "EPSG:4326", "SRC_METHOD": "RPC"}
+    return {"src_crs": _with_crs(dataset, options).crs}
+
+
+class _AssumedCrs:
+    """A dataset seen through a CRS that the file does not declare."""
+
+    def __init__(self, dataset: Any, crs: Any) -> None:
+        self._dataset = dataset
+        self.crs = crs
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dataset, name)
+
+
+def _with_crs(dataset: Any, options: RasterOptions) -> Any:
+    if dataset.crs is not None or options.assume_crs is None:
+        return dataset
+    try:
+        return _AssumedCrs(dataset, rasterio.crs.CRS.from_user_input(options.assume_crs))
+    except CRSError as exc:
+        raise RasterError(f"There is no CRS {options.assume_crs!r}: {exc}. Name one with --assume-crs, for example EPSG:32645.") from exc
+
+
+@contextmanager
+def open_plain(path: Path) -> Iterator[Any]:
+    """Open a raster that geoseg made itself, for reading.
+
+    Raises:
+        RunError: If it cannot be opened or read.
+    """
+    try:
+        with bounded_cache(), rasterio.open(path) as dataset:
+            yield dataset
+    except RasterioError as exc:
+        raise RunError(f"{path} could not be read: {exc}. If it is damaged, remove it and run the same command again.") from exc
+
+
+@contextmanager
+def create_raster(path: Path, geobox: GeoBox, **profile: Any) -> Iterator[Any]:
+    """Create a tiled GeoTIFF that is written and read by windows.
+
+    Args:
+        path: Its name.
+        geobox: Its grid.
+        profile: Bands, data type and compression, as rasterio spells them.
+
+    Raises:
+        WriteError: If the disk does not take it.
+    """
+    height, width = geobox.shape
+    layout = {"driver": "GTiff", "height": height, "width": width, "tiled": True, "bigtiff": "if_safer", "interleave": "band"}
+    try:
+        with (
+            bounded_cache(),
+            Env(GDAL_TIFF_INTERNAL_MASK=True),
+            rasterio.open(path, "w+", **layout, **profile, transform=geobox.transform, crs=geobox.crs) as dataset,
+        ):
+            yield dataset
+    except (RasterioError, CPLE_BaseError) as exc:
+        raise WriteError(f"{path} could not be written: {exc}. Check the free space of the disk.") from exc

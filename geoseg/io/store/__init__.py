@@ -1,0 +1,1 @@
+"""Where chunks lie until they are stitched."""

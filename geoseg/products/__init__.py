@@ -1,0 +1,1 @@
+"""What is made of stitched rasters: objects, polygons, roads, areas, formats."""

@@ -1,0 +1,1 @@
+"""Chunks mapped over threads, processes and clusters."""

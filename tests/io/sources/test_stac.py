@@ -1,0 +1,240 @@
+"""STAC: items, collections and searches are read as the rasters that they name."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import pytest
+from affine import Affine
+from numpy.typing import NDArray
+
+from geoseg.errors import MissingFileError, RasterError, UsageError
+from geoseg.io.raster import RasterSource, place_source, read_whole
+from geoseg.io.sources.arrangement import Arrangement, Rule
+from geoseg.io.sources.dataset import RasterOptions
+from geoseg.io.sources.gather import gather_imagery
+from geoseg.io.sources.imagery import FileImagery
+from geoseg.io.sources.stac import is_stac, read_items
+from geoseg.model.predictor import ThresholdPredictor, double_spec
+from geoseg.pipeline import segment_raster
+from tests.doubles import TRANSFORM, always, configure, draw_blobs, read_band, write_package, write_raster
+from tests.io.webserver import Web, serve
+
+RGB = ("red", "green", "blue")
+
+
+def source_of(name: str | Path, *wanted: str, rule: Rule = "first", trust: bool = False) -> RasterSource:
+    return place_source(gather_imagery([str(name)], RasterOptions(trust_vrt=trust), Arrangement(rule=rule), wanted), None)
+
+
+def make_item(folder: Path, number: int, pixels: NDArray[Any], cloud: float = 0.0) -> dict[str, Any]:
+    """An item with a file for each band, as Sentinel-2 has them, and a picture that is no imagery."""
+    item = pystac.Item(
+        id=f"scene-{number}",
+        geometry=None,
+        bbox=None,
+        datetime=pystac.utils.str_to_datetime(f"2024-0{number + 1}-01T00:00:00Z"),
+        properties={"eo:cloud_cover": cloud},
+    )
+    for code, name, band in zip(("B04", "B03", "B02"), RGB, pixels, strict=True):
+        path = write_raster(folder / f"{number}_{code}.tif", band[None], transform=TRANSFORM @ Affine.translation(40 * number, 0), nodata=0)
+        media = pystac.MediaType.COG
+        item.add_asset(
+            code, pystac.Asset(f"./{path.name}", media_type=media, extra_fields={"eo:bands": [{"name": code, "common_name": name}]})
+        )
+    item.add_asset("thumbnail", pystac.Asset("./missing.png", media_type="image/png", roles=["thumbnail"]))
+    return item.to_dict(include_self_link=False, transform_hrefs=False)
+
+
+SCENES = [draw_blobs(60, 80, seed=n) for n in range(3)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stac")
+    items = [make_item(folder, n, pixels, cloud=30.0 * n) for n, pixels in enumerate(SCENES)]
+    (folder / "item.json").write_text(json.dumps(items[0]))
+    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    return folder
+
+
+@pytest.fixture
+def web(folder: Path) -> Iterator[Web]:
+    with serve(folder) as web:
+        items = json.loads((folder / "items.json").read_text())
+        for item in items["features"]:
+            for asset in item["assets"].values():
+                asset["href"] = f"{web.address}/{asset['href']}"
+        root = {
+            "type": "Catalog",
+            "id": "small",
+            "stac_version": "1.0.0",
+            "description": "a search of three items",
+            "conformsTo": ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"],
+            "links": [
+                {"rel": "self", "href": web.address},
+                {"rel": "root", "href": web.address},
+                {"rel": "search", "href": f"{web.address}/search", "method": "POST", "type": "application/geo+json"},
+            ],
+        }
+        web.answers = {"/": json.dumps(root).encode(), "/search": json.dumps(items).encode()}
+        yield web
+
+
+def test_an_item_is_the_stack_of_the_assets_that_a_model_wants(folder: Path) -> None:
+    source = source_of(folder / "item.json", "blue", "red")
+    assert source.imagery.bands == (("blue", "b02"), ("red", "b04"))
+    np.testing.assert_array_equal(read_whole(source)[0], SCENES[0][[2, 0]])
+    assert source.path == "scene-0"
+    assert sorted(Path(name).name for name in source.imagery.files()) == ["0_B02.tif", "0_B04.tif"]
+
+
+def test_a_collection_is_a_mosaic_of_its_items_and_one_is_named_by_its_id(folder: Path) -> None:
+    source = source_of(folder / "items.json", *RGB)
+    assert source.shape == (60, 160)
+    np.testing.assert_array_equal(read_whole(source)[0][:, :, :80], SCENES[0])
+    np.testing.assert_array_equal(read_whole(source)[0][:, :, 120:], SCENES[2][:, :, 40:])
+    last = source_of(folder / "items.json", *RGB, rule="last")
+    np.testing.assert_array_equal(read_whole(last)[0][:, :, 40:80], SCENES[1][:, :, :40])
+    one = source_of(f"{folder / 'items.json'}#scene-2", *RGB)
+    np.testing.assert_array_equal(read_whole(one)[0], SCENES[2])
+
+
+@pytest.mark.filterwarnings("ignore:The 'shapely.ops")
+def test_the_median_composite_is_that_of_odc_stac(tmp_path: Path) -> None:
+    odc = pytest.importorskip("odc.stac", reason="odc-stac is the other program")
+    scenes = [draw_blobs(60, 80, seed=n, corner=40) for n in range(3)]
+    items = [make_item(tmp_path, 0, scenes[0])]
+    for number in (1, 2):
+        item = make_item(tmp_path, number, scenes[number])
+        for code, band in zip(("B04", "B03", "B02"), scenes[number], strict=True):
+            write_raster(tmp_path / f"{number}_{code}.tif", band[None], nodata=0)
+        items.append(item)
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    source = source_of(tmp_path / "items.json", *RGB, rule="median")
+    pixels, valid = read_whole(source)
+    for item in items:
+        for asset in item["assets"].values():
+            asset["href"] = str(tmp_path / asset["href"])
+    parsed = [pystac.Item.from_dict(item) for item in items]
+    for item in parsed:
+        item.geometry = source.geobox.geographic_extent.json
+        item.bbox = list(source.geobox.geographic_extent.boundingbox)
+    cube = odc.load(parsed, bands=["B04", "B03", "B02"], geobox=source.geobox, nodata=0).astype("float32")
+    median = cube.where(cube != 0).median("time")
+    expected = np.stack([median[name].to_numpy() for name in ("B04", "B03", "B02")])
+    np.testing.assert_array_equal(valid, np.isfinite(expected).all(axis=0))
+    np.testing.assert_array_equal(pixels[:, valid], np.rint(expected)[:, valid])
+
+
+def test_a_search_finds_items_by_box_dates_and_clouds(web: Web) -> None:
+    address = f"{web.address}/search?collections=small&bbox=85,27,86,28&datetime=2024-01-01/2024-12-31&cloud_cover=30"
+    assert [item["id"] for item, _ in read_items(address)] == ["scene-0", "scene-1"]
+    assert source_of(address, *RGB).shape == (60, 120)
+    np.testing.assert_array_equal(read_whole(source_of(address, *RGB))[0][:, :, :80], SCENES[0])
+
+
+def test_a_run_on_a_search_is_that_on_the_files(web: Web, folder: Path, tmp_path: Path) -> None:
+    spec = double_spec().model_copy(update={"bands": RGB})
+    package, load = write_package(tmp_path / "model", spec), always(ThresholdPredictor(spec=spec))
+    runs = []
+    for name, raster in (("there", f"{web.address}/search?limit=3"), ("here", str(folder / "items.json"))):
+        config = configure(Path("x"), package, tmp_path / name, outputs=("classes",)).model_copy(update={"raster": raster})
+        runs.append(read_band(segment_raster(config, load=load) / "classes.tif"))
+    np.testing.assert_array_equal(*runs)
+
+
+def test_scale_and_offset_of_an_item_count(folder: Path, tmp_path: Path) -> None:
+    item = json.loads((folder / "item.json").read_text())
+    for asset in item["assets"].values():
+        asset["href"] = f"./{Path(asset['href']).name}"
+        asset["raster:bands"] = [{"scale": 0.0001, "offset": -0.1}]
+    (folder / "scaled.json").write_text(json.dumps(item))
+    imagery = source_of(folder / "scaled.json", "red").imagery
+    source = place_source(imagery.each_file(FileImagery.scaled), None)
+    np.testing.assert_allclose(read_whole(source)[0][0], SCENES[0][0] * 0.0001 - 0.1, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a/items.json", True),
+        ("a/items.geojson#one", True),
+        ("https://a.org/search?collections=x", True),
+        ("https://a.org/collections/x/items", True),
+        ("https://a.org/collections/x/items/y", True),
+        ("https://a.org/x.tif", False),
+        ("a.tif", False),
+        ("s3://a/b.tif", False),
+    ],
+)
+def test_what_names_stac(name: str, expected: bool) -> None:
+    assert is_stac(name) == expected
+
+
+def test_what_does_not_fit_says_so(folder: Path, web: Web, tmp_path: Path) -> None:
+    with pytest.raises(RasterError, match=r"searched for nir, but holds B04: .*red"):
+        source_of(folder / "item.json", "nir")
+    with pytest.raises(RasterError, match="holds no item"):
+        source_of(f"{folder / 'items.json'}#gone", "red")
+    with pytest.raises(MissingFileError, match=r"gone\.json"):
+        source_of(folder / "gone.json", "red")
+    with pytest.raises(UsageError, match="asks for color"):
+        source_of(f"{web.address}/search?color=red", "red")
+    with pytest.raises(UsageError, match="no number"):
+        source_of(f"{web.address}/search?bbox=a,b", "red")
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(RasterError, match="an object was expected"):
+        source_of(tmp_path / "list.json", "red")
+    (tmp_path / "zones.geojson").write_text('{"type": "FeatureCollection", "features": [{"type": "Feature", "geometry": null}]}')
+    with pytest.raises(RasterError, match="holds no STAC item"):
+        source_of(tmp_path / "zones.geojson", "red")
+
+
+def test_an_item_that_points_out_of_its_folder_is_refused_unless_it_is_trusted(folder: Path, tmp_path: Path) -> None:
+    item = json.loads((folder / "item.json").read_text())
+    for asset in item["assets"].values():
+        asset["href"] = str(folder / Path(asset["href"]).name)
+    (tmp_path / "far.json").write_text(json.dumps(item))
+    with pytest.raises(RasterError, match="points out of its folder"):
+        source_of(tmp_path / "far.json", "red")
+    np.testing.assert_array_equal(read_whole(source_of(tmp_path / "far.json", "red", trust=True))[0][0], SCENES[0][0])
+
+
+def test_an_item_at_an_address_never_reads_files_of_this_machine(folder: Path, web: Web) -> None:
+    item = json.loads((folder / "item.json").read_text())
+    for scheme in ("file", "vrt"):
+        item["assets"] = {"B04": item["assets"]["B04"] | {"href": f"{scheme}://{folder / '0_B04.tif'}"}}
+        web.answers["/near.json"] = json.dumps(item).encode()
+        with pytest.raises(RasterError, match=f"points at {scheme}.*no address"):
+            source_of(f"{web.address}/near.json", "red")
+
+
+def test_a_collection_that_a_server_gives_out_page_by_page_is_read_to_its_end(web: Web) -> None:
+    items = json.loads(web.answers["/search"])["features"]
+    for page, item in enumerate(items):
+        # some servers let the last page point at itself
+        link = {"rel": "next", "href": f"/{min(page + 1, 2)}/items"}
+        web.answers[f"/{page}/items"] = json.dumps({"type": "FeatureCollection", "features": [item], "links": [link]}).encode()
+    assert [item["id"] for item, _ in read_items(f"{web.address}/0/items")] == ["scene-0", "scene-1", "scene-2"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "FeatureCollection", "features": [1]},
+        {"type": "Feature", "assets": {"a": 1}},
+        {"type": "Feature", "assets": {"a": {"href": "0_B04.tif"}}, "links": [3]},
+        {"type": "Feature", "assets": {"a": {"href": "0_B04.tif", "bands": [5]}}},
+        {"type": "Feature", "assets": {"a": {"href": "0_B04.tif", "bands": [{"name": 5}]}}},
+        {"type": "Feature", "assets": {"a": {"href": "0_B04.tif", "bands": [{"name": "x", "scale": "wide"}]}}},
+        {"type": "Feature", "assets": {"a": {"href": "\0"}}},
+    ],
+)
+def test_what_only_looks_like_an_item_is_refused(folder: Path, wrong: Any) -> None:
+    (folder / "wrong.json").write_text(json.dumps(wrong))
+    with pytest.raises(RasterError, match=r"wrong\.json is no valid STAC"):
+        source_of(folder / "wrong.json")

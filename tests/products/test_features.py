@@ -1,0 +1,57 @@
+"""Objects on the ground: every building stays, valid in the raster's CRS and inside the raster."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from shapely.affinity import rotate, translate
+
+from geoseg.objects.instances import InstanceTable
+from geoseg.objects.regularize import RegularizeMethod, RegularizeOptions
+from geoseg.objects.vectorize import Patches
+from geoseg.pixels.classes import ClassScheme, LandClass
+from geoseg.products.features import building_features, to_ground
+
+SIDE = 64
+MERCATOR = GeoBox((SIDE, SIDE), Affine(0.3, 0, 9_520_000, 0, -0.3, 3_203_000), "EPSG:3857")
+SCHEME = ClassScheme(classes=(LandClass(value=0, name="land", color="#c8b48c"),))
+
+
+def patches_of(polygons: NDArray[np.object_]) -> Patches:
+    count = np.arange(len(polygons))
+    return Patches(values=count + 1, polygons=polygons, pixels=count, first=count)
+
+
+def make_buildings(polygons: NDArray[np.object_], method: RegularizeMethod) -> gpd.GeoDataFrame:
+    none = np.zeros(len(polygons), np.bool_)
+    table = InstanceTable(area_px=np.ones(len(polygons), np.int64), score=np.ones(len(polygons)), touches_edge=none, touches_nodata=none)
+    nothing = patches_of(np.empty(0, object))
+    return building_features(patches_of(polygons), table, nothing, SCHEME, MERCATOR, RegularizeOptions(method=method))
+
+
+def test_what_the_rounding_of_coordinates_breaks_is_repaired_and_named() -> None:
+    """The corner of a court lies on a wall, which no double precision map keeps so."""
+    house = shapely.Polygon([(0, 0), (10, 4), (10, 14), (0, 14)], [[(5, 2), (7, 6), (3, 6)]])
+    houses = np.array([translate(house, 10 * (k % 5), 2 + 12 * (k // 5)) for k in range(20)])
+    assert shapely.is_valid(houses).all()
+    made = make_buildings(houses, RegularizeMethod.NONE)
+    assert made.is_valid.all()
+    assert set(made.geom_type) == {"Polygon"}
+    assert set(made.status) == {"simplified", "unchanged"}
+    np.testing.assert_allclose(made.area, shapely.area(to_ground(houses, MERCATOR)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [20, 45])
+def test_regularized_outlines_stay_in_the_raster(degrees: float) -> None:
+    houses = np.array(
+        [rotate(shapely.box(x - 8, y - 5, x + 8, y + 5), degrees) for x, y in [(1, 20), (30, 62), (62, 30), (30, 2), (34, 34)]]
+    )
+    raster = shapely.box(0, 0, SIDE, SIDE)
+    made = make_buildings(shapely.intersection(houses, raster), RegularizeMethod.RIGHT_ANGLES)
+    assert "regularized" in made.status.tolist()
+    (ground,) = to_ground(np.array([raster]), MERCATOR)
+    assert made.difference(ground).area.max() <= 1e-6
+    assert (np.abs(made.bounds.to_numpy() - ground.bounds) <= 1e-6).sum() >= 4
