@@ -60,15 +60,15 @@ _HOMES = {
     "config": ("RunConfig", "make_config"),
     "errors": ("GeosegError", "RunError", "UsageError"),
     "events": ("ChunkDone", "Event", "Finished", "RunPlanned", "StageDone", "Warned"),
-    "exports": ("export_run",),
+    "inference.planning": ("RunPlan", "plan_run"),
     "model.package": ("ModelPackage", "find_package"),
     "model.spec": ("ModelSpec",),
     "pipeline": ("segment_raster",),
-    "planning": ("RunPlan", "plan_run"),
+    "products.exports": ("export_run",),
     "redo": ("redo_objects",),
+    "runfolder.status": ("Status", "read_status"),
+    "runfolder.verify": ("Verdict", "verify_run"),
     "settings": ("ObjectSettings",),
-    "status": ("Status", "read_status"),
-    "verify": ("Verdict", "verify_run"),
 }
 
 

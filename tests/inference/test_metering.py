@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from tests.inference.test_batching import Watched, draw_tile
 
 from geoseg.inference.batching import Batcher
 from geoseg.inference.metering import Meter
+from tests.inference.test_batching import Watched, draw_tile
 
 
 def test_two_rasters_that_share_a_network_are_counted_apart() -> None:

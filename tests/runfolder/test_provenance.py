@@ -40,16 +40,14 @@ def test_an_id_does_not_depend_on_the_order_of_keys(table: dict[str, object]) ->
 
 @given(TABLES, TABLES)
 def test_other_values_have_other_ids(one: dict[str, object], other: dict[str, object]) -> None:
-    same = json.loads(to_json(one)) == json.loads(to_json(other))
-    assert (identify_run(one) == identify_run(other)) == same
+    assert (identify_run(one) == identify_run(other)) == (to_json(one) == to_json(other))
 
 
 def to_json(table: object) -> str:
     def without_none(value: object) -> object:
         return {k: without_none(v) for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
-    # true is 1 in Python, but not in JSON
-    return json.dumps(without_none(table), sort_keys=True).replace("true", '"yes"').replace("false", '"no"')
+    return json.dumps(without_none(table), sort_keys=True)
 
 
 def test_lists_and_tuples_are_the_same() -> None:

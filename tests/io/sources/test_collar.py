@@ -19,7 +19,7 @@ from geoseg.io.sources.collar import find_collar
 from geoseg.io.sources.imagery import FileImagery
 from tests.doubles import draw_blobs, write_raster
 
-_DATA = Path(__file__).parents[2] / "../shared/data"
+_DATA = Path(__file__).parents[3] / "../shared/data"
 BLOCK = 64
 
 
