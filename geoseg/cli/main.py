@@ -13,6 +13,7 @@ from geoseg.cli.batch import batch
 from geoseg.cli.demo import demo
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.export import export
+from geoseg.cli.impact import impact
 from geoseg.cli.labels import app as labels
 from geoseg.cli.models import models
 from geoseg.cli.objects import objects
@@ -35,7 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, batch, objects, export, areas, vectorize, plan, demo, train, evaluate, verify, status):
+for command in (segment, batch, objects, export, areas, vectorize, impact, plan, demo, train, evaluate, verify, status):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")

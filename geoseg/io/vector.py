@@ -31,7 +31,8 @@ _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sb
 """Endings of the files beside a Shapefile that hold or index its data; styles and descriptions are not among them."""
 FIXED_DATE = "2000-01-01T00:00:00.000Z"
 """Stands in GeoPackages as the time of the last change."""
-_GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
+GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
+"""Layers of a run's features."""
 
 
 def read_vector(path: Path, crs: object, layer: str | None = None) -> gpd.GeoDataFrame:
@@ -220,11 +221,12 @@ class AddLayer(Protocol):
 
 
 @contextmanager
-def open_layers(path: Path) -> Iterator[AddLayer]:
+def open_layers(path: Path, shapes: Mapping[str, str] = GEOMETRY_TYPES) -> Iterator[AddLayer]:
     """Write a GeoPackage of several layers batch by batch, whole or not at all; equal tables make equal bytes.
 
     Args:
         path: Final name.
+        shapes: Geometry types of layers; that of others is taken from their first table.
 
     Yields:
         A function that adds a table to a layer.
@@ -237,7 +239,7 @@ def open_layers(path: Path) -> Iterator[AddLayer]:
 
     def add(layer: str, table: gpd.GeoDataFrame | pd.DataFrame) -> None:
         has_shape = isinstance(table, gpd.GeoDataFrame)
-        shape = {"geometry_type": _GEOMETRY_TYPES.get(layer)} if has_shape else {}
+        shape = {"geometry_type": shapes.get(layer)} if has_shape else {}
         write_dataframe(table, made, layer=layer, driver="GPKG", append=made.exists(), **shape)
 
     try:
