@@ -81,6 +81,8 @@ class PixelFlood:
     """Which values are water."""
     before: Callable[[Window], NDArray[np.uint8]] | None = None
     """States of a window before the flood, ``FLOODED`` where water was."""
+    area: Callable[[Window], NDArray[np.uint8]] | None = None
+    """``FLOODED`` where a window was looked at."""
     hides_ground: bool = False
     """Whether roofs hide the water."""
 
@@ -108,6 +110,8 @@ class PixelFlood:
         """
         pixels, valid = self.raster.read(window)
         now = self.rule.apply(pixels[0], valid)
+        if self.area is not None:
+            now[self.area(window) != FLOODED] = UNKNOWN
         if self.before is None:
             return now
         then, wet = self.before(window), now == FLOODED
@@ -150,21 +154,15 @@ class PixelFlood:
             yield self._tabulate(patches)
 
     def shores(self, step: float) -> Iterator[NDArray[np.float64]]:
-        """Yield the middles of pixel edges between water and dry ground."""
+        """Yield the middles of all pixel edges between water and dry ground."""
         height, width = self.shape
-        coarser = max(1, round(step / max(abs(self.geobox.resolution.x), abs(self.geobox.resolution.y))))
         for window in partition(self.shape, _BLOCK_PX):
             # one more row and column, where the next block begins
-            more = Window(
-                window.col_off,
-                window.row_off,
-                min(window.width + 1, width - window.col_off),
-                min(window.height + 1, height - window.row_off),
-            )
-            points = _find_edges(self.read(more))
+            rows, cols = min(window.height + 1, height - window.row_off), min(window.width + 1, width - window.col_off)
+            states = self.read(Window(window.col_off, window.row_off, cols, rows))
+            points = _find_edges(states, (window.height, window.width)) + np.array([window.col_off, window.row_off])
             if len(points):
-                _, chosen = np.unique((points // coarser).astype(np.int64), axis=0, return_index=True)
-                yield _to_ground(points[chosen] + (window.col_off, window.row_off), self.geobox)
+                yield _to_ground(points, self.geobox)
 
     def _read_for_drawing(self, window: Window) -> NDArray[np.int16]:
         return self.read(window).astype(np.int16)
@@ -175,12 +173,12 @@ class PixelFlood:
         return gpd.GeoDataFrame({"state": states, "area_m2": measure_areas(polygons, self.crs).round(2)}, geometry=polygons, crs=self.crs)
 
 
-def _find_edges(states: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the middles of pixel edges between water and dry ground, (n, 2) column and row."""
+def _find_edges(states: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the middles of edges between water and dry ground right of and below the pixels of a block, (n, 2) column and row."""
     wet, dry = (states == FLOODED) | (states == PERMANENT), states == DRY
-    rows, cols = np.nonzero((wet[:, :-1] & dry[:, 1:]) | (dry[:, :-1] & wet[:, 1:]))
+    rows, cols = np.nonzero(((wet[:, :-1] & dry[:, 1:]) | (dry[:, :-1] & wet[:, 1:]))[: shape[0]])
     upright = np.column_stack([cols + 1.0, rows + 0.5])
-    rows, cols = np.nonzero((wet[:-1] & dry[1:]) | (dry[:-1] & wet[1:]))
+    rows, cols = np.nonzero(((wet[:-1] & dry[1:]) | (dry[:-1] & wet[1:]))[:, : shape[1]])
     return np.concatenate([upright, np.column_stack([cols + 0.5, rows + 1.0])])
 
 
