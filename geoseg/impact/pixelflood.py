@@ -26,12 +26,11 @@ from geoseg.tiling import partition
 
 _BLOCK_PX = 1024
 _WHOLE = 0.999
-"""A polygon of which this share lies on known pixels is known whole: pixels and polygons are measured in different ways."""
-_SCHEME = ClassScheme(
-    classes=tuple(
-        LandClass(value=value, name=name, color="#000000") for value, name in ((DRY, "dry"), (FLOODED, "wet"), (PERMANENT, "standing"))
-    )
-)
+"""A polygon of which this share lies on the raster lies there whole: pixels and polygons are measured in different ways."""
+_NOT_SEEN = 254
+"""Stands for ``UNKNOWN`` where areas are measured, since 255 is no class."""
+_MEASURED = {DRY: "dry", FLOODED: "wet", PERMANENT: "standing", _NOT_SEEN: "hidden"}
+_SCHEME = ClassScheme(classes=tuple(LandClass(value=value, name=name, color="#000000") for value, name in _MEASURED.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +120,12 @@ class PixelFlood:
 
     def measure(self, polygons: NDArray[np.object_]) -> FloodAreas:
         """Measure how much of polygons is under water; pixels on their borders count by the part inside (exactextract)."""
-        table = measure_zones(self.read, _SCHEME, self.geobox, gpd.GeoDataFrame(geometry=polygons, crs=self.crs))
+        table = measure_zones(self._read_for_measuring, _SCHEME, self.geobox, gpd.GeoDataFrame(geometry=polygons, crs=self.crs))
         whole, mapped = table["zone_m2"].to_numpy(), table["mapped_m2"].to_numpy()
         whole = np.where(mapped >= _WHOLE * whole, mapped, whole)
+        unknown = whole - mapped + table["hidden_m2"].to_numpy()
         flooded, permanent = table["wet_m2"].to_numpy(), table["standing_m2"].to_numpy()
-        return FloodAreas(whole_m2=whole, flooded_m2=flooded, permanent_m2=permanent, unknown_m2=whole - mapped)
+        return FloodAreas(whole_m2=whole, flooded_m2=flooded, permanent_m2=permanent, unknown_m2=unknown)
 
     def cut(self, segments: Segments) -> Stretches:
         """Cut lines where they go from pixel to pixel; what lies outside the raster is unknown."""
@@ -163,6 +163,10 @@ class PixelFlood:
             points = _find_edges(states, (window.height, window.width)) + np.array([window.col_off, window.row_off])
             if len(points):
                 yield _to_ground(points, self.geobox)
+
+    def _read_for_measuring(self, window: Window) -> NDArray[np.uint8]:
+        states = self.read(window)
+        return np.where(states == UNKNOWN, np.uint8(_NOT_SEEN), states)
 
     def _read_for_drawing(self, window: Window) -> NDArray[np.int16]:
         return self.read(window).astype(np.int16)

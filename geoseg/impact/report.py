@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from geoseg.impact.options import ImpactInputs, ImpactOptions
+from geoseg.impact.streets import draw_roads
 from geoseg.impact.tables import Impact
 from geoseg.io.ground import pixel_step_m
 from geoseg.redact import redact
@@ -67,7 +68,7 @@ class Sketch:
     def add(self, patches: gpd.GeoDataFrame) -> None:
         """Keep the patches that can be seen."""
         near = patches[shapely.intersects(patches.geometry.to_numpy(), shapely.box(*self.bounds))]
-        seen = near[near.geometry.area >= self.step**2]
+        seen = near[shapely.area(near.geometry.to_numpy()) >= self.step**2]
         if len(seen):
             self.parts.append(seen.set_geometry(seen.geometry.simplify(self.step)))
 
@@ -139,10 +140,10 @@ def _list_layers(impact: Impact, water: Sketch) -> Iterator[tuple[gpd.GeoDataFra
     if impact.places is not None:
         color = ROAD_COLORS["cut off"]
         yield impact.places, "place cut off", color, {"facecolor": color, "edgecolor": color, "alpha": 0.25, "linewidth": 1.5}
-    if impact.roads is not None:
-        for state, color in reversed(ROAD_COLORS.items()):
-            roads = impact.roads[impact.roads["state"] == state]
-            yield roads, f"road {state}", color, {"color": color, "linewidth": 2.2 if state == "cut" else 1.4}
+    if impact.network is not None:
+        for state, lines in draw_roads(impact.network):
+            color = ROAD_COLORS[state]
+            yield lines, f"road {state}", color, {"color": color, "linewidth": 2.4 if state == "cut" else 1.4}
     if impact.buildings is not None:
         for state, color in reversed(STATE_COLORS.items()):
             houses = impact.buildings[impact.buildings["state"] == state]

@@ -101,7 +101,7 @@ def test_nobody_is_lost_between_buildings_and_empty_pixels(impact: Impact) -> No
 
 def test_everything_stands_in_files(valley: Valley, impact: Impact) -> None:
     out = valley.flood.parent / "out"
-    layers = {"flood", "buildings", "roads", "places", "zones", "layer_styles"}
+    layers = {"flood", "buildings", "roads", "cuts", "places", "zones", "layer_styles"}
     assert set(gpd.list_layers(out / "impact.gpkg")["name"]) == layers
     flood = gpd.read_file(out / "impact.gpkg", layer="flood")
     assert set(flood["state"]) == {"flooded", "permanent"}
@@ -112,6 +112,10 @@ def test_everything_stands_in_files(valley: Valley, impact: Impact) -> None:
     assert len(table) == len(valley.houses)
     assert table["lat"].between(27.6, 27.7).all()
     told = json.loads((out / "impact.json").read_text())
+    cuts = pd.read_csv(out / "cuts.csv")
+    # the cross road on both sides of the river, the hamlet's and the mill's
+    assert len(cuts) == 4
+    assert set(cuts["edge_id"]) == set(impact.roads[impact.roads["state"] == "cut"]["edge_id"])
     assert told["buildings"]["flooded"] == (table["state"] == "flooded").sum()
     page = (out / "impact.html").read_text()
     assert page.count("data:image/png") == 2
