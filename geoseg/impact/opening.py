@@ -24,6 +24,7 @@ from geoseg.io.aligned import open_on_grid
 from geoseg.io.raster import RasterSource, open_raster
 from geoseg.io.tiffs.legend import describe_band
 from geoseg.io.vector import list_layers, read_vector
+from geoseg.pixels.classes import ClassKind
 from geoseg.runfolder.records import read_summary
 from geoseg.runfolder.report import read_scheme
 
@@ -91,9 +92,12 @@ def _is_vector(path: Path) -> bool:
 def _find_pixels(path: Path, water: str | None, nodata: float | None) -> tuple[RasterSource, WaterRule]:
     """Return the raster of a run folder or file, and which of its values are water."""
     if path.is_dir():
-        classes = {row.name: row.value for row in read_scheme(read_summary(path / "summary.json")["classes"])}
+        scheme = read_scheme(read_summary(path / "summary.json")["classes"])
+        classes = {row.name: row.value for row in scheme}
         value = _find_value(str(path), water or _guess_water(str(path), classes), classes)
-        return open_raster(path / "classes.tif").choose((1,)), WaterRule(path=str(path), values=frozenset({value}), nodata=nodata)
+        standing = frozenset(row.value for row in scheme if row.kind is not ClassKind.SURFACE)
+        rule = WaterRule(path=str(path), values=frozenset({value}), nodata=nodata, standing=standing)
+        return open_raster(path / "classes.tif").choose((1,)), rule
     source = open_raster(path).choose((1,))
     names = {name: value for value, name in describe_band(str(path), 1).names.items()}
     values = None if water is None else frozenset({_find_value(str(path), water, names)})

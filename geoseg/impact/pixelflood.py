@@ -43,6 +43,8 @@ class WaterRule:
     """Values of water; None takes the only one beside 0, or everything above 0 where values are fractions."""
     nodata: float | None
     """Value of which nothing is known."""
+    standing: frozenset[int] = frozenset()
+    """Values of what stands in water or above it, roofs and decks: beside them water does not end."""
 
     def apply(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Return ``DRY``, ``FLOODED`` or ``UNKNOWN`` for values (H, W).
@@ -107,16 +109,20 @@ class PixelFlood:
 
         What is dry now is dry whatever was before; water is new or permanent only where it is known what was before.
         """
+        return self._read(window)[0]
+
+    def _read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        """Return states and values."""
         pixels, valid = self.raster.read(window)
         now = self.rule.apply(pixels[0], valid)
         if self.area is not None:
             now[self.area(window) != FLOODED] = UNKNOWN
         if self.before is None:
-            return now
+            return now, pixels[0]
         then, wet = self.before(window), now == FLOODED
         now[wet & (then == FLOODED)] = PERMANENT
         now[wet & (then == UNKNOWN)] = UNKNOWN
-        return now
+        return now, pixels[0]
 
     def measure(self, polygons: NDArray[np.object_]) -> FloodAreas:
         """Measure how much of polygons is under water; pixels on their borders count by the part inside (exactextract)."""
@@ -159,7 +165,8 @@ class PixelFlood:
         for window in partition(self.shape, _BLOCK_PX):
             # one more row and column, where the next block begins
             rows, cols = min(window.height + 1, height - window.row_off), min(window.width + 1, width - window.col_off)
-            states = self.read(Window(window.col_off, window.row_off, cols, rows))
+            states, values = self._read(Window(window.col_off, window.row_off, cols, rows))
+            states[np.isin(values, list(self.rule.standing))] = UNKNOWN
             points = _find_edges(states, (window.height, window.width)) + np.array([window.col_off, window.row_off])
             if len(points):
                 yield _to_ground(points, self.geobox)

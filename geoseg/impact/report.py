@@ -29,6 +29,8 @@ _ROWS = 25
 """Rows of a table in the report; the files hold all."""
 _PLACES = 4
 """Places that are shown from near."""
+_WHOLE_FROM = 1000
+"""Numbers from which no fractions are shown."""
 _INCH_PX = 110
 _TITLES = {
     "count": "in all",
@@ -85,7 +87,7 @@ def write_report(impact: Impact, water: Sketch, inputs: ImpactInputs, options: I
         page.text(f"Note: {redact(warning)}")
     for name, totals in impact.totals.items():
         page.heading(name.capitalize())
-        page.table(("what", "value"), [(_TITLES.get(key, key.replace("_", " ")), "-" if v is None else v) for key, v in totals.items()])
+        page.table(("what", "value"), [(_TITLES.get(key, key.replace("_", " ")), _plain(value)) for key, value in totals.items()])
     page.heading("Map")
     page.gallery([("Water, buildings, roads and places that are cut off.", draw_map(impact, water, water.bounds))])
     if impact.places is not None and len(impact.places):
@@ -187,4 +189,8 @@ def _add_table(page: Page, table: pd.DataFrame) -> None:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    """Return what a table shows of a value: no powers of ten for square metres, a dash for what is not known."""
+    bare = value.item() if isinstance(value, np.generic) else value
+    if isinstance(bare, float) and abs(bare) >= _WHOLE_FROM:
+        return round(bare)
+    return "-" if bare is None else bare

@@ -148,7 +148,8 @@ def test_water_is_named_by_class_value_or_depth(tmp_path: Path) -> None:
 def write_run(folder: Path) -> Path:
     """As much of a finished run as a flood needs."""
     folder.mkdir()
-    rows = [{"value": v, "name": n, "color": "#102030", "kind": "surface"} for v, n in ((0, "land"), (1, "water"), (2, "building"))]
+    kinds = (("land", "surface"), ("water", "surface"), ("building", "building"))
+    rows = [{"value": value, "name": name, "color": "#102030", "kind": kind} for value, (name, kind) in enumerate(kinds)]
     told = {"classes": rows, "counts": {}, "timing_s": {}}
     (folder / "summary.json").write_text(json.dumps(told))
     classes = np.ones((1, *SHAPE), np.uint8)
@@ -167,8 +168,11 @@ def test_a_roof_in_water_is_flooded_though_it_hides_the_water(tmp_path: Path) ->
         metric = find_metric_crs(flood.bounds, flood.crs)
         found = measure_buildings(table, flood, ImpactOptions(), metric).iloc[0]
         bare = measure_buildings(table, flood, ImpactOptions(around_m=0), metric).iloc[0]
+        shores = list(flood.shores(1.0))
     assert (found["state"], bare["state"]) == ("flooded", "dry")
     assert found["flooded_share"] == 0
+    # the water does not end at the house
+    assert shores == []
     assert found["around_share"] == pytest.approx(1)
     with pytest.raises(UsageError, match="made no roads"):
         read_features(run, "roads", CRS)
