@@ -68,7 +68,9 @@ def read_features(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
     layers = list_layers(file)
     if path.is_dir() and layer not in layers:
         raise UsageError(f"The run in {path} made no {layer}; it has {', '.join(layers)}. Make them with --outputs {layer}.")
-    return read_vector(file, crs, layer if layer in layers else None)
+    table = read_vector(file, crs, layer if layer in layers else None)
+    # heights of corners are no matter here, and layers with and without them do not mix
+    return table.set_geometry(gpd.GeoSeries(shapely.force_2d(table.geometry.to_numpy()), index=table.index, crs=table.crs))
 
 
 def read_polygons(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:

@@ -188,6 +188,30 @@ def test_features_far_from_the_flood_are_refused(valley: Valley, tmp_path: Path)
         measure_impact(ImpactInputs(flood=FloodInput(path=valley.flood), buildings=tmp_path / "far.gpkg"))
 
 
+def test_origins_come_from_files_too_and_one_in_water_reaches_nothing(valley: Valley, tmp_path: Path) -> None:
+    for name, spot in (("dry", (150, 100)), ("wet", (318, 100))):
+        points = gpd.GeoDataFrame(geometry=[shapely.Point(*place_xy(*spot), 12.5)], crs=CRS)
+        points.to_crs("EPSG:4326").to_file(tmp_path / f"{name}.geojson")
+    given = inputs_of(valley, dem=None, population=None, buildings=None, zones=None, origins=(tmp_path / "dry.geojson",))
+    assert state_of(measure_impact(given).roads, "cut off") == {"lane"}
+    drowned = measure_impact(replace(given, origins=(tmp_path / "wet.geojson",)))
+    assert any("--from" in warning for warning in drowned.warnings)
+    assert state_of(drowned.roads, "open") == {"forest"}
+    both = measure_impact(replace(given, origins=(tmp_path / "wet.geojson", tmp_path / "dry.geojson")))
+    assert state_of(both.roads, "cut off") == {"lane"}
+
+
+def test_heights_of_corners_and_columns_of_the_same_name_do_no_harm(valley: Valley, tmp_path: Path) -> None:
+    houses = valley.houses.assign(State="old", fid=range(len(valley.houses)))
+    houses.set_geometry(gpd.GeoSeries(shapely.force_3d(houses.geometry.to_numpy(), 7.0), crs=CRS)).to_file(tmp_path / "3d.gpkg")
+    flood = FloodInput(path=valley.flood, before=valley.before)
+    measure_impact(ImpactInputs(flood=flood, buildings=tmp_path / "3d.gpkg"), tmp_path / "out")
+    found = gpd.read_file(tmp_path / "out" / "impact.gpkg", layer="buildings")
+    assert set(found["state"]) == {"flooded", "dry"}
+    assert not found.geometry.has_z.any()
+    assert not (tmp_path / "out" / "roads.csv").exists()
+
+
 def test_an_impact_is_not_written_into_a_run(tmp_path: Path) -> None:
     (tmp_path / "run.toml").touch()
     with pytest.raises(UsageError, match="holds a run"):
