@@ -7,14 +7,14 @@ import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_dir
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.io.sources.arrangement import Rule
-from geoseg.model.execution import Backend, Precision
+from geoseg.model.execution import Backend, Precision, Views
 from geoseg.poststeps import PostStep
 from geoseg.redact import redact
 from geoseg.settings import ObjectSettings
@@ -44,7 +44,7 @@ _RESULT_KEYS = (
     "objects",
 )
 """Keys that change the result; a run only goes on under the same ones."""
-_RESULT_KEYS_SINCE = ("mosaic", "feather", "stack", "bbox", "exclude", "collar")
+_RESULT_KEYS_SINCE = ("mosaic", "feather", "stack", "bbox", "exclude", "collar", "tta", "tta_scales")
 """Those that runs of earlier versions did not have; they count where they are not left at their default."""
 
 
@@ -97,6 +97,10 @@ class RunConfig(BaseModel):
     """Library that runs the network; ``auto`` takes the fastest for the length of the job."""
     precision: Precision | None = None
     """What the network computes with; None takes float32, or on a GPU what was measured to be faster with the same labels."""
+    tta: Views = "none"
+    """Test-time augmentation: the mean of probabilities over four mirrored views of each tile (``flips``), or all eight (``d4``)."""
+    tta_scales: tuple[Annotated[float, Field(ge=0.5, le=2)], ...] = Field(default=(), max_length=4)
+    """Further sizes at which each view is seen, for example ``[0.75, 1.25]``."""
     threads: int = Field(default=0, ge=0)
     """Processor threads for the network, of each worker; 0 shares the cores among the workers."""
     workers: int = Field(default=0, ge=0)
@@ -132,6 +136,13 @@ class RunConfig(BaseModel):
         """Read numbers that are written as text."""
         given = value if isinstance(value, list | tuple) else (value,)
         return tuple(int(band) if isinstance(band, str) and band.strip().isdecimal() else band for band in given)
+
+    @field_validator("tta_scales")
+    @classmethod
+    def _different(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if 1.0 in value or len(set(value)) < len(value):
+            raise ValueError("scales are other sizes than 1, each named once")
+        return value
 
     @field_validator("memory")
     @classmethod

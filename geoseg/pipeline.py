@@ -11,7 +11,7 @@ from geoseg.events import ChunkDone, ChunkFailed, Finished, Listener, Warned, ig
 from geoseg.inference.performance import Performance
 from geoseg.inference.planning import RunPlan, check_disk, describe_plan, plan_run
 from geoseg.inference.tuning.tune import tune
-from geoseg.inference.whole import LoadPredictor, network_loader
+from geoseg.inference.whole import LoadPredictor, averaging, network_loader
 from geoseg.inference.work import ChunkResult, SegmentJob
 from geoseg.io.files import write_whole
 from geoseg.io.ground import row_areas_m2
@@ -71,7 +71,7 @@ def segment_raster(
         if load is None and not folder.is_begun():
             plan = tune(plan, config, listener)
         folder.begin(plan.config, plan.fingerprint())
-        load = load or network_loader(plan.package, plan.lane_execution)
+        load = averaging(load or network_loader(plan.package, plan.lane_execution), plan.views)
         try:
             done = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
         except UsageError:

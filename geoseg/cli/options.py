@@ -70,6 +70,15 @@ Precision = Annotated[
         "--precision", help="Numbers that the network computes with.  [default: as measured on a GPU, or float32]", show_default=False
     ),
 ]
+Tta = Annotated[
+    Literal["none", "flips", "d4"] | None,
+    typer.Option(
+        "--tta", help="Test-time augmentation: the mean over 4 mirrored (flips) or all 8 (d4) views.  [default: none]", show_default=False
+    ),
+]
+TtaScales = Annotated[
+    str | None, typer.Option("--tta-scales", metavar="LIST", help="Further sizes of each view, for example 0.75,1.25.  [default: none]")
+]
 Resources = Annotated[
     str | None,
     typer.Option("--resources", metavar="NAME=N", help="What a worker must declare to get chunks, for example GPU=1.", show_default=False),
@@ -137,7 +146,7 @@ def collect(**given: object) -> dict[str, object]:
     """Turn option values into fields of :class:`geoseg.config.RunConfig`; None means not given."""
     values = dict(given)
     halo = values.pop("halo", None)
-    for name in ("bands", "bbox", "outputs", "formats"):
+    for name in ("bands", "bbox", "outputs", "formats", "tta_scales"):
         listed = values.get(name)
         if isinstance(listed, str):
             values[name] = split_list(listed)
