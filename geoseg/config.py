@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from platformdirs import user_cache_dir
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from geoseg.checkrules import CheckRule
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.io.sources.arrangement import Rule
 from geoseg.model.execution import Backend, Precision, Views
@@ -44,7 +45,7 @@ _RESULT_KEYS = (
     "objects",
 )
 """Keys that change the result; a run only goes on under the same ones."""
-_RESULT_KEYS_SINCE = ("mosaic", "feather", "stack", "bbox", "exclude", "collar", "tta", "tta_scales")
+_RESULT_KEYS_SINCE = ("mosaic", "feather", "stack", "bbox", "exclude", "collar", "tta", "tta_scales", "checks")
 """Those that runs of earlier versions did not have; they count where they are not left at their default."""
 
 
@@ -127,6 +128,8 @@ class RunConfig(BaseModel):
     """Vector file; the areas of classes are added up in each of its polygons."""
     post: tuple[PostStep, ...] | None = None
     """Steps of post-processing of the class map, in order; None does none."""
+    checks: tuple[CheckRule, ...] = ()
+    """Rules that single out features to look at; they fill the column ``check``."""
     objects: ObjectSettings = ObjectSettings()
     """How buildings, land cover and roads are made of what was found."""
 

@@ -114,7 +114,7 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone
     with log.stage("rasters"):
         stitched = stitch_run(plan, folder)
     made = folder.begin_objects()
-    make_objects(stitched, plan.config.objects, plan.config.outputs, made, log)
+    make_objects(stitched, plan.config.objects, plan.config.outputs, made, log, plan.config.checks)
     formats = make_exports(plan, folder, made, log)
     with stitched.open("class") as read:
         classes = count_classes(read, stitched.scheme, row_areas_m2(stitched.geobox), stitched.shape)

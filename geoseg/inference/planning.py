@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geoseg.checkrules import check_rules
 from geoseg.config import Output, RunConfig
 from geoseg.errors import ConfigError, MemoryLimitError, ModelError, RasterError, WriteError
 from geoseg.events import RunPlanned
@@ -228,6 +229,7 @@ def plan_run(config: RunConfig) -> RunPlan:
     source = open_source(config, package.spec)
     if config.post:
         check_steps(config.post, (row.name for row in package.spec.classes), config.outputs, pixel_size_m(source.geobox))
+    check_rules(config.checks, (row.name for row in package.spec.classes), config.outputs)
     return replan(config, package, source)
 
 
