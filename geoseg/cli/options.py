@@ -117,7 +117,7 @@ Formats = Annotated[
     typer.Option(
         "--formats",
         metavar="LIST",
-        help="Written beside: of geoparquet,flatgeobuf,geojson,pmtiles,osm,coco,zarr,styles, and those of other packages.  [default: none]",
+        help="Beside: of geoparquet,flatgeobuf,geojson,pmtiles,osm,coco,coco-rle,zarr,styles, and other packages'.  [default: none]",
     ),
 ]
 Zones = Annotated[

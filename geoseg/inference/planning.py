@@ -221,9 +221,10 @@ def plan_run(config: RunConfig) -> RunPlan:
         MissingFileError: If a file is not there.
         MemoryLimitError: If the projected memory exceeds the limit, however small what was left open is chosen.
     """
-    check_formats(config.formats, config.outputs)
     check_zones(config.zones, config.outputs)
     package = find_model(config.model, config.cache_folder)
+    cannot = {"buildings", "roads"} - package.spec.finds
+    check_formats(config.formats, (output for output in config.outputs if output not in cannot))
     measured = tuple(name for name in _MEASURED if name in config.outputs)
     package = replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
     source = open_source(config, package.spec)
