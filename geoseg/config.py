@@ -74,6 +74,8 @@ class RunConfig(BaseModel):
     """Warp a rotated or GCP-only raster to north-up."""
     trust_vrt: bool = False
     """Open a virtual raster that points out of its folder, or at an address."""
+    stac_sign: str | None = None
+    """What signs the addresses of STAC assets: the address of a service, or the name of a plugin; None leaves them as they are."""
     aoi: Path | None = None
     """Vector file; only pixels inside its polygons are segmented."""
     bbox: tuple[float, float, float, float] | None = None
@@ -154,11 +156,15 @@ class RunConfig(BaseModel):
             parse_bytes(value)
         return value
 
+    @field_validator("stac_sign")
+    @classmethod
+    def _open_service(cls, value: str | None) -> str | None:
+        return _refuse_secrets(value)
+
     @field_validator("chunks_at")
     @classmethod
     def _without_secrets(cls, value: str | None) -> str | None:
-        if value is not None and redact(value) != value:
-            raise ValueError("secrets do not belong into an address; set them in the environment, as for the store's own programs")
+        _refuse_secrets(value)
         # a run goes on from any folder
         return value if value is None or "://" in value else str(Path(value).absolute())
 
@@ -190,6 +196,12 @@ class RunConfig(BaseModel):
         return {key: dumped[key] for key in _RESULT_KEYS} | {
             key: dumped[key] for key in _RESULT_KEYS_SINCE if getattr(self, key) != fields[key].default
         }
+
+
+def _refuse_secrets(address: str | None) -> str | None:
+    if address is not None and redact(address) != address:
+        raise ValueError("secrets do not belong into an address; set them in the environment, as for the store's own programs")
+    return address
 
 
 def make_config(values: dict[str, Any], toml: Path | None = None) -> RunConfig:

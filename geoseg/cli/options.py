@@ -33,6 +33,10 @@ Warp = Annotated[bool | None, typer.Option("--warp", help="Warp a rotated or GCP
 TrustVrt = Annotated[
     bool | None, typer.Option("--trust-vrt", help="Open a virtual raster that points out of its folder.", show_default=False)
 ]
+StacSign = Annotated[
+    str | None,
+    typer.Option("--stac-sign", metavar="SERVICE", help="Signs addresses of STAC assets: address of a service (?href=), or a plugin."),
+]
 LogJson = Annotated[Path | None, typer.Option("--log-json", metavar="FILE", help="Also write structured log lines, outside OUT.")]
 Aoi = Annotated[Path | None, typer.Option("--aoi", help="Vector file; only inside its polygons is segmented.")]
 Bbox = Annotated[str | None, typer.Option("--bbox", metavar="W,S,E,N", help="Only inside a box in degrees: west, south, east, north.")]

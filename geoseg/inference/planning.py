@@ -342,7 +342,7 @@ def describe_imagery(config: RunConfig, wanted: tuple[str, ...] = ()) -> Imagery
     Raises:
         UsageError: If one cannot be used, or they do not fit each other.
     """
-    options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
+    options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt, sign=config.stac_sign)
     arrangement = Arrangement(rule=config.mosaic, feather_px=config.feather, stack=config.stack)
     named = tuple(band for band in config.bands if isinstance(band, str)) or wanted
     return gather_imagery(config.rasters, options, arrangement, named)
