@@ -11,7 +11,7 @@ from geoseg.events import ChunkDone, ChunkFailed, Finished, Listener, Warned, ig
 from geoseg.inference.performance import Performance
 from geoseg.inference.planning import RunPlan, check_disk, describe_plan, plan_run
 from geoseg.inference.tuning.tune import tune
-from geoseg.inference.whole import LoadPredictor, network_loader
+from geoseg.inference.whole import LoadPredictor, averaging, network_loader
 from geoseg.inference.work import ChunkResult, SegmentJob
 from geoseg.io.files import write_whole
 from geoseg.io.ground import row_areas_m2
@@ -71,7 +71,7 @@ def segment_raster(
         if load is None and not folder.is_begun():
             plan = tune(plan, config, listener)
         folder.begin(plan.config, plan.fingerprint())
-        load = load or network_loader(plan.package, plan.lane_execution)
+        load = averaging(load or network_loader(plan.package, plan.lane_execution), plan.views)
         try:
             done = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
         except UsageError:
@@ -114,7 +114,7 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone
     with log.stage("rasters"):
         stitched = stitch_run(plan, folder)
     made = folder.begin_objects()
-    make_objects(stitched, plan.config.objects, plan.config.outputs, made, log)
+    make_objects(stitched, plan.config.objects, plan.config.outputs, made, log, plan.config.checks)
     formats = make_exports(plan, folder, made, log)
     with stitched.open("class") as read:
         classes = count_classes(read, stitched.scheme, row_areas_m2(stitched.geobox), stitched.shape)

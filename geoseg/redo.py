@@ -57,7 +57,7 @@ def redo_objects(output: Path, changes: dict[str, Any], listener: Listener = ign
         stitched = _open_stitched(folder, summary, outputs)
         log = StageLog(listener)
         with folder.redoing() as made:
-            make_objects(stitched, config.objects, outputs, made, log)
+            make_objects(stitched, config.objects, outputs, made, log, config.checks)
             fingerprint = folder.read_record().get("fingerprint", {}) | {"objects": config.result_keys()["objects"]}
             write_whole(made / folder.record.name, describe_config(config, fingerprint))
             run_id = identify_run(fingerprint)
