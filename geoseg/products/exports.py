@@ -147,6 +147,7 @@ def add_exports(folder: RunFolder, config: RunConfig, listener: Listener) -> Non
 
 
 def _export(folder: RunFolder, formats: tuple[str, ...], zones: Path | None, listener: Listener) -> None:
+    folder.check_whole()
     summary, item, before = folder.read_summary(), folder.read_item(), make_config({}, folder.record)
     check_formats(formats, before.outputs)
     check_zones(zones, before.outputs)

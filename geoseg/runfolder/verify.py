@@ -103,7 +103,7 @@ def _check_chunks(folder: RunFolder) -> Check:
 
 
 def _look_at_chunks(folder: RunFolder) -> Iterator[str]:
-    if folder.summary.exists():
+    if folder.is_whole:
         if folder.work.exists() and not folder.missing():
             yield f"the run is finished, but {folder.work.name} is still there: the same geoseg segment tidies it"
         return
