@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from geoseg.arrays.segment import segment
     from geoseg.config import RunConfig, make_config
     from geoseg.errors import GeosegError, RunError, UsageError
-    from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, Warned
+    from geoseg.events import ChunkDone, Event, Finished, FirstMap, MapRefined, RunPlanned, StageDone, Warned
     from geoseg.inference.planning import RunPlan, plan_run
     from geoseg.model.package import ModelPackage, find_package
     from geoseg.model.spec import ModelSpec
     from geoseg.pipeline import segment_raster
     from geoseg.products.exports import export_run
+    from geoseg.quick.look import QuickOptions, segment_quick
     from geoseg.redo import redo_objects
     from geoseg.runfolder.status import Status, read_status
     from geoseg.runfolder.verify import Verdict, verify_run
@@ -28,10 +29,13 @@ __all__ = [
     "ChunkDone",
     "Event",
     "Finished",
+    "FirstMap",
     "GeosegError",
+    "MapRefined",
     "ModelPackage",
     "ModelSpec",
     "ObjectSettings",
+    "QuickOptions",
     "Run",
     "RunConfig",
     "RunError",
@@ -50,6 +54,7 @@ __all__ = [
     "read_status",
     "redo_objects",
     "segment",
+    "segment_quick",
     "segment_raster",
     "verify_run",
 ]
@@ -59,12 +64,13 @@ _HOMES = {
     "arrays.segment": ("segment",),
     "config": ("RunConfig", "make_config"),
     "errors": ("GeosegError", "RunError", "UsageError"),
-    "events": ("ChunkDone", "Event", "Finished", "RunPlanned", "StageDone", "Warned"),
+    "events": ("ChunkDone", "Event", "Finished", "FirstMap", "MapRefined", "RunPlanned", "StageDone", "Warned"),
     "inference.planning": ("RunPlan", "plan_run"),
     "model.package": ("ModelPackage", "find_package"),
     "model.spec": ("ModelSpec",),
     "pipeline": ("segment_raster",),
     "products.exports": ("export_run",),
+    "quick.look": ("QuickOptions", "segment_quick"),
     "redo": ("redo_objects",),
     "runfolder.status": ("Status", "read_status"),
     "runfolder.verify": ("Verdict", "verify_run"),

@@ -51,6 +51,7 @@ def redo_objects(output: Path, changes: dict[str, Any], listener: Listener = ign
         raise RunFolderError(f"{output} holds no run of geoseg: there is no {folder.record.name}. Make one with geoseg segment.")
     with folder.hold():
         folder.settle()
+        folder.check_whole()
         summary = folder.read_summary()
         config = make_config({"objects": changes}, folder.record)
         outputs = _made_before(config, summary)

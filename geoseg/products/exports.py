@@ -147,6 +147,7 @@ def add_exports(folder: RunFolder, config: RunConfig, listener: Listener) -> Non
 
 
 def _export(folder: RunFolder, formats: tuple[str, ...], zones: Path | None, listener: Listener) -> None:
+    folder.check_whole()
     summary, item, before = folder.read_summary(), folder.read_item(), make_config({}, folder.record)
     # its model may not have been able to make all that was asked for
     made_before = (output for output in before.outputs if output not in ("buildings", "roads") or output in summary["counts"])
