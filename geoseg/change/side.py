@@ -37,11 +37,6 @@ class Side:
     """Id of the run, by which a comparison is known again."""
 
 
-def is_run(path: str) -> bool:
-    """Tell whether something is a run folder and not a raster."""
-    return (Path(path) / "run.toml").is_file()
-
-
 def open_side(path: Path, name: str) -> Side:
     """Describe a finished run.
 

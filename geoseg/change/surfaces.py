@@ -31,6 +31,9 @@ _SIMPLIFY_PX = 1.5
 """The least that takes the stairs out of slanted borders."""
 _NAME = "transitions.tif"
 
+Unknown = tuple[NDArray[np.object_], NDArray[np.object_]]
+"""Polygons where before, and where after, has no data; metres on the grid."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -154,7 +157,7 @@ def _changed(batches: Iterator[Patches]) -> Iterator[Patches]:
         yield Patches(values=batch.values[kept], polygons=batch.polygons[kept], pixels=batch.pixels[kept], first=batch.first[kept])
 
 
-def draw_unknown(ground: Ground) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+def draw_unknown(ground: Ground) -> Unknown:
     """Return where before, and where after, has no data: exact polygons in metres on the grid."""
     step = np.asarray(ground.pixel_m)
     drawn = []
