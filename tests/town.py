@@ -33,6 +33,7 @@ SCHEME = ClassScheme(
 )
 _LEAST_M2 = 25.0
 _EDGE_M = 6.0
+_ROAD_M = 5.0
 _EDITS = ("new", "gone", "grown", "shrunk")
 
 
@@ -60,11 +61,10 @@ def draw_town(options: SceneOptions, *, edits: int, roads: int = 1) -> Town:
     kinds = dict(zip((*others, *sized), np.repeat(_EDITS, edits).tolist(), strict=True))
     new, lost = _choose_streets(plan, rng, roads)
     scenes = []
-    for time, (absent, small, closed) in {"before": ("new", "grown", new), "after": ("gone", "shrunk", lost)}.items():
+    for absent, small, closed in (("new", "grown", new), ("gone", "shrunk", lost)):
         buildings = [_shrink(b) if kinds.get(n) == small else b for n, b in enumerate(plan.buildings) if kinds.get(n) != absent]
         streets = pave([s for s in plan.streets.streets if s not in closed])
         scenes.append(draw_plan(options, replace(plan, buildings=tuple(buildings), streets=streets)))
-        assert time
     step = options.resolution_m
     return Town(
         before=scenes[0],
@@ -73,6 +73,60 @@ def draw_town(options: SceneOptions, *, edits: int, roads: int = 1) -> Town:
         new_roads=tuple(_scaled(s.line.intersection(plan.domain), step) for s in new),
         lost_roads=tuple(_scaled(s.line.intersection(plan.domain), step) for s in lost),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """What a comparison found of the edits of a town."""
+
+    edits: int
+    found: int
+    reported: int
+    false: int
+
+    def __add__(self, other: "Score") -> "Score":
+        sums = (getattr(self, name) + getattr(other, name) for name in self.__slots__)
+        return Score(**dict(zip(self.__slots__, sums, strict=True)))
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Edits that were found, and reports that are false."""
+        return self.found / self.edits, self.false / max(self.reported, 1)
+
+
+def score(town: Town, output: Path) -> dict[str, Score]:
+    """Compare what ``change.gpkg`` says with the edits, kind by kind.
+
+    A building is found where a report of the same kind covers half of the smaller of both; a road where half of it is reported within 5 m.
+    A report that finds nothing is false.
+    """
+    geobox = place_of(town.before, (0.0, 0.0))
+    told = gpd.read_file(output / "change.gpkg", layer="buildings")
+    scores = {}
+    for kind in _EDITS:
+        edits = to_ground(np.array([*(p for k, p in town.edits if k == kind), None], dtype=object)[:-1], geobox)
+        reports = told.geometry[told["status"] == kind].to_numpy()
+        one, other = shapely.STRtree(reports).query(edits, predicate="intersects")
+        common = shapely.area(shapely.intersection(edits[one], reports[other]))
+        hits = common >= 0.5 * np.minimum(shapely.area(edits[one]), shapely.area(reports[other]))
+        found = (len(np.unique(rows[hits])) for rows in (one, other))
+        scores[kind] = Score(edits=len(edits), found=next(found), reported=len(reports), false=len(reports) - next(found))
+    if "roads" in set(gpd.list_layers(output / "change.gpkg")["name"]):
+        roads = gpd.read_file(output / "change.gpkg", layer="roads")
+        for kind, lines in (("new", town.new_roads), ("lost", town.lost_roads)):
+            truth = to_ground(np.array([*lines, None], dtype=object)[:-1], geobox)
+            scores[f"road {kind}"] = _score_lines(truth, roads.geometry[roads["status"] == kind].to_numpy())
+    return scores
+
+
+def _score_lines(truth: NDArray[Any], reports: NDArray[Any]) -> Score:
+    if len(truth) == 0:
+        return Score(edits=0, found=0, reported=len(reports), false=len(reports))
+    near_reports = shapely.union_all(shapely.buffer(reports, _ROAD_M))
+    near_truth = shapely.union_all(shapely.buffer(truth, _ROAD_M))
+    found = shapely.length(shapely.intersection(truth, near_reports)) >= 0.5 * shapely.length(truth)
+    right = shapely.length(shapely.intersection(reports, near_truth)) >= 0.5 * shapely.length(reports)
+    return Score(edits=len(truth), found=int(found.sum()), reported=len(reports), false=int((~right).sum()))
 
 
 def sides(town: Town, folder: Path, moved_px: tuple[float, float]) -> tuple[Side, Side]:

@@ -18,6 +18,7 @@ from geoseg.errors import UsageError
 from geoseg.io.aligned import open_on_grid
 from geoseg.io.ground import pixel_size_m, pixel_step_m
 from geoseg.io.warp import window_below
+from geoseg.io.where import in_degrees
 from geoseg.pixels.classes import NODATA_CLASS
 
 _FINER = 0.99
@@ -99,7 +100,7 @@ def find_ground(before: Side, after: Side, classes: CommonClasses) -> Ground:
     own, other = (after.geobox, before.geobox) if finer else (before.geobox, after.geobox)
     window = window_below(own, other, margin_px=0)
     if window is None:
-        spans = (f"{side.name} spans {_span(side.geobox)}" for side in (before, after))
+        spans = (f"{side.name} spans {np.round(in_degrees(side.geobox), 5).tolist()}" for side in (before, after))
         raise UsageError(f"The two dates share no ground: {'; '.join(spans)} (west, south, east, north in degrees). Check the CRS of both.")
     return Ground(before=before, after=after, geobox=own[window.toslices()], classes=classes)
 
@@ -119,8 +120,3 @@ def _apply(transform: Affine, points: NDArray[np.float64]) -> NDArray[np.float64
     a, b, c, d, e, f = tuple(transform)[:6]
     x, y = points.T
     return np.column_stack([a * x + b * y + c, d * x + e * y + f])
-
-
-def _span(geobox: GeoBox) -> str:
-    box = geobox.geographic_extent.boundingbox
-    return "(" + ", ".join(f"{side:.5f}" for side in (box.left, box.bottom, box.right, box.top)) + ")"
