@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from geoseg.arrays.run import Run, open_run
     from geoseg.arrays.segment import segment
+    from geoseg.change.compare import change_runs
+    from geoseg.change.options import ChangeOptions
     from geoseg.config import RunConfig, make_config
     from geoseg.errors import GeosegError, RunError, UsageError
     from geoseg.events import ChunkDone, Event, Finished, FirstMap, MapRefined, RunPlanned, StageDone, Warned
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.5.0"
 
 __all__ = [
+    "ChangeOptions",
     "ChunkDone",
     "Event",
     "Finished",
@@ -46,6 +49,7 @@ __all__ = [
     "UsageError",
     "Verdict",
     "Warned",
+    "change_runs",
     "export_run",
     "find_package",
     "make_config",
@@ -62,6 +66,8 @@ __all__ = [
 _HOMES = {
     "arrays.run": ("Run", "open_run"),
     "arrays.segment": ("segment",),
+    "change.compare": ("change_runs",),
+    "change.options": ("ChangeOptions",),
     "config": ("RunConfig", "make_config"),
     "errors": ("GeosegError", "RunError", "UsageError"),
     "events": ("ChunkDone", "Event", "Finished", "FirstMap", "MapRefined", "RunPlanned", "StageDone", "Warned"),

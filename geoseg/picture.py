@@ -1,6 +1,7 @@
-"""An overview picture of a run: imagery, classes, and polygons over the imagery."""
+"""Pictures of a run: imagery, classes, and polygons over the imagery."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from geoseg.pixels.classes import ClassScheme
 
 _INCH_PX = 100
 _PANEL_IN = 7.5
+_GAP_PX = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,3 +78,26 @@ def color_classes(classes: NDArray[np.uint8], scheme: ClassScheme) -> NDArray[np
     for row in scheme:
         table[row.value] = (*row.rgb, 255)
     return table[classes]
+
+
+def paint_classes(classes: NDArray[np.uint8], scheme: ClassScheme) -> NDArray[np.uint8]:
+    """Return (H, W, 3) RGB of a class map; pixels of no class are white."""
+    rgba = color_classes(classes, scheme)
+    return np.where(rgba[..., 3:] == 0, np.uint8(255), rgba[..., :3])
+
+
+def join_panels(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return pictures (H, W, 3) of one height side by side, with white between them."""
+    gap = np.full((panels[0].shape[0], _GAP_PX, 3), 255, np.uint8)
+    return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
+
+
+def show_bands(pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return (H, W, 3) of up to three bands; what is not 8 bit is stretched between its 2nd and 98th percentile."""
+    bands = np.stack([pixels[min(i, len(pixels) - 1)] for i in range(3)], axis=-1)
+    if bands.dtype != np.uint8:
+        shown = bands[valid].astype(np.float64) if valid.any() else np.zeros((1, 3))
+        low, high = np.percentile(shown, [2, 98], axis=0)
+        scaled = np.nan_to_num((bands - low) / np.maximum(high - low, 1e-9))
+        bands = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return np.where(valid[..., None], bands, np.uint8(255)).astype(np.uint8)

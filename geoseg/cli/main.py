@@ -10,6 +10,7 @@ from geoseg import __version__
 from geoseg.cli.accuracy import accuracy
 from geoseg.cli.areas import areas
 from geoseg.cli.batch import batch
+from geoseg.cli.change import change
 from geoseg.cli.demo import demo
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.export import export
@@ -35,7 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, batch, objects, export, areas, vectorize, plan, demo, train, evaluate, verify, status):
+for command in (segment, batch, objects, export, areas, vectorize, change, plan, demo, train, evaluate, verify, status):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")
