@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from geoseg.config import RunConfig, make_config
     from geoseg.errors import GeosegError, RunError, UsageError
     from geoseg.events import ChunkDone, Event, Finished, FirstMap, MapRefined, RunPlanned, StageDone, Warned
+    from geoseg.impact.measure import measure_impact
+    from geoseg.impact.options import FloodInput, ImpactInputs, ImpactOptions
+    from geoseg.impact.tables import Impact
     from geoseg.inference.planning import RunPlan, plan_run
     from geoseg.model.package import ModelPackage, find_package
     from geoseg.model.spec import ModelSpec
@@ -33,7 +36,11 @@ __all__ = [
     "Event",
     "Finished",
     "FirstMap",
+    "FloodInput",
     "GeosegError",
+    "Impact",
+    "ImpactInputs",
+    "ImpactOptions",
     "MapRefined",
     "ModelPackage",
     "ModelSpec",
@@ -53,6 +60,7 @@ __all__ = [
     "export_run",
     "find_package",
     "make_config",
+    "measure_impact",
     "open_run",
     "plan_run",
     "read_status",
@@ -71,6 +79,9 @@ _HOMES = {
     "config": ("RunConfig", "make_config"),
     "errors": ("GeosegError", "RunError", "UsageError"),
     "events": ("ChunkDone", "Event", "Finished", "FirstMap", "MapRefined", "RunPlanned", "StageDone", "Warned"),
+    "impact.measure": ("measure_impact",),
+    "impact.options": ("FloodInput", "ImpactInputs", "ImpactOptions"),
+    "impact.tables": ("Impact",),
     "inference.planning": ("RunPlan", "plan_run"),
     "model.package": ("ModelPackage", "find_package"),
     "model.spec": ("ModelSpec",),

@@ -14,6 +14,7 @@ from geoseg.cli.change import change
 from geoseg.cli.demo import demo
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.export import export
+from geoseg.cli.impact import impact
 from geoseg.cli.labels import app as labels
 from geoseg.cli.models import models
 from geoseg.cli.objects import objects
@@ -36,7 +37,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, batch, objects, export, areas, vectorize, change, plan, demo, train, evaluate, verify, status):
+for command in (
+    segment,
+    batch,
+    objects,
+    export,
+    areas,
+    vectorize,
+    change,
+    impact,
+    plan,
+    demo,
+    train,
+    evaluate,
+    verify,
+    status,
+):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")

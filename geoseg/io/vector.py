@@ -32,7 +32,7 @@ _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sb
 """Endings of the files beside a Shapefile that hold or index its data; styles and descriptions are not among them."""
 FIXED_DATE = "2000-01-01T00:00:00.000Z"
 """Stands in GeoPackages as the time of the last change."""
-_GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
+GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
 """Layers of a run."""
 
 
@@ -222,7 +222,7 @@ class AddLayer(Protocol):
 
 
 @contextmanager
-def open_layers(path: Path, geometry_types: Mapping[str, str] = MappingProxyType(_GEOMETRY_TYPES)) -> Iterator[AddLayer]:
+def open_layers(path: Path, geometry_types: Mapping[str, str] = MappingProxyType(GEOMETRY_TYPES)) -> Iterator[AddLayer]:
     """Write a GeoPackage of several layers batch by batch, whole or not at all; equal tables make equal bytes.
 
     Args:
