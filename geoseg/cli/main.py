@@ -25,6 +25,7 @@ from geoseg.cli.stop import STOPPED, end_on_signals, leave
 from geoseg.cli.train import train
 from geoseg.cli.vectorize import vectorize
 from geoseg.cli.verify import verify
+from geoseg.cli.view import view
 from geoseg.errors import GeosegError, MissingFileError, UsageError
 from geoseg.redact import redact
 
@@ -52,6 +53,7 @@ for command in (
     evaluate,
     verify,
     status,
+    view,
 ):
     app.command()(command)
 app.add_typer(models, name="models")
