@@ -54,7 +54,8 @@ def _describe_grids() -> Finding:
     import pyproj
     import pyproj.datadir
 
-    folders = map(Path, (*pyproj.datadir.get_data_dir().split(os.pathsep), Path.home() / ".local" / "share" / "proj"))
+    folders = [Path(folder) for folder in pyproj.datadir.get_data_dir().split(os.pathsep)]
+    folders.append(Path.home() / ".local" / "share" / "proj")
     grids = sum(len(list(folder.glob("*.tif"))) for folder in folders if folder.is_dir())
     told = f"PROJ {pyproj.proj_version_str} transforms a known point to within {_NEAR_M} m"
     if grids:
