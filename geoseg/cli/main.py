@@ -12,6 +12,7 @@ from geoseg.cli.areas import areas
 from geoseg.cli.batch import batch
 from geoseg.cli.change import change
 from geoseg.cli.demo import demo
+from geoseg.cli.doctor import doctor
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.export import export
 from geoseg.cli.impact import impact
@@ -19,6 +20,7 @@ from geoseg.cli.labels import app as labels
 from geoseg.cli.models import models
 from geoseg.cli.objects import objects
 from geoseg.cli.plan import plan
+from geoseg.cli.report import report
 from geoseg.cli.segment import segment
 from geoseg.cli.status import status
 from geoseg.cli.stop import STOPPED, end_on_signals, leave
@@ -35,7 +37,6 @@ _TYPERS_INTERRUPT = 130
 app = typer.Typer(
     help="Turn large satellite, aerial and drone rasters into maps: land cover, buildings and roads.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for command in (
@@ -44,6 +45,7 @@ for command in (
     objects,
     export,
     areas,
+    report,
     vectorize,
     change,
     impact,
@@ -54,6 +56,7 @@ for command in (
     verify,
     status,
     view,
+    doctor,
 ):
     app.command()(command)
 app.add_typer(models, name="models")

@@ -52,6 +52,8 @@ _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "buildings": 0.5,
     "panoptic": 0.3,
     "roads": 0.1,
+    # megabytes, whatever the raster
+    "report": 0.0,
     "probabilities": 3.0,
     "uncertainty": 1.5,
 }

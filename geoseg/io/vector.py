@@ -11,7 +11,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pyogrio import get_gdal_config_option, read_info, set_gdal_config_options, write_dataframe
+from pyogrio import get_gdal_config_option, read_dataframe, read_info, set_gdal_config_options, write_dataframe
 from pyogrio import list_layers as find_layers
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from pyproj.exceptions import CRSError, ProjError
@@ -291,6 +291,19 @@ def read_layer(path: Path, layer: str) -> gpd.GeoDataFrame:
         return gpd.read_file(path, layer=layer)
     except (DataSourceError, DataLayerError, FeatureError, GEOSException, ValueError) as exc:
         raise UsageError(f"{path} holds no layer '{layer}' that can be read: {exc}.") from exc
+
+
+def read_column(path: Path, layer: str, column: str) -> NDArray[np.float64]:
+    """Read one column of numbers of a layer, without the shapes.
+
+    Raises:
+        UsageError: If there is no such layer or column, or it is damaged.
+    """
+    try:
+        table = read_dataframe(path, layer=layer, columns=[column], read_geometry=False)
+        return np.asarray(table[column], np.float64)
+    except (DataSourceError, DataLayerError, FeatureError, KeyError, ValueError) as exc:
+        raise UsageError(f"{path} holds no column '{column}' of numbers in a layer '{layer}': {exc}.") from exc
 
 
 def read_within(path: Path, layer: str, bounds: tuple[float, float, float, float]) -> gpd.GeoDataFrame:

@@ -40,6 +40,8 @@ _PRODUCTS = (
     "zones.csv",
     "features.gpkg",
     "roads.graphml",
+    "report.html",
+    "accuracy.json",
     "item.json",
 )
 OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
