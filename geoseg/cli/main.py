@@ -20,6 +20,8 @@ from geoseg.cli.labels import app as labels
 from geoseg.cli.models import models
 from geoseg.cli.objects import objects
 from geoseg.cli.plan import plan
+from geoseg.cli.qgis import qgis
+from geoseg.cli.regularize import regularize
 from geoseg.cli.report import report
 from geoseg.cli.segment import segment
 from geoseg.cli.status import status
@@ -47,6 +49,7 @@ for command in (
     areas,
     report,
     vectorize,
+    regularize,
     change,
     impact,
     plan,
@@ -62,6 +65,7 @@ for command in (
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")
 app.add_typer(accuracy, name="accuracy")
+app.add_typer(qgis, name="qgis")
 
 
 def _show_version(wanted: bool) -> None:
