@@ -17,6 +17,8 @@ from geoseg.cli.labels import app as labels
 from geoseg.cli.models import models
 from geoseg.cli.objects import objects
 from geoseg.cli.plan import plan
+from geoseg.cli.qgis import qgis
+from geoseg.cli.regularize import regularize
 from geoseg.cli.segment import segment
 from geoseg.cli.status import status
 from geoseg.cli.stop import STOPPED, end_on_signals, leave
@@ -35,11 +37,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, batch, objects, export, areas, vectorize, plan, demo, train, evaluate, verify, status):
+for command in (segment, batch, objects, export, areas, vectorize, regularize, plan, demo, train, evaluate, verify, status):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")
 app.add_typer(accuracy, name="accuracy")
+app.add_typer(qgis, name="qgis")
 
 
 def _show_version(wanted: bool) -> None:

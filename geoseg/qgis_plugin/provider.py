@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
-from .text import tr
+from .algorithms.change import DetectChange
+from .algorithms.evaluate import Evaluate
+from .algorithms.objects import RedoObjects
+from .algorithms.regularize import RegularizeBuildings
+from .algorithms.segment import SegmentRaster
+from .algorithms.train import TrainModel
+from .algorithms.vectorize import VectorizeClasses
+from .text import ICON, tr
 
-ICON = Path(__file__).parent / "icon.svg"
+ALGORITHMS = (SegmentRaster, RedoObjects, VectorizeClasses, RegularizeBuildings, Evaluate, DetectChange, TrainModel)
 
 
 class GeosegProvider(QgsProcessingProvider):
@@ -29,3 +34,13 @@ class GeosegProvider(QgsProcessingProvider):
 
     def loadAlgorithms(self) -> None:  # noqa: N802  of QGIS
         """Add all algorithms."""
+        for algorithm in ALGORITHMS:
+            self.addAlgorithm(algorithm())
+
+    def supportedOutputVectorLayerExtensions(self) -> list[str]:  # noqa: N802  of QGIS
+        """Return the endings of vector files that geoseg writes."""
+        return ["gpkg", "fgb", "geojson", "shp"]
+
+    def supportsNonFileBasedOutput(self) -> bool:  # noqa: N802  of QGIS
+        """Tell that layers in memory cannot be written: another program writes files."""
+        return False
