@@ -55,9 +55,9 @@ def layers_of(run: str) -> list[RunLayer]:
 def _vector_layers(path: str) -> set[str]:
     if not os.path.isfile(path):
         return set()
-    listed = QgsVectorLayer(path, "features", "ogr").dataProvider().subLayers()
-    # "0!!::!!buildings!!::!!12!!::!!Polygon..."
-    return {entry.split("!!::!!")[1] for entry in listed}
+    layer = QgsVectorLayer(path, "features", "ogr")
+    # "0!!::!!buildings!!::!!12!!::!!Polygon..."; the provider goes with its layer
+    return {entry.split("!!::!!")[1] for entry in layer.dataProvider().subLayers()}
 
 
 def open_layer(layer: RunLayer, run: str) -> Any:
@@ -84,7 +84,7 @@ def read_palette(run: str) -> list[Any]:
             classes = json.load(stream)["classes"]
     except (OSError, ValueError, KeyError):
         return []
-    return [QgsPalettedRasterRenderer.Class(c["value"], QColor(c["color"]), c["name"]) for c in classes]
+    return [QgsPalettedRasterRenderer.Class(c["value"], QColor(c["color"]), c["name"]) for c in classes if c["color"]]
 
 
 def add_run(run: str, project: QgsProject, keys: Sequence[str] | None = None) -> list[Any]:
