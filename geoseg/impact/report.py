@@ -84,12 +84,12 @@ def write_report(impact: Impact, water: Sketch, inputs: ImpactInputs, options: I
     page = Page(title="Flood impact")
     page.text(redact(_introduce(inputs, options)))
     for warning in impact.warnings:
-        page.text(f"Note: {redact(warning)}")
+        page.alert(redact(warning))
     for name, totals in impact.totals.items():
         page.heading(name.capitalize())
         page.table(("what", "value"), [(_TITLES.get(key, key.replace("_", " ")), _plain(value)) for key, value in totals.items()])
     page.heading("Map")
-    page.gallery([("Water, buildings, roads and places that are cut off.", draw_map(impact, water, water.bounds))])
+    page.gallery([("Water, buildings, roads and places that are cut off.", draw_map(impact, water, water.bounds))], wide=True)
     if impact.places is not None and len(impact.places):
         page.heading("Places cut off")
         _add_table(page, impact.places)
