@@ -229,9 +229,13 @@ def make_app(
     """
     work = tempfile.TemporaryDirectory(prefix="geoseg-view-", ignore_cleanup_errors=True)
     cache = (config.cache_folder if config is not None else Path(user_cache_dir("geoseg", appauthor=False))) / "view" / "vectors"
-    scenes = open_scenes([Path(path) for path in paths], cache, Path(work.name))
-    if config is not None:
-        scenes.append(open_demand(DemandRun(plan_demand(config, keep=keep), load), cache, Path(work.name) / "demand"))
+    try:
+        scenes = open_scenes([Path(path) for path in paths], cache, Path(work.name))
+        if config is not None:
+            scenes.append(open_demand(DemandRun(plan_demand(config, keep=keep), load), cache, Path(work.name) / "demand"))
+    except BaseException:
+        work.cleanup()
+        raise
     server = MapServer(scenes, work)
     tile = "{z:int}/{x:int}/{y:int}"
     routes = [

@@ -55,7 +55,9 @@ def paint_imagery(pixels: TilePixels, stretch: Stretch) -> Picture:
         scaled = np.nan_to_num(np.clip((pixels.data.astype(np.float32) - low) * (255 / (high - low)), 0, 255))
     picture = np.empty((*pixels.valid.shape, 4), np.uint8)
     picture[..., :3] = np.moveaxis(scaled, 0, -1).astype(np.uint8)
-    picture[..., 3] = np.where(pixels.valid, 255, 0)
+    picture[..., 3] = 255
+    # lossy pictures let what lies hidden shine through at the edge
+    picture[~pixels.valid] = 0
     return picture
 
 

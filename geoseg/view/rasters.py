@@ -157,6 +157,9 @@ class TileRaster:
 
     def read_point(self, lon: float, lat: float, bands: tuple[int, ...] = (1,)) -> tuple[float, ...] | None:
         """Return the values of the pixel at a place in degrees; None where there is none, or no data."""
+        west, south, east, north = self.bounds
+        if not (west <= lon <= east and south <= lat <= north):
+            return None
         with self._dataset() as dataset:
             try:
                 found = reader.point(dataset, (lon, lat), indexes=bands, coord_crs=WGS84_CRS)
