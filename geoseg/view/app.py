@@ -110,7 +110,7 @@ class MapServer:
                     return Response(status_code=499)
                 found = await run_in_threadpool(self._paint, scene, layer, tile, hidden)
             self._pictures.put(key, found)
-        return _answer(request, found, "image/webp" if found[:4] == b"RIFF" else "image/png")
+        return _answer(request, found, "image/webp")
 
     async def cut_tile(self, request: Request) -> Response:
         """Return a vector tile."""

@@ -20,7 +20,7 @@ def pixels_of(values: list[int], valid: list[bool] | None = None, dtype: str = "
 
 def test_classes_have_their_own_colors_to_the_bit_also_after_encoding() -> None:
     picture = paint_classes(pixels_of([3, 7, 3, 9], [True, True, False, True]), SCHEME)
-    decoded = np.asarray(Image.open(io.BytesIO(encode(picture, "png"))))
+    decoded = np.asarray(Image.open(io.BytesIO(encode(picture, exact=True))))
     assert decoded[0, :2].tolist() == [[16, 32, 48, 255], [64, 80, 96, 255]]
     assert decoded[0, 2:, 3].tolist() == [0, 0]
 
