@@ -153,7 +153,8 @@ class TileRaster:
                 resampling_method=resampling,
                 reproject_method=resampling,
             )
-        return TilePixels(data=np.asarray(found.array.data), valid=np.asarray(found.mask) > 0)
+        # at the edge of a file GDAL interpolates one band farther than another
+        return TilePixels(data=np.asarray(found.array.data), valid=~np.ma.getmaskarray(found.array).any(axis=0))
 
     def read_point(self, lon: float, lat: float, bands: tuple[int, ...] = (1,)) -> tuple[float, ...] | None:
         """Return the values of the pixel at a place in degrees; None where there is none, or no data."""

@@ -8,6 +8,7 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
+from rasterio.enums import Resampling
 
 from geoseg.errors import RasterError, RunError
 from geoseg.view.rasters import TILE_PX, TileRaster, WebTile, find_bounds, unite
@@ -58,6 +59,22 @@ def test_outside_of_a_raster_and_without_data_nothing_is_valid(tmp_path: Path) -
     assert raster.read_point(west + (east - west) / 4, (south + north) / 2) is None
     assert raster.read_point(west - 1, south) is None
     assert not raster.touches(WebTile(z=15, x=0, y=0))
+
+
+def test_at_the_edge_of_a_file_all_bands_are_there_or_none(tmp_path: Path) -> None:
+    grey = np.random.default_rng(5).integers(100, 120, (3, 300, 300), np.uint8)
+    path = write_raster(
+        tmp_path / "a.tif", grey, transform=Affine(0.149, 0, 9_519_391.07, 0, -0.149, 3_203_475.86), crs="EPSG:3857", tiled=True
+    )
+    with rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews([2, 4, 8], Resampling.average)
+    raster = TileRaster(str(path))
+    west, south, east, north = raster.bounds
+    for z in (16, 17, 18):
+        tile, _, _ = tile_at(east - 1e-7, (south + north) / 2, z)
+        found = raster.read_tile(tile, (1, 2, 3), smooth=True)
+        assert found.valid.any()
+        assert found.data[:, found.valid].min() >= 90
 
 
 @pytest.mark.parametrize(
