@@ -69,7 +69,7 @@ def test_at_the_edge_of_a_file_all_bands_are_there_or_none(tmp_path: Path) -> No
     with rasterio.open(path, "r+") as dataset:
         dataset.build_overviews([2, 4, 8], Resampling.average)
     raster = TileRaster(str(path))
-    west, south, east, north = raster.bounds
+    _, south, east, north = raster.bounds
     for z in (16, 17, 18):
         tile, _, _ = tile_at(east - 1e-7, (south + north) / 2, z)
         found = raster.read_tile(tile, (1, 2, 3), smooth=True)
