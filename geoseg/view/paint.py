@@ -82,7 +82,7 @@ def paint_table(pixels: TilePixels, table: dict[int, tuple[int, ...]]) -> Pictur
 def paint_measure(pixels: TilePixels, most: float) -> Picture:
     """Return a measure from 0 to ``most`` on a ramp from dark violet to yellow."""
     share = np.clip(pixels.data[0].astype(np.float32) * (255 / most), 0, 255).astype(np.uint8)
-    picture: Picture = ramp().view(np.uint32).ravel()[share].view(np.uint8).reshape(*share.shape, 4)
+    picture: Picture = np.take(ramp().view(np.uint32), share).view(np.uint8).reshape(*share.shape, 4)
     picture[~pixels.valid, 3] = 0
     return picture
 

@@ -16,6 +16,7 @@ from geoseg.tiling import TilePlan
 _PRODUCTS = {
     "classes": ("classes.tif",),
     "confidence": ("confidence.tif",),
+    "report": ("report.html",),
 }
 """Files that each output makes, whatever the model."""
 _COUNTED = {"landcover": "features.gpkg", "buildings": "instances.tif", "segments": "panoptic.tif", "roads": "roads.graphml"}
