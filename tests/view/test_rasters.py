@@ -11,7 +11,7 @@ from pyproj import Transformer
 from rasterio.enums import Resampling
 
 from geoseg.errors import RasterError, RunError
-from geoseg.view.rasters import TILE_PX, TileRaster, WebTile, find_bounds, unite
+from geoseg.view.rasters import TILE_PX, IdleDatasets, TileRaster, WebTile, find_bounds, unite
 from tests.doubles import write_raster
 
 
@@ -112,3 +112,18 @@ def test_a_file_that_goes_away_is_an_error_that_names_it(tmp_path: Path) -> None
     path.unlink()
     with pytest.raises(RunError, match=r"gone\.tif"):
         raster.read_point(*raster.bounds[:2])
+
+
+def test_files_that_wait_to_be_read_again_are_few_and_those_longest_unread_are_closed(tmp_path: Path) -> None:
+    idle = IdleDatasets(2)
+    rasters = [TileRaster(str(write_raster(tmp_path / f"{n}.tif", np.ones((1, 4, 4), np.uint8)))) for n in range(3)]
+    files = [rasterio.open(raster.path) for raster in rasters]
+    for raster, file in zip(rasters, files, strict=True):
+        idle.put(raster, file)
+    assert [file.closed for file in files] == [True, False, False]
+    assert idle.take(rasters[0]) is None
+    assert idle.take(rasters[1]) is files[1]
+    idle.drop(rasters[2])
+    assert files[2].closed
+    assert len(idle) == 0
+    files[1].close()
