@@ -23,6 +23,7 @@ from geoseg.cli.stop import STOPPED, end_on_signals, leave
 from geoseg.cli.train import train
 from geoseg.cli.vectorize import vectorize
 from geoseg.cli.verify import verify
+from geoseg.cli.watch import watch
 from geoseg.errors import GeosegError, MissingFileError, UsageError
 from geoseg.redact import redact
 
@@ -35,7 +36,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, batch, objects, export, areas, vectorize, plan, demo, train, evaluate, verify, status):
+for command in (segment, batch, watch, objects, export, areas, vectorize, plan, demo, train, evaluate, verify, status):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")

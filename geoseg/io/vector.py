@@ -31,7 +31,7 @@ _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sb
 """Endings of the files beside a Shapefile that hold or index its data; styles and descriptions are not among them."""
 FIXED_DATE = "2000-01-01T00:00:00.000Z"
 """Stands in GeoPackages as the time of the last change."""
-_GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
+GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
 
 
 def read_vector(path: Path, crs: object, layer: str | None = None) -> gpd.GeoDataFrame:
@@ -237,7 +237,7 @@ def open_layers(path: Path) -> Iterator[AddLayer]:
 
     def add(layer: str, table: gpd.GeoDataFrame | pd.DataFrame) -> None:
         has_shape = isinstance(table, gpd.GeoDataFrame)
-        shape = {"geometry_type": _GEOMETRY_TYPES.get(layer)} if has_shape else {}
+        shape = {"geometry_type": GEOMETRY_TYPES.get(layer)} if has_shape else {}
         write_dataframe(table, made, layer=layer, driver="GPKG", append=made.exists(), **shape)
 
     try:
