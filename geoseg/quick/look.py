@@ -104,7 +104,11 @@ class QuickLook:
         done = folder.chunks(plan).list_done(plan.tiles)
         if done.count == done.total:
             return mapping
-        if not folder.quick.summary.exists():
+        if folder.quick.summary.exists():
+            # an earlier command made it
+            table = folder.quick.read_summary()["quick"]
+            listener(FirstMap(output=str(folder.path), factor=table["factor"], elapsed_s=table["seconds"]))
+        else:
             self._make()
         self._area = area
         return self._refine
