@@ -116,7 +116,8 @@ class StageDone:
     """A stage after inference has ended."""
 
     stage: str
-    """``rasters``, ``buildings``, ``landcover``, ``roads``, ``features`` or ``report``."""
+    """``rasters``, ``buildings``, ``landcover``, ``roads``, ``features`` or ``report``; of a comparison also ``registration``,
+    ``transitions`` and ``zones``."""
     elapsed_s: float
     """Seconds that the stage took."""
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,12 +13,12 @@ from geoseg.events import ChunkDone, ChunkFailed, Finished, Listener, Warned, ig
 from geoseg.inference.performance import Performance
 from geoseg.inference.planning import RunPlan, check_disk, describe_plan, plan_run
 from geoseg.inference.tuning.tune import tune
-from geoseg.inference.whole import LoadPredictor, network_loader
+from geoseg.inference.whole import LoadPredictor, averaging, network_loader
 from geoseg.inference.work import ChunkResult, SegmentJob
 from geoseg.io.files import write_whole
 from geoseg.io.ground import row_areas_m2
 from geoseg.io.store.chunks import ChunkStore, check_complete, holds_chunks
-from geoseg.products.exports import add_exports, make_exports
+from geoseg.products.exports import add_exports, describe_products, make_exports, make_report
 from geoseg.products.make import StageLog, make_objects
 from geoseg.products.stitched import Stitched, stitch_run
 from geoseg.runfolder.folder import RunFolder
@@ -100,7 +101,7 @@ def segment_raster(
                 mapping = preview.begin(plan, folder, mapping, listener)
             plan = tune(plan, config, listener) if may_tune else plan
             folder.begin(plan.config, plan.fingerprint())
-            load = load or network_loader(plan.package, plan.lane_execution)
+            load = averaging(load or network_loader(plan.package, plan.lane_execution), plan.views)
             done = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
         except UsageError:
             folder.abandon()
@@ -143,17 +144,20 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone
     with log.stage("rasters"):
         stitched = stitch_run(plan, folder)
     made = folder.begin_objects()
-    make_objects(stitched, plan.config.objects, plan.config.outputs, made, log)
-    formats = make_exports(plan, folder, made, log)
+    make_objects(stitched, plan.config.objects, plan.config.outputs, made, log, plan.config.checks)
+    products = describe_products(plan, folder, made)
+    formats = make_exports(products, plan.config, made, log)
     with stitched.open("class") as read:
         classes = count_classes(read, stitched.scheme, row_areas_m2(stitched.geobox), stitched.shape)
-    log.timing_s["total"] = round(time.monotonic() - began_s, 3)
     log.counts |= {"tiles": plan.tiles.tile_count, "chunks": plan.tiles.chunk_count}
     more: dict[str, Any] = {"missing": [asdict(failed) for failed in done.missing]}
     if preview is not None:
         more["quick"] = preview.end(stitched, made)
-    told = describe_run(plan, classes, log.counts, log.timing_s, done.performance, more)
-    write_whole(made / folder.summary.name, told)
+    describe = partial(describe_run, plan, classes, log.counts, log.timing_s, done.performance, more)
+    if "report" in plan.config.outputs:
+        make_report(products, describe(), plan.config, made, log)
+    log.timing_s["total"] = round(time.monotonic() - began_s, 3)
+    write_whole(made / folder.summary.name, describe())
     # the item is last: it holds the checksums of all others
     write_whole(made / folder.item.name, describe_item(plan, folder.path, folder.products(made), formats))
     folder.adopt_objects()

@@ -36,16 +36,12 @@ _HOLES = "holes"
 _CHUNKS_AT = "chunks.at"
 """Below ``.work``: where the chunks lie, if that is elsewhere."""
 _PRODUCTS = (
-    "classes.tif",
-    "probabilities.tif",
-    "uncertainty.tif",
+    *("classes.tif", "confidence.tif", "evidence.tif", "instances.tif", "panoptic.tif", "probabilities.tif", "uncertainty.tif"),
     "zones.csv",
-    "confidence.tif",
-    "evidence.tif",
-    "instances.tif",
-    "panoptic.tif",
     "features.gpkg",
     "roads.graphml",
+    "report.html",
+    "accuracy.json",
     "item.json",
 )
 OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
@@ -140,6 +136,11 @@ class RunFolder:
     def is_begun(self) -> bool:
         """Tell whether a run was begun here, finished or not."""
         return self.record.exists()
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether products are on their way into the folder; :meth:`settle` ends that."""
+        return (self.work / _WHOLE).exists()
 
     def recall(self, config: RunConfig) -> RunConfig:
         """Fill in what a configuration leaves open with what was chosen when the run here was begun.

@@ -63,6 +63,8 @@ class RasterOptions:
     """Warp a rotated or GCP-only raster to a north-up grid."""
     trust_vrt: bool = False
     """Open a virtual raster that points out of its folder, or at an address."""
+    sign: str | None = None
+    """What signs addresses of STAC assets; see :func:`geoseg.io.sources.signing.sign_address`."""
     placed: Placement | None = None
     """Where it lies, for example by the position in a drone's picture; it is warped from there."""
     onto: GeoBox | None = None
