@@ -192,6 +192,8 @@ class RunConfig(BaseModel):
     def result_keys(self) -> dict[str, Any]:
         """Return the part that decides the result."""
         dumped = self.model_dump(mode="json")
+        # TOML has no word for what a rule leaves out
+        dumped["checks"] = [rule.model_dump(mode="json", exclude_none=True) for rule in self.checks]
         fields = type(self).model_fields
         return {key: dumped[key] for key in _RESULT_KEYS} | {
             key: dumped[key] for key in _RESULT_KEYS_SINCE if getattr(self, key) != fields[key].default

@@ -95,8 +95,11 @@ def raster_paths(site: Site, data_dir: Path) -> list[Path]:
     """Return the raster files of a site, sorted.
 
     Raises:
-        LabelError: If a glob, of ``rasters`` or ``exclude``, finds nothing.
+        LabelError: If a glob, of ``rasters`` or ``exclude``, finds nothing or is absolute.
     """
+    absolute = next((pattern for pattern in (*site.globs, *site.exclude) if Path(pattern).is_absolute()), None)
+    if absolute is not None:
+        raise LabelError(f"Site '{site.name}': {absolute} is absolute; rasters are named below the folder of --data, {data_dir}.")
     found = {pattern: set(data_dir.glob(pattern)) for pattern in (*site.globs, *site.exclude) if pattern}
     idle = next((pattern for pattern, paths in found.items() if not paths), None)
     if idle is not None or not any(site.globs):
