@@ -1,9 +1,10 @@
-"""Pictures of imagery and classes, and the overview of a run: imagery, classes, and polygons over the imagery."""
+"""Pictures of a run: imagery, classes, and polygons over the imagery."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _INCH_PX = 100
 _PANEL_IN = 7.5
+_GAP_PX = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,22 +85,20 @@ def color_classes(classes: NDArray[np.uint8], scheme: ClassScheme) -> NDArray[np
     return table[classes]
 
 
-def show_classes(classes: NDArray[np.uint8], scheme: ClassScheme) -> NDArray[np.uint8]:
+def paint_classes(classes: NDArray[np.uint8], scheme: ClassScheme) -> NDArray[np.uint8]:
     """Return (H, W, 3) RGB of a class map; pixels of no class are white."""
     rgba = color_classes(classes, scheme)
-    rgb = rgba[..., :3].copy()
-    rgb[rgba[..., 3] == 0] = 255
-    return rgb
+    return np.where(rgba[..., 3:] == 0, np.uint8(255), rgba[..., :3])
 
 
-def stretch_rgb(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return imagery as (H, W, 3) that can be looked at, white where there is no data.
+def join_panels(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return pictures (H, W, 3) of one height side by side, with white between them."""
+    gap = np.full((panels[0].shape[0], _GAP_PX, 3), 255, np.uint8)
+    return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
 
-    Args:
-        pixels: (C, H, W); the first three bands are shown, of fewer the last one is repeated. What is not 8 bit is stretched between its
-            2nd and 98th percentile.
-        valid: (H, W), True = data.
-    """
+
+def show_bands(pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return (H, W, 3) of up to three bands; what is not 8 bit is stretched between its 2nd and 98th percentile."""
     bands = np.stack([pixels[min(i, len(pixels) - 1)] for i in range(3)], axis=-1)
     if bands.dtype != np.uint8:
         shown = bands[valid].astype(np.float64) if valid.any() else np.zeros((1, 3))

@@ -51,13 +51,14 @@ def redo_objects(output: Path, changes: dict[str, Any], listener: Listener = ign
         raise RunFolderError(f"{output} holds no run of geoseg: there is no {folder.record.name}. Make one with geoseg segment.")
     with folder.hold():
         folder.settle()
+        folder.check_whole()
         summary = folder.read_summary()
         config = make_config({"objects": changes}, folder.record)
         outputs = _made_before(config, summary)
         stitched = _open_stitched(folder, summary, outputs)
         log = StageLog(listener)
         with folder.redoing() as made:
-            make_objects(stitched, config.objects, outputs, made, log)
+            make_objects(stitched, config.objects, outputs, made, log, config.checks)
             fingerprint = folder.read_record().get("fingerprint", {}) | {"objects": config.result_keys()["objects"]}
             write_whole(made / folder.record.name, describe_config(config, fingerprint))
             run_id = identify_run(fingerprint)

@@ -10,10 +10,12 @@ from geoseg import __version__
 from geoseg.cli.accuracy import accuracy
 from geoseg.cli.areas import areas
 from geoseg.cli.batch import batch
+from geoseg.cli.change import change
 from geoseg.cli.demo import demo
 from geoseg.cli.doctor import doctor
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.export import export
+from geoseg.cli.impact import impact
 from geoseg.cli.labels import app as labels
 from geoseg.cli.models import models
 from geoseg.cli.objects import objects
@@ -36,7 +38,24 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (segment, batch, objects, export, areas, report, vectorize, plan, demo, train, evaluate, verify, status, doctor):
+for command in (
+    segment,
+    batch,
+    objects,
+    export,
+    areas,
+    report,
+    vectorize,
+    change,
+    impact,
+    plan,
+    demo,
+    train,
+    evaluate,
+    verify,
+    status,
+    doctor,
+):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")

@@ -9,12 +9,11 @@ from geoseg.evaluation.counts import Place
 from geoseg.evaluation.found import Found
 from geoseg.evaluation.reference import Reference
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
-from geoseg.picture import name_place, show_classes, stretch_rgb
+from geoseg.picture import join_panels, name_place, paint_classes, show_bands
 from geoseg.pixels.classes import NODATA_CLASS
 
 _UNKNOWN_RGB = (255, 255, 255)
 _NOT_BUILDING_RGB = (205, 208, 212)
-_GAP_PX = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +36,13 @@ def draw_place(found: Found, reference: Reference, place: Place, name: str) -> P
     classes = np.full(truth.shape, NODATA_CLASS, np.uint8)
     channels = truth < len(values)
     classes[channels] = values[truth[channels]]
-    true_rgb = show_classes(classes, found.scheme)
+    true_rgb = paint_classes(classes, found.scheme)
     true_rgb[truth == NOT_BUILDING] = _NOT_BUILDING_RGB
     true_rgb[truth == UNLABELLED] = _UNKNOWN_RGB
-    panels = [true_rgb, show_classes(found.classes(place.window), found.scheme)]
+    panels = [true_rgb, paint_classes(found.classes(place.window), found.scheme)]
     if found.image is not None:
-        panels.insert(0, stretch_rgb(*found.image.read(place.window)))
-    gap = np.full((truth.shape[0], _GAP_PX, 3), 255, np.uint8)
-    row = [part for panel in panels for part in (panel, gap)][:-1]
+        panels.insert(0, show_bands(*found.image.read(place.window)))
     share = place.wrong_px / place.known_px
-    caption = (
-        f"{name + ': ' if name else ''}{name_place(found.geobox, place.window)}; {share:.0%} of {place.known_px} labelled pixels wrong"
-    )
-    return Picture(wrong_px=place.wrong_px, caption=caption, panels=np.concatenate(row, axis=1))
+    at = f"{name + ': ' if name else ''}{name_place(found.geobox, place.window)}"
+    caption = f"{at}; {share:.0%} of {place.known_px} labelled pixels wrong"
+    return Picture(wrong_px=place.wrong_px, caption=caption, panels=join_panels(panels))

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import geopandas as gpd
@@ -31,7 +32,8 @@ _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sb
 """Endings of the files beside a Shapefile that hold or index its data; styles and descriptions are not among them."""
 FIXED_DATE = "2000-01-01T00:00:00.000Z"
 """Stands in GeoPackages as the time of the last change."""
-_GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
+GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
+"""Layers of a run."""
 
 
 def read_vector(path: Path, crs: object, layer: str | None = None) -> gpd.GeoDataFrame:
@@ -220,11 +222,12 @@ class AddLayer(Protocol):
 
 
 @contextmanager
-def open_layers(path: Path) -> Iterator[AddLayer]:
+def open_layers(path: Path, geometry_types: Mapping[str, str] = MappingProxyType(GEOMETRY_TYPES)) -> Iterator[AddLayer]:
     """Write a GeoPackage of several layers batch by batch, whole or not at all; equal tables make equal bytes.
 
     Args:
         path: Final name.
+        geometry_types: Of each layer; by default those of a run's layers.
 
     Yields:
         A function that adds a table to a layer.
@@ -237,7 +240,7 @@ def open_layers(path: Path) -> Iterator[AddLayer]:
 
     def add(layer: str, table: gpd.GeoDataFrame | pd.DataFrame) -> None:
         has_shape = isinstance(table, gpd.GeoDataFrame)
-        shape = {"geometry_type": _GEOMETRY_TYPES.get(layer)} if has_shape else {}
+        shape = {"geometry_type": geometry_types.get(layer)} if has_shape else {}
         write_dataframe(table, made, layer=layer, driver="GPKG", append=made.exists(), **shape)
 
     try:
