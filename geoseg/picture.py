@@ -1,10 +1,10 @@
-"""Pictures of a run: imagery, classes, and polygons over the imagery."""
+"""Pictures of imagery and classes, and the overview of a run: imagery, classes, and polygons over the imagery."""
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,8 +97,14 @@ def join_panels(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
 
 
-def show_bands(pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return (H, W, 3) of up to three bands; what is not 8 bit is stretched between its 2nd and 98th percentile."""
+def stretch_rgb(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return imagery as (H, W, 3) that can be looked at, white where there is no data.
+
+    Args:
+        pixels: (C, H, W); the first three bands are shown, of fewer the last one is repeated. What is not 8 bit is stretched between its
+            2nd and 98th percentile.
+        valid: (H, W), True = data.
+    """
     bands = np.stack([pixels[min(i, len(pixels) - 1)] for i in range(3)], axis=-1)
     if bands.dtype != np.uint8:
         shown = bands[valid].astype(np.float64) if valid.any() else np.zeros((1, 3))

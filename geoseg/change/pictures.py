@@ -16,7 +16,7 @@ from geoseg.errors import GeosegError
 from geoseg.io.aligned import open_on_grid
 from geoseg.io.tiffs.layers import open_layer
 from geoseg.io.warp import read_onto
-from geoseg.picture import join_panels, paint_classes, show_bands
+from geoseg.picture import join_panels, paint_classes, stretch_rgb
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.tiling import partition
 
@@ -93,7 +93,7 @@ def _imagery(ground: Ground, window: Window) -> Iterator[NDArray[np.uint8]]:
         except GeosegError:
             # pictures are a help; what was found stands without them
             continue
-        yield show_bands(placed.values, placed.valid)
+        yield stretch_rgb(placed.values, placed.valid)
 
 
 def _classes(ground: Ground, raster: Path, window: Window) -> Iterator[NDArray[np.uint8]]:

@@ -20,6 +20,8 @@ from geoseg.cli.labels import app as labels
 from geoseg.cli.models import models
 from geoseg.cli.objects import objects
 from geoseg.cli.plan import plan
+from geoseg.cli.qgis import qgis
+from geoseg.cli.regularize import regularize
 from geoseg.cli.report import report
 from geoseg.cli.segment import segment
 from geoseg.cli.status import status
@@ -27,6 +29,7 @@ from geoseg.cli.stop import STOPPED, end_on_signals, leave
 from geoseg.cli.train import train
 from geoseg.cli.vectorize import vectorize
 from geoseg.cli.verify import verify
+from geoseg.cli.view import view
 from geoseg.errors import GeosegError, MissingFileError, UsageError
 from geoseg.redact import redact
 
@@ -46,6 +49,7 @@ for command in (
     areas,
     report,
     vectorize,
+    regularize,
     change,
     impact,
     plan,
@@ -54,12 +58,14 @@ for command in (
     evaluate,
     verify,
     status,
+    view,
     doctor,
 ):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")
 app.add_typer(accuracy, name="accuracy")
+app.add_typer(qgis, name="qgis")
 
 
 def _show_version(wanted: bool) -> None:

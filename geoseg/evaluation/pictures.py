@@ -9,7 +9,7 @@ from geoseg.evaluation.counts import Place
 from geoseg.evaluation.found import Found
 from geoseg.evaluation.reference import Reference
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
-from geoseg.picture import join_panels, name_place, paint_classes, show_bands
+from geoseg.picture import join_panels, name_place, paint_classes, stretch_rgb
 from geoseg.pixels.classes import NODATA_CLASS
 
 _UNKNOWN_RGB = (255, 255, 255)
@@ -41,8 +41,9 @@ def draw_place(found: Found, reference: Reference, place: Place, name: str) -> P
     true_rgb[truth == UNLABELLED] = _UNKNOWN_RGB
     panels = [true_rgb, paint_classes(found.classes(place.window), found.scheme)]
     if found.image is not None:
-        panels.insert(0, show_bands(*found.image.read(place.window)))
+        panels.insert(0, stretch_rgb(*found.image.read(place.window)))
     share = place.wrong_px / place.known_px
-    at = f"{name + ': ' if name else ''}{name_place(found.geobox, place.window)}"
-    caption = f"{at}; {share:.0%} of {place.known_px} labelled pixels wrong"
+    caption = (
+        f"{name + ': ' if name else ''}{name_place(found.geobox, place.window)}; {share:.0%} of {place.known_px} labelled pixels wrong"
+    )
     return Picture(wrong_px=place.wrong_px, caption=caption, panels=join_panels(panels))

@@ -121,6 +121,21 @@ def _driver_of(path: Path, drivers: Mapping[str, str]) -> str:
     return driver
 
 
+def check_output(path: Path, overwrite: bool) -> None:
+    """Refuse a name under which :func:`open_vector` could not write, or must not.
+
+    Raises:
+        UsageError: If its ending is unknown, its folder is missing, it is a folder, or a file stands there and is not to be replaced.
+    """
+    _driver_of(path, STREAMED_DRIVERS)
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; expected the name of a file. Name another one.")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists. Name another file, or replace it with --overwrite.")
+    if not path.parent.is_dir():
+        raise UsageError(f"There is no folder {path.parent}. Make it first, or name another one.")
+
+
 @contextmanager
 def open_vector(path: Path, layer: str, geometry_type: str | None = None) -> Iterator[Callable[[gpd.GeoDataFrame], None]]:
     """Write a vector file of one layer batch by batch, whole or not at all.

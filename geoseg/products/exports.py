@@ -191,7 +191,7 @@ def _export(folder: RunFolder, wanted: _Wanted, listener: Listener) -> None:
     summary, item, before = folder.read_summary(), folder.read_item(), make_config({}, folder.record)
     outputs: tuple[Output, ...] = before.outputs if not wanted.report else tuple(dict.fromkeys((*before.outputs, "report")))
     # its model may not have been able to make all that was asked for
-    made_before = (output for output in outputs if output not in ("buildings", "roads") or output in summary["counts"])
+    made_before = (output for output in before.outputs if output not in ("buildings", "roads") or output in summary["counts"])
     check_formats(wanted.formats, made_before)
     check_zones(wanted.zones, outputs)
     formats = tuple(dict.fromkeys((*before.formats, *wanted.formats)))

@@ -12,9 +12,9 @@ from rasterio.windows import Window
 
 from geoseg.errors import GeosegError
 from geoseg.io.ground import pixel_step_m
-from geoseg.io.thumbnail import read_thumbnail, thumbnail_shape
+from geoseg.io.sampled import coarse_shape, read_coarse
 from geoseg.io.tiffs.layers import open_layer
-from geoseg.picture import join_panels, name_place, paint_classes, show_bands
+from geoseg.picture import name_place, paint_classes, stretch_rgb
 from geoseg.products.formats.run import RunProducts
 from geoseg.products.reporting.places import Place
 
@@ -58,21 +58,22 @@ def draw_place(products: RunProducts, place: Place) -> Picture:
     panels = [] if imagery is None else [imagery]
     if class_map is not None:
         panels.append(paint_classes(_shrink(class_map, place.window, _PLACE_PX), products.scheme))
-    picture = join_panels(panels or [np.full((1, 1, 3), 255, np.uint8)])
-    return f"{place.confidence:.0f} % sure at {name_place(products.geobox, place.window)}", picture
+    gap = np.full((panels[0].shape[0] if panels else 1, 4, 3), 255, np.uint8)
+    row = [part for panel in panels for part in (panel, gap)][:-1] or [gap]
+    return f"{place.confidence:.0f} % sure at {name_place(products.geobox, place.window)}", np.concatenate(row, axis=1)
 
 
 def _see_imagery(products: RunProducts, window: Window, longest_px: int) -> NDArray[np.uint8] | None:
     if products.imagery is not None:
         # a report is no reason for a run to fail: imagery may be gone or out of reach by now
         with suppress(GeosegError):
-            return show_bands(*read_thumbnail(products.imagery, window, longest_px))
+            return stretch_rgb(*read_coarse(products.imagery, window, longest_px))
     return None
 
 
 def _shrink(path: Path, window: Window, longest_px: int) -> NDArray[np.uint8]:
     with open_layer(path) as read:
-        return np.asarray(read.shrink(window, thumbnail_shape((window.height, window.width), longest_px)), np.uint8)
+        return np.asarray(read.shrink(window, coarse_shape((window.height, window.width), longest_px)), np.uint8)
 
 
 def _color_percent(percent: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -88,7 +89,7 @@ def _draw_objects(products: RunProducts, window: Window, imagery: NDArray[np.uin
     instances, layers = products.find("instances.tif"), products.layers()
     if instances is None and "roads" not in layers:
         return None
-    shape = thumbnail_shape((window.height, window.width), _MAP_PX)
+    shape = coarse_shape((window.height, window.width), _MAP_PX)
     paper = np.full((*shape, 3), 255, np.uint8) if imagery is None else imagery
     canvas = np.rint(paper * (1 - _FADE) + 255 * _FADE).astype(np.uint8)
     if instances is not None:

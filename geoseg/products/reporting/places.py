@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geoseg.io.thumbnail import thumbnail_shape
+from geoseg.io.sampled import coarse_shape
 from geoseg.io.tiffs.layers import LayerReader
 
 _CELLS = 32
@@ -71,7 +71,7 @@ def _narrow(read: LayerReader, place: Place) -> Place:
 def _cell_means(read: LayerReader, window: Window, side_px: int) -> NDArray[np.float64]:
     """Return the mean of each cell of a window; NaN where less than half of it holds data."""
     cells = -(-window.height // side_px), -(-window.width // side_px)
-    height, width = thumbnail_shape((window.height, window.width), max(cells) * min(side_px, _SEEN_PX))
+    height, width = coarse_shape((window.height, window.width), max(cells) * min(side_px, _SEEN_PX))
     pixels = read.shrink(window, (height, width))
     rows = (np.arange(height) * window.height // height) // side_px
     cols = (np.arange(width) * window.width // width) // side_px

@@ -22,10 +22,10 @@ from geoseg.io.sources.valid import read_valid
 
 _SHOWN_BANDS = 3
 
-Thumbnail = tuple[NDArray[Any], NDArray[np.bool_]]
+Coarse = tuple[NDArray[Any], NDArray[np.bool_]]
 
 
-def read_thumbnail(source: RasterSource, window: Window, longest_px: int) -> Thumbnail:
+def read_coarse(source: RasterSource, window: Window, longest_px: int) -> Coarse:
     """Read a window of a run's grid with fewer pixels, by sampling: to be looked at, not to be measured.
 
     Mosaics are read file by file, the upper ones first; those that take the median, or fade, look a little different here.
@@ -41,7 +41,7 @@ def read_thumbnail(source: RasterSource, window: Window, longest_px: int) -> Thu
     Raises:
         RunError: If it cannot be read.
     """
-    height, width = thumbnail_shape((window.height, window.width), longest_px)
+    height, width = coarse_shape((window.height, window.width), longest_px)
     corner = source.geobox.transform @ Affine.translation(window.col_off, window.row_off)
     grid = GeoBox((height, width), corner @ Affine.scale(window.width / width, window.height / height), source.geobox.crs)
     try:
@@ -54,13 +54,13 @@ def read_thumbnail(source: RasterSource, window: Window, longest_px: int) -> Thu
     return pixels, valid
 
 
-def thumbnail_shape(shape: tuple[int, int], longest_px: int) -> tuple[int, int]:
+def coarse_shape(shape: tuple[int, int], longest_px: int) -> tuple[int, int]:
     """Return rows and columns of a picture of as many rows and columns, neither of which is longer than allowed."""
     coarser = max(1.0, max(shape) / longest_px)
     return max(1, round(shape[0] / coarser)), max(1, round(shape[1] / coarser))
 
 
-def _paint(imagery: Imagery, bands: Sequence[int], grid: GeoBox) -> Thumbnail:
+def _paint(imagery: Imagery, bands: Sequence[int], grid: GeoBox) -> Coarse:
     if isinstance(imagery, FileImagery):
         return _paint_file(imagery, bands, grid)
     if isinstance(imagery, Stack):
@@ -72,7 +72,7 @@ def _paint(imagery: Imagery, bands: Sequence[int], grid: GeoBox) -> Thumbnail:
     return _sample_rows(imagery, bands, grid)
 
 
-def _paint_pieces(pieces: Sequence[Imagery], bands: Sequence[int], grid: GeoBox) -> Thumbnail:
+def _paint_pieces(pieces: Sequence[Imagery], bands: Sequence[int], grid: GeoBox) -> Coarse:
     """Lay pieces, which have grids in the CRS of the whole, below one another, until nothing more would be seen."""
     height, width = grid.shape
     dtype = np.result_type(*{piece.dtype for piece in pieces})
@@ -88,7 +88,7 @@ def _paint_pieces(pieces: Sequence[Imagery], bands: Sequence[int], grid: GeoBox)
     return pixels, valid
 
 
-def _paint_file(file: FileImagery, bands: Sequence[int], grid: GeoBox) -> Thumbnail:
+def _paint_file(file: FileImagery, bands: Sequence[int], grid: GeoBox) -> Coarse:
     """Read a file on its own grid, no finer than needed, and bring that onto the grid: a warped file would be read at its full size."""
     height, width = grid.shape
     pixels, valid = np.zeros((len(bands), height, width), file.dtype), np.zeros((height, width), np.uint8)
@@ -123,7 +123,7 @@ def _find_below(dataset: Any, grid: GeoBox) -> tuple[Window | None, tuple[int, i
     return Window(int(start[0]), int(start[1]), cols, rows), (max(1, round(rows / coarser)), max(1, round(cols / coarser)))
 
 
-def _sample_rows(imagery: Imagery, bands: Sequence[int], grid: GeoBox) -> Thumbnail:
+def _sample_rows(imagery: Imagery, bands: Sequence[int], grid: GeoBox) -> Coarse:
     """Read single rows of imagery that has no overviews: arrays."""
     height, width = grid.shape
     whole_height, whole_width = (int(n) for n in imagery.geobox.shape)
