@@ -60,6 +60,13 @@ def test_no_page_asks_for_anything_outside(site: Path) -> None:
 
 
 @needs_mkdocs
+def test_every_page_is_reached_from_the_first_one(site: Path) -> None:
+    home = (site / "index.html").read_text()
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")} | {"commands", "configuration", "errors", "api"}
+    assert [page for page in sorted(pages) if f'href="{page}.html"' not in home and page != "index"] == []
+
+
+@needs_mkdocs
 def test_every_public_name_has_its_docstring_in_the_site(site: Path) -> None:
     html = (site / "api.html").read_text()
     assert [name for name in geoseg.__all__ if name != "Event" and f".{name}" not in html] == []
