@@ -7,9 +7,12 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +25,17 @@ from geoseg.config import RunConfig, make_config
 from geoseg.errors import GeosegError
 
 ROOT = Path(__file__).parents[2]
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM_OPTIONS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 COMING = {"geoseg watch"}
 needs_mkdocs = pytest.mark.skipif(
     not all(map(find_spec, ("mkdocs", "material", "mkdocstrings"))), reason="the documentation needs mkdocs: pip install '.[docs]'"
@@ -57,6 +71,45 @@ def test_no_page_asks_for_anything_outside(site: Path) -> None:
         assert fetched
         assert [address for address in fetched if "://" in address] == [], page
     assert not re.search(rb"fonts\.g(oogle)?static|googleapis", b"".join(path.read_bytes() for path in site.rglob("*.css")))
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A server that says nothing."""
+
+    def log_message(self, *_: object) -> None:
+        """Keep silent."""
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@needs_mkdocs
+@pytest.mark.skipif(not CHROMIUM.exists() or find_spec("playwright") is None, reason="looked at in Chromium, which is not installed here")
+def test_a_browser_finds_pages_by_search_without_asking_anybody_else(address: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    asked: list[str] = []
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto(f"{address}/start.html")
+        page.locator("input[name=query]").fill("receptive field")
+        page.locator("a.md-search-result__link", has_text="Halo").first.wait_for(timeout=60_000)
+        browser.close()
+    assert len(asked) > 5
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    assert complaints == []
 
 
 @needs_mkdocs
