@@ -9,6 +9,7 @@ import geopandas as gpd
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from PIL import Image, ImageDraw, ImageFont
 
 from geoseg.io.files import write_whole
 from geoseg.pixels.classes import ClassScheme
@@ -16,6 +17,7 @@ from geoseg.pixels.classes import ClassScheme
 _INCH_PX = 100
 _PANEL_IN = 7.5
 _GAP_PX = 6
+_LEGEND_PX, _ROW_PX = 300, 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,17 @@ def join_panels(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Return pictures (H, W, 3) of one height side by side, with white between them."""
     gap = np.full((panels[0].shape[0], _GAP_PX, 3), 255, np.uint8)
     return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
+
+
+def draw_legend(rows: Sequence[tuple[str, tuple[int, int, int]]]) -> NDArray[np.uint8]:
+    """Draw names beside their colors, one below the other, (H, W, 3)."""
+    sheet = Image.new("RGB", (_LEGEND_PX, _ROW_PX * max(len(rows), 1)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (name, rgb) in enumerate(rows):
+        top = number * _ROW_PX
+        draw.rectangle((2, top + 4, 26, top + _ROW_PX - 5), fill=rgb, outline=(120, 120, 120))
+        draw.text((34, top + _ROW_PX // 2), name, fill="black", font=ImageFont.load_default(14), anchor="lm")
+    return np.asarray(sheet, np.uint8)
 
 
 def show_bands(pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:

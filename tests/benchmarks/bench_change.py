@@ -33,14 +33,11 @@ def move_of(seed: int) -> tuple[float, float]:
     return MOVED_PX * math.cos(angle), MOVED_PX * math.sin(angle)
 
 
-def write_rasters(town: Town, folder: Path, moved_px: tuple[float, float]) -> tuple[str, str]:
+def write_rasters(town: Town, folder: Path, moved_px: tuple[float, float]) -> None:
     """Write both orthophotos, the later one misplaced."""
-    paths = []
     for name, scene, moved in (("before", town.before, (0.0, 0.0)), ("after", town.after, moved_px)):
-        path = folder / f"{name}-image.tif"
-        write_image(path, np.where(scene.valid, np.maximum(scene.pixels, 1), 0).astype(np.uint8), place_of(scene, moved), nodata=0)
-        paths.append(str(path))
-    return paths[0], paths[1]
+        pixels = np.where(scene.valid, np.maximum(scene.pixels, 1), 0).astype(np.uint8)
+        write_image(folder / f"{name}-image.tif", pixels, place_of(scene, moved), nodata=0)
 
 
 def measure(town: Town, folder: Path, moved_px: tuple[float, float], model: str | None, options: ChangeOptions) -> dict[str, Score]:
@@ -50,8 +47,8 @@ def measure(town: Town, folder: Path, moved_px: tuple[float, float], model: str 
         compare(*sides(town, folder, moved_px), output, options, ignore_events)
     else:
         # the runs are the same for all options
-        runs = make_runs(write_rasters(town, folder, moved_px), folder / "runs", options, {"model": model}, ignore_events)
-        change_runs(*runs, output, options)
+        rasters = str(folder / "before-image.tif"), str(folder / "after-image.tif")
+        change_runs(*make_runs(rasters, folder / "runs", options, {"model": model}, ignore_events), output, options)
     told = json.loads((output / "change.json").read_text())
     print(f"  misregistration {told['misregistration']['distance_px']:.2f} px, tolerance {told['tolerance_m']:.2f} m", file=sys.stderr)
     return score(town, output)
@@ -73,6 +70,7 @@ def main() -> None:
         size = {"height_px": args.size, "width_px": args.size, "resolution_m": args.pixel}
         town = draw_town(SceneOptions(seed=seed, **size), edits=args.edits, roads=args.roads)
         with tempfile.TemporaryDirectory() as name:
+            write_rasters(town, Path(name), move_of(seed))
             for row, align in (("as they lie", False), ("aligned", True)):
                 began = time.process_time()
                 rows[row].append(measure(town, Path(name), move_of(seed), args.model, ChangeOptions(align=align)))
