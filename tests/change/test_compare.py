@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 
 import geoseg
@@ -236,6 +237,26 @@ def test_grids_of_other_pixels_and_crs_are_compared_on_the_finer_one(runs: tuple
         "shrunk": 1,
         "same": 2,
     }
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+def test_metres_are_those_on_the_ground_in_other_crs_too(crs: str, tmp_path: Path) -> None:
+    # half a metre at 27.6 degrees north
+    step = {"EPSG:4326": (0.5 / 98_710, 0.5 / 110_800), "EPSG:3857": (0.5641, 0.5641)}[crs]
+    corner = {"EPSG:4326": (85.5, 27.6), "EPSG:3857": (9_517_816.0, 3_197_500.0)}[crs]
+    place = {"transform": Affine(step[0], 0, corner[0], 0, -step[1], corner[1]), "crs": crs}
+    runs = make_run(tmp_path, "one", draw(BEFORE), **place), make_run(tmp_path, "two", draw(AFTER), **place)
+    output = geoseg.change_runs(*runs, tmp_path / "out")
+    told = read_json(output)
+    assert told["tolerance_m"] == pytest.approx(1.0, rel=0.01)
+    assert {name: told["counts"][f"buildings_{name}"] for name in ("new", "gone", "grown", "shrunk", "same")} == {
+        "new": 1,
+        "gone": 1,
+        "grown": 1,
+        "shrunk": 1,
+        "same": 2,
+    }
+    assert {row["from"]: row["area_m2"] for row in told["transitions"]} == pytest.approx({"ground": 65.0, "building": 45.0}, rel=0.02)
 
 
 def test_runs_of_two_places_are_refused_with_where_they_lie(runs: tuple[Path, Path], tmp_path: Path) -> None:
