@@ -168,7 +168,7 @@ def _compare(ground: Ground, options: ChangeOptions, work: Path, log: StageLog, 
     unknown_m = 0.0
     if has["buildings"] and unknown is not None:
         with log.stage("buildings"):
-            tables["buildings"] = find_buildings(ground, options, limits, unknown)
+            tables["buildings"] = find_buildings(ground, options, limits, unknown, raster)
     if has["roads"] and unknown is not None:
         with log.stage("roads"):
             tables["roads"], unknown_m = find_roads(ground, options, limits, unknown)

@@ -1,6 +1,7 @@
 """Two dates compared: a drawn town with known edits, run folders, and what is refused."""
 
 import json
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -200,6 +201,15 @@ def test_two_run_folders_are_compared_once(runs: tuple[Path, Path], tmp_path: Pa
     geoseg.change_runs(*runs, output, listener=again)
     assert [type(event) for event in again] == [Finished]
     assert again[0].elapsed_s == 0
+
+
+def test_a_building_that_only_the_objects_lack_is_no_change(dates: tuple[Side, Side], tmp_path: Path) -> None:
+    before, after = dates
+    assert after.buildings is not None
+    fewer = replace(after, buildings=after.buildings.iloc[::2])
+    output = compare(before, fewer, tmp_path / "out", ChangeOptions(), ignore_events)
+    # the class map still shows them
+    assert read_json(output)["counts"]["buildings_gone"] == 5
 
 
 def test_nothing_is_said_where_a_date_has_no_data(runs: tuple[Path, Path], tmp_path: Path) -> None:
