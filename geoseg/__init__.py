@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from geoseg.change.options import ChangeOptions
     from geoseg.config import RunConfig, make_config
     from geoseg.errors import GeosegError, RunError, UsageError
-    from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, Warned
+    from geoseg.events import ChunkDone, Event, Finished, FirstMap, MapRefined, RunPlanned, StageDone, Warned
+    from geoseg.impact.measure import measure_impact
+    from geoseg.impact.options import FloodInput, ImpactInputs, ImpactOptions
+    from geoseg.impact.tables import Impact
     from geoseg.inference.planning import RunPlan, plan_run
     from geoseg.model.package import ModelPackage, find_package
     from geoseg.model.spec import ModelSpec
     from geoseg.pipeline import segment_raster
     from geoseg.products.exports import export_run
+    from geoseg.quick.look import QuickOptions, segment_quick
     from geoseg.redo import redo_objects
     from geoseg.runfolder.status import Status, read_status
     from geoseg.runfolder.verify import Verdict, verify_run
@@ -31,10 +35,17 @@ __all__ = [
     "ChunkDone",
     "Event",
     "Finished",
+    "FirstMap",
+    "FloodInput",
     "GeosegError",
+    "Impact",
+    "ImpactInputs",
+    "ImpactOptions",
+    "MapRefined",
     "ModelPackage",
     "ModelSpec",
     "ObjectSettings",
+    "QuickOptions",
     "Run",
     "RunConfig",
     "RunError",
@@ -49,11 +60,13 @@ __all__ = [
     "export_run",
     "find_package",
     "make_config",
+    "measure_impact",
     "open_run",
     "plan_run",
     "read_status",
     "redo_objects",
     "segment",
+    "segment_quick",
     "segment_raster",
     "verify_run",
 ]
@@ -65,12 +78,16 @@ _HOMES = {
     "change.options": ("ChangeOptions",),
     "config": ("RunConfig", "make_config"),
     "errors": ("GeosegError", "RunError", "UsageError"),
-    "events": ("ChunkDone", "Event", "Finished", "RunPlanned", "StageDone", "Warned"),
+    "events": ("ChunkDone", "Event", "Finished", "FirstMap", "MapRefined", "RunPlanned", "StageDone", "Warned"),
+    "impact.measure": ("measure_impact",),
+    "impact.options": ("FloodInput", "ImpactInputs", "ImpactOptions"),
+    "impact.tables": ("Impact",),
     "inference.planning": ("RunPlan", "plan_run"),
     "model.package": ("ModelPackage", "find_package"),
     "model.spec": ("ModelSpec",),
     "pipeline": ("segment_raster",),
     "products.exports": ("export_run",),
+    "quick.look": ("QuickOptions", "segment_quick"),
     "redo": ("redo_objects",),
     "runfolder.status": ("Status", "read_status"),
     "runfolder.verify": ("Verdict", "verify_run"),

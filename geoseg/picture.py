@@ -1,18 +1,23 @@
-"""Pictures of a run: imagery, classes, and polygons over the imagery."""
+"""Pictures of imagery and classes, and the overview of a run: imagery, classes, and polygons over the imagery."""
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import geopandas as gpd
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from PIL import Image, ImageDraw, ImageFont
+from pyproj import Transformer
+from rasterio.windows import Window
 
 from geoseg.io.files import write_whole
 from geoseg.pixels.classes import ClassScheme
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 _INCH_PX = 100
 _PANEL_IN = 7.5
@@ -32,9 +37,9 @@ class Overview:
     """Names and colors."""
     geobox: GeoBox
     """The grid."""
-    buildings: gpd.GeoDataFrame
+    buildings: "gpd.GeoDataFrame"
     """Polygons in the grid's CRS; may be empty."""
-    roads: gpd.GeoDataFrame
+    roads: "gpd.GeoDataFrame"
     """Lines in the grid's CRS; may be empty."""
 
 
@@ -105,8 +110,14 @@ def draw_legend(rows: Sequence[tuple[str, tuple[int, int, int]]]) -> NDArray[np.
     return np.asarray(sheet, np.uint8)
 
 
-def show_bands(pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return (H, W, 3) of up to three bands; what is not 8 bit is stretched between its 2nd and 98th percentile."""
+def stretch_rgb(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return imagery as (H, W, 3) that can be looked at, white where there is no data.
+
+    Args:
+        pixels: (C, H, W); the first three bands are shown, of fewer the last one is repeated. What is not 8 bit is stretched between its
+            2nd and 98th percentile.
+        valid: (H, W), True = data.
+    """
     bands = np.stack([pixels[min(i, len(pixels) - 1)] for i in range(3)], axis=-1)
     if bands.dtype != np.uint8:
         shown = bands[valid].astype(np.float64) if valid.any() else np.zeros((1, 3))
@@ -114,3 +125,13 @@ def show_bands(pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray
         scaled = np.nan_to_num((bands - low) / np.maximum(high - low, 1e-9))
         bands = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
     return np.where(valid[..., None], bands, np.uint8(255)).astype(np.uint8)
+
+
+def name_place(geobox: GeoBox, window: Window) -> str:
+    """Say where the middle of a window is, in latitude and longitude, and which pixel it begins with."""
+    at = f"column {window.col_off}, row {window.row_off}"
+    if geobox.crs is None:
+        return at
+    x, y = geobox.transform @ (window.col_off + window.width / 2, window.row_off + window.height / 2)
+    lon, lat = Transformer.from_crs(geobox.crs, "EPSG:4326", always_xy=True).transform(x, y)
+    return f"{lat:.5f}, {lon:.5f} ({at})"

@@ -16,7 +16,7 @@ from geoseg.errors import GeosegError
 from geoseg.io.aligned import open_on_grid
 from geoseg.io.tiffs.layers import open_layer
 from geoseg.io.warp import read_onto
-from geoseg.picture import draw_legend, join_panels, paint_classes, show_bands
+from geoseg.picture import draw_legend, join_panels, name_place, paint_classes, stretch_rgb
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.tiling import partition
 
@@ -70,7 +70,7 @@ def draw_places(ground: Ground, raster: Path) -> Pictures:
     for window, changed_px in _find_places(ground, raster):
         panels = [*_imagery(ground, window), *_classes(ground, raster, window)]
         share = changed_px / (window.width * window.height)
-        pictures.append((f"column {window.col_off}, row {window.row_off}: {share:.0%} changed", join_panels(panels)))
+        pictures.append((f"{name_place(ground.geobox, window)}: {share:.0%} changed", join_panels(panels)))
     return pictures
 
 
@@ -94,7 +94,7 @@ def _imagery(ground: Ground, window: Window) -> Iterator[NDArray[np.uint8]]:
         except GeosegError:
             # pictures are a help; what was found stands without them
             continue
-        yield show_bands(placed.values, placed.valid)
+        yield stretch_rgb(placed.values, placed.valid)
 
 
 def _classes(ground: Ground, raster: Path, window: Window) -> Iterator[NDArray[np.uint8]]:

@@ -4,14 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import Transformer
-from rasterio.windows import Window
 
 from geoseg.evaluation.counts import Place
 from geoseg.evaluation.found import Found
 from geoseg.evaluation.reference import Reference
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
-from geoseg.picture import join_panels, paint_classes, show_bands
+from geoseg.picture import join_panels, name_place, paint_classes, stretch_rgb
 from geoseg.pixels.classes import NODATA_CLASS
 
 _UNKNOWN_RGB = (255, 255, 255)
@@ -43,17 +41,9 @@ def draw_place(found: Found, reference: Reference, place: Place, name: str) -> P
     true_rgb[truth == UNLABELLED] = _UNKNOWN_RGB
     panels = [true_rgb, paint_classes(found.classes(place.window), found.scheme)]
     if found.image is not None:
-        panels.insert(0, show_bands(*found.image.read(place.window)))
+        panels.insert(0, stretch_rgb(*found.image.read(place.window)))
     share = place.wrong_px / place.known_px
-    caption = f"{name + ': ' if name else ''}{_where(found, place.window)}; {share:.0%} of {place.known_px} labelled pixels wrong"
+    caption = (
+        f"{name + ': ' if name else ''}{name_place(found.geobox, place.window)}; {share:.0%} of {place.known_px} labelled pixels wrong"
+    )
     return Picture(wrong_px=place.wrong_px, caption=caption, panels=join_panels(panels))
-
-
-def _where(found: Found, window: Window) -> str:
-    col, row = window.col_off + window.width / 2, window.row_off + window.height / 2
-    at = f"column {window.col_off}, row {window.row_off}"
-    if found.geobox.crs is None:
-        return at
-    x, y = found.geobox.transform @ (col, row)
-    lon, lat = Transformer.from_crs(found.geobox.crs, "EPSG:4326", always_xy=True).transform(x, y)
-    return f"{lat:.5f}, {lon:.5f} ({at})"
