@@ -21,7 +21,7 @@ from geoseg.change.dates import make_runs
 from geoseg.change.options import ChangeOptions
 from geoseg.change.side import Side
 from geoseg.errors import MissingFileError, RunFolderError, UsageError
-from geoseg.events import Finished, StageDone, ignore_events
+from geoseg.events import Finished, StageDone, Warned, ignore_events
 from geoseg.model.predictor import double_spec
 from geoseg.pipeline import segment_raster
 from geoseg.scene import SceneOptions
@@ -289,6 +289,15 @@ def test_folders_that_hold_something_else_are_refused(runs: tuple[Path, Path], t
 def test_a_tolerance_below_the_misregistration_is_warned_of(dates: tuple[Side, Side], tmp_path: Path) -> None:
     output = compare(*dates, tmp_path / "out", ChangeOptions(tolerance_m=0.2), ignore_events)
     assert "more than the tolerance of 0.2 m" in read_json(output)["warnings"][0]
+
+
+def test_what_too_few_places_say_is_not_corrected(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    heard = Listening()
+    output = geoseg.change_runs(*runs, tmp_path / "out", ChangeOptions(align=True), heard)
+    told = read_json(output)
+    assert not told["misregistration"]["corrected"]
+    assert "not aligned: only" in told["warnings"][0]
+    assert [event.message for event in heard.of(Warned)] == told["warnings"]
 
 
 def test_the_command_reports_json_lines(
