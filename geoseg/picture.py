@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from PIL import Image, ImageDraw, ImageFont
 from pyproj import Transformer
 from rasterio.windows import Window
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _INCH_PX = 100
 _PANEL_IN = 7.5
 _GAP_PX = 6
+_LEGEND_PX, _ROW_PX = 300, 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,17 @@ def join_panels(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Return pictures (H, W, 3) of one height side by side, with white between them."""
     gap = np.full((panels[0].shape[0], _GAP_PX, 3), 255, np.uint8)
     return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
+
+
+def draw_legend(rows: Sequence[tuple[str, tuple[int, int, int]]]) -> NDArray[np.uint8]:
+    """Draw names beside their colors, one below the other, (H, W, 3)."""
+    sheet = Image.new("RGB", (_LEGEND_PX, _ROW_PX * max(len(rows), 1)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (name, rgb) in enumerate(rows):
+        top = number * _ROW_PX
+        draw.rectangle((2, top + 4, 26, top + _ROW_PX - 5), fill=rgb, outline=(120, 120, 120))
+        draw.text((34, top + _ROW_PX // 2), name, fill="black", font=ImageFont.load_default(14), anchor="lm")
+    return np.asarray(sheet, np.uint8)
 
 
 def stretch_rgb(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -1,8 +1,10 @@
 """A drawn town at two times, with edits that are known."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import geopandas as gpd
@@ -94,7 +96,12 @@ class Score:
         return self.found / self.edits, self.false / max(self.reported, 1)
 
 
-def score(town: Town, output: Path) -> dict[str, Score]:
+KINDS = {kind: (kind,) for kind in _EDITS}
+DIRECTIONS = {"built": ("new", "grown"), "cleared": ("gone", "shrunk")}
+"""A house that goes out of a terrace is gone for some, and for others the terrace has shrunk."""
+
+
+def score(town: Town, output: Path, kinds: Mapping[str, tuple[str, ...]] = MappingProxyType(KINDS)) -> dict[str, Score]:
     """Compare what ``change.gpkg`` says with the edits, kind by kind.
 
     A building is found where a report of the same kind covers half of the smaller of both; a road where half of it is reported within 5 m.
@@ -103,9 +110,9 @@ def score(town: Town, output: Path) -> dict[str, Score]:
     geobox = place_of(town.before, (0.0, 0.0))
     told = gpd.read_file(output / "change.gpkg", layer="buildings")
     scores = {}
-    for kind in _EDITS:
-        edits = to_ground(np.array([*(p for k, p in town.edits if k == kind), None], dtype=object)[:-1], geobox)
-        reports = told.geometry[told["status"] == kind].to_numpy()
+    for kind, counted in kinds.items():
+        edits = to_ground(np.array([*(p for k, p in town.edits if k in counted), None], dtype=object)[:-1], geobox)
+        reports = told.geometry[told["status"].isin(counted)].to_numpy()
         one, other = shapely.STRtree(reports).query(edits, predicate="intersects")
         common = shapely.area(shapely.intersection(edits[one], reports[other]))
         hits = common >= 0.5 * np.minimum(shapely.area(edits[one]), shapely.area(reports[other]))

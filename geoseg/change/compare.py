@@ -36,6 +36,7 @@ _FILES = (
     "change.html",
     RECORD,
 )
+"""In the order in which they get their names."""
 RUNS = ("before", "after")
 """Runs that ``geoseg change`` made itself."""
 _WORK = ".work"
@@ -85,9 +86,7 @@ def compare(before: Side, after: Side, output: Path, options: ChangeOptions, lis
         work = _begin(output)
         try:
             _compare(ground, options, work, StageLog(listener), fingerprint)
-            for name in _FILES:
-                if (work / name).exists():
-                    move_whole(work / name, output / name)
+            _adopt(work, output)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     listener(Finished(output=str(output), elapsed_s=time.monotonic() - began))
@@ -123,16 +122,26 @@ def check_output(output: Path, fingerprint: str | None = None, *, overwrite: boo
 
 
 def _begin(output: Path) -> Path:
-    """Remove what says that the folder is finished, and what may be old then; return an empty folder to work in."""
+    """Return an empty folder to work in."""
     work = output / _WORK
     try:
-        for name in (RECORD, *_FILES):
-            (output / name).unlink(missing_ok=True)
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
     except OSError as exc:
         raise write_error(work, exc) from exc
     return work
+
+
+def _adopt(work: Path, output: Path) -> None:
+    """Put what was made in place of what stood there; cut off in between, the folder counts as unfinished."""
+    try:
+        for name in reversed(_FILES):
+            (output / name).unlink(missing_ok=True)
+    except OSError as exc:
+        raise write_error(output, exc) from exc
+    for name in _FILES:
+        if (work / name).exists():
+            move_whole(work / name, output / name)
 
 
 def _fingerprint(before: Side, after: Side, options: ChangeOptions) -> str:
@@ -159,7 +168,7 @@ def _compare(ground: Ground, options: ChangeOptions, work: Path, log: StageLog, 
     unknown_m = 0.0
     if has["buildings"] and unknown is not None:
         with log.stage("buildings"):
-            tables["buildings"] = find_buildings(ground, options, limits, unknown)
+            tables["buildings"] = find_buildings(ground, options, limits, unknown, raster)
     if has["roads"] and unknown is not None:
         with log.stage("roads"):
             tables["roads"], unknown_m = find_roads(ground, options, limits, unknown)

@@ -8,16 +8,16 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.change.classes import transition_scheme
+from geoseg.change.classes import BASE, transition_scheme
 from geoseg.change.ground import Ground
-from geoseg.change.matching import BuildingStatus, Footprints, Lenience, match_buildings
+from geoseg.change.matching import BuildingStatus, Footprints, Lenience, Match, confirm, match_buildings
 from geoseg.change.options import ChangeOptions
 from geoseg.change.roads import Lines, find_pieces
-from geoseg.change.surfaces import Limits, Unknown
+from geoseg.change.surfaces import Limits, Unknown, measure_inside
 from geoseg.io.ground import measure_areas, measure_lines
 from geoseg.io.tiffs.layers import open_layer
 from geoseg.io.vector import open_layers
-from geoseg.pixels.classes import ClassScheme
+from geoseg.pixels.classes import ClassKind, ClassScheme
 from geoseg.products.formats.styles import Look, tabulate_looks
 from geoseg.products.zonal import measure_zones, read_zones
 
@@ -35,7 +35,7 @@ _LEAST_WIDTH_M = 2.0
 """Of roads whose width is not known."""
 
 
-def find_buildings(ground: Ground, options: ChangeOptions, limits: Limits, unknown: Unknown) -> gpd.GeoDataFrame:
+def find_buildings(ground: Ground, options: ChangeOptions, limits: Limits, unknown: Unknown, raster: Path) -> gpd.GeoDataFrame:
     """Match the buildings of both dates.
 
     Args:
@@ -43,17 +43,18 @@ def find_buildings(ground: Ground, options: ChangeOptions, limits: Limits, unkno
         options: How much a building grows at least.
         limits: Tolerance, and area below which a building that is new or gone is left out.
         unknown: Where before, and where after, has no data; metres on the grid.
+        raster: The transitions, by which what became of a building is confirmed.
 
     Returns:
         ``change_id, status, relation, before_ids, after_ids, area_before_m2, area_after_m2, iou, grown_m2, lost_m2``; the footprint after,
-        or before where it is gone. Buildings that lie outside the ground of both dates are left out.
+        or before where it is gone or has shrunk. Buildings that lie outside the ground of both dates are left out.
     """
     (before, first), (after, second) = (
         _take_footprints(ground, is_after, other, limits.tolerance_m) for is_after, other in ((False, unknown[1]), (True, unknown[0]))
     )
     lenience = Lenience(tolerance_m=limits.tolerance_m, min_area_m2=limits.min_area_m2, min_growth=options.min_growth)
     least = limits.min_area_m2
-    matches = match_buildings(before, after, lenience)
+    matches = _confirm(ground, raster, match_buildings(before, after, lenience))
     matches = [m for m in matches if (m.before and m.after) or max(m.grown_m2, m.lost_m2) >= least]
     shapes = [np.array([m.shapes[side] or shapely.MultiPolygon() for m in matches], dtype=object) for side in (0, 1)]
     placed = [ground.take_back(side) for side in shapes]
@@ -70,8 +71,22 @@ def find_buildings(ground: Ground, options: ChangeOptions, limits: Limits, unkno
         "grown_m2": np.array([m.grown_m2 for m in matches]).round(2),
         "lost_m2": np.array([m.lost_m2 for m in matches]).round(2),
     }
-    geometry = [_as_multi(after if m.after else before) for m, before, after in zip(matches, *placed, strict=True)]
+    smaller = (BuildingStatus.GONE, BuildingStatus.SHRUNK)
+    geometry = [_as_multi(b if m.status in smaller or not m.after else a) for m, b, a in zip(matches, *placed, strict=True)]
     return gpd.GeoDataFrame(columns, geometry=geometry, crs=ground.crs)
+
+
+def _confirm(ground: Ground, raster: Path, matches: list[Match]) -> list[Match]:
+    """Hold what became of buildings against the class maps, if they know buildings."""
+    scheme = ground.classes.scheme
+    built = {c.value for c in scheme.of_kind(ClassKind.BUILDING)}
+    if not built:
+        return matches
+    pairs = [(one, other) for one in scheme.values for other in scheme.values]
+    became = [BASE * one + other for one, other in pairs if other in built and one not in built]
+    ceased = [BASE * one + other for one, other in pairs if one in built and other not in built]
+    shapes = [np.array([*(m.shapes[side] for m in matches), None], dtype=object)[:-1] for side in (0, 1)]
+    return confirm(matches, measure_inside(ground, raster, shapes[1], became), measure_inside(ground, raster, shapes[0], ceased))
 
 
 def _take_footprints(

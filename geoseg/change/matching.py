@@ -1,7 +1,7 @@
 """Buildings of two dates, matched by overlap: new, gone, grown, shrunk or the same."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -12,6 +12,8 @@ from scipy.sparse.csgraph import connected_components
 
 _OVERLAP = 0.3
 """Of the smaller building; less is a wall that lies beside its place."""
+_BORNE_OUT = 0.5
+"""Of what is said to be built or gone; less, and the class maps say otherwise."""
 _LEFT = 0.2
 """Of a building without a match; what is less beyond the tolerance around others belongs to one of them."""
 
@@ -100,6 +102,26 @@ def match_buildings(before: Footprints, after: Footprints, lenience: Lenience) -
     """
     groups = _group(before, after, lenience.tolerance_m)
     return [_judge(group, before, after, lenience) for group in groups]
+
+
+def confirm(matches: Sequence[Match], built_m2: NDArray[np.float64], cleared_m2: NDArray[np.float64]) -> list[Match]:
+    """Let the class maps confirm what became of buildings: what they do not bear out to at least a half is the same.
+
+    Which pixels are one building is a harder question than which are building at all. What a model took for one building at one date,
+    and for none at the other, has not been pulled down as long as the class covers its ground.
+
+    Args:
+        matches: As :func:`match_buildings` returns them.
+        built_m2: (n,) ground in the footprint after that became building, by the class maps.
+        cleared_m2: (n,) ground in the footprint before that was building and no longer is.
+    """
+    confirmed = []
+    for match, built, cleared in zip(matches, built_m2, cleared_m2, strict=True):
+        says = {BuildingStatus.NEW: (match.grown_m2, built), BuildingStatus.GROWN: (match.grown_m2, built)}
+        says |= {BuildingStatus.GONE: (match.lost_m2, cleared), BuildingStatus.SHRUNK: (match.lost_m2, cleared)}
+        claimed, borne_out = says.get(match.status, (0.0, 0.0))
+        confirmed.append(match if borne_out >= _BORNE_OUT * claimed else replace(match, status=BuildingStatus.SAME))
+    return confirmed
 
 
 def _group(before: Footprints, after: Footprints, tolerance_m: float) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

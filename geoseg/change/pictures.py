@@ -16,11 +16,12 @@ from geoseg.errors import GeosegError
 from geoseg.io.aligned import open_on_grid
 from geoseg.io.tiffs.layers import open_layer
 from geoseg.io.warp import read_onto
-from geoseg.picture import join_panels, paint_classes, stretch_rgb
+from geoseg.picture import draw_legend, join_panels, name_place, paint_classes, stretch_rgb
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.tiling import partition
 
-_OVERVIEW_PX = 900
+_OVERVIEW_PX = 480
+_NAMED = 10
 _PLACE_PX = 256
 _PLACES = 6
 
@@ -29,7 +30,7 @@ Pictures = list[tuple[str, NDArray[np.uint8]]]
 
 
 def draw_overview(ground: Ground, raster: Path) -> Pictures:
-    """Draw classes before and after, and the transitions, each at most 900 px a side."""
+    """Draw classes before and after, and the transitions, each at most 480 px a side, and what the colors mean."""
     grid = _coarse(ground.geobox)
     window = Window(0, 0, int(grid.shape[1]), int(grid.shape[0]))
     scheme = ground.classes.scheme
@@ -40,8 +41,8 @@ def draw_overview(ground: Ground, raster: Path) -> Pictures:
             pictures.append((caption, paint_classes(table[read(window)], scheme)))
     with open_on_grid(raster, grid, NODATA_CLASS) as read:
         codes = read(window).astype(np.uint8)
-    pictures.append((f"What changed: {_legend(codes, scheme)}", paint_classes(codes, transition_scheme(scheme))))
-    return pictures
+    pictures.append(("What changed", paint_classes(codes, transition_scheme(scheme))))
+    return [*pictures, ("Colors, the most frequent changes first", draw_legend(_list_colors(codes, scheme)))]
 
 
 def _coarse(geobox: GeoBox) -> GeoBox:
@@ -54,13 +55,13 @@ def _scale(moved_px: tuple[float, float], ground: Ground, grid: GeoBox) -> tuple
     return moved_px[0] * grid.shape[1] / ground.shape[1], moved_px[1] * grid.shape[0] / ground.shape[0]
 
 
-def _legend(codes: NDArray[np.uint8], scheme: ClassScheme) -> str:
-    """Name the changes that are seen, the most frequent first."""
+def _list_colors(codes: NDArray[np.uint8], scheme: ClassScheme) -> list[tuple[str, tuple[int, int, int]]]:
+    """Name the colors that are seen: of classes, pale where they stayed, and of changes, the most frequent first."""
     values, counts = np.unique(merge_unchanged(codes), return_counts=True)
-    names = [c.name for c in scheme]
-    order = [int(v) for v in values[np.argsort(-counts)] if v not in (UNCHANGED, NODATA_CLASS)]
-    told = [f"{names[v // BASE]} to {names[v % BASE]}" for v in order[:4]]
-    return ", ".join(told) + (", ..." if len(order) > 4 else "") if told else "nothing"
+    legend = {row.value: (row.name, row.rgb) for row in transition_scheme(scheme)}
+    order = [int(v) for v in values[np.argsort(-counts, kind="stable")] if v not in (UNCHANGED, NODATA_CLASS)]
+    stayed = [(f"{name}, unchanged", rgb) for name, rgb in (legend[BASE * c.value + c.value] for c in scheme)]
+    return [*((c.name, c.rgb) for c in scheme), *stayed, *(legend[value] for value in order[:_NAMED])]
 
 
 def draw_places(ground: Ground, raster: Path) -> Pictures:
@@ -69,7 +70,7 @@ def draw_places(ground: Ground, raster: Path) -> Pictures:
     for window, changed_px in _find_places(ground, raster):
         panels = [*_imagery(ground, window), *_classes(ground, raster, window)]
         share = changed_px / (window.width * window.height)
-        pictures.append((f"column {window.col_off}, row {window.row_off}: {share:.0%} changed", join_panels(panels)))
+        pictures.append((f"{name_place(ground.geobox, window)}: {share:.0%} changed", join_panels(panels)))
     return pictures
 
 

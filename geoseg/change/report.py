@@ -157,7 +157,7 @@ def write_page(path: Path, result: Result, raster: Path) -> None:
     scheme, found = result.ground.classes.scheme, result.transitions
     known, changed = float(found.area_m2.sum()), float(found.area_m2.sum() - found.area_m2.trace())
     share = changed / known if known else 0.0
-    page = Page(title="What changed").text(f"Before: {result.ground.before.name}. After: {result.ground.after.name}.")
+    page = Page(title="What changed").text(f"Compared: {result.ground.before.name}, {result.ground.after.name}.")
     page.text(f"{_area(changed)} of {_area(known)} that both dates show have changed ({share:.1%}); {_area(found.unknown_m2)} lack data.")
     for message in result.warnings:
         page.text(f"Note: {message}")

@@ -1,6 +1,6 @@
 """Class transitions: the raster, what it adds up to, and its polygons."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
+from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from geoseg.change.classes import BASE, UNCHANGED, code_transitions, merge_unchanged, split_codes, transition_scheme
@@ -123,6 +125,35 @@ def add_up(ground: Ground, raster: Path) -> Transitions:
         at = divmod(row["value"], BASE)
         pixels[at], area_m2[at] = row["pixels"], row["area_m2"]
     return Transitions(pixels=pixels, area_m2=area_m2, unknown_px=rows[-1]["pixels"], unknown_m2=rows[-1]["area_m2"])
+
+
+def measure_inside(ground: Ground, raster: Path, shapes: NDArray[np.object_], codes: Sequence[int]) -> NDArray[np.float64]:
+    """Add up the area of some transitions inside shapes that do not overlap.
+
+    Args:
+        ground: The dates.
+        raster: Their transitions.
+        shapes: (n,) polygons in metres on the grid; None is nowhere.
+        codes: Transitions that count.
+
+    Returns:
+        (n,) area in m2; a pixel counts where its center lies inside.
+    """
+    placed = np.asarray(shapely.transform(shapes, lambda points: points / np.asarray(ground.pixel_m)))
+    tree, areas, total = shapely.STRtree(placed), row_areas_m2(ground.geobox), np.zeros(len(shapes))
+    counts = np.isin(np.arange(256), codes)
+    with open_layer(raster) as read:
+        for window in partition(ground.shape, _BLOCK_PX):
+            top, left = window.row_off, window.col_off
+            near = tree.query(shapely.box(left, top, left + window.width, top + window.height))
+            if not len(near):
+                continue
+            place_of = Affine.translation(left, top)
+            burned = rasterize(zip(placed[near], near + 1, strict=True), (window.height, window.width), transform=place_of, dtype="uint32")
+            inside = counts[read(window)] & (burned > 0)
+            weights = np.broadcast_to(areas[top : top + window.height, None], inside.shape)
+            total += np.bincount(burned[inside], weights[inside], minlength=len(shapes) + 1)[1:]
+    return total
 
 
 def draw_changes(ground: Ground, raster: Path) -> Iterator[gpd.GeoDataFrame]:

@@ -23,6 +23,8 @@ MinArea = Annotated[
     float | None,
     typer.Option("--min-area", metavar="M2", help="Smaller changes are left out.  [default: the square of twice the tolerance]"),
 ]
+MinGrowth = Annotated[float, typer.Option("--min-growth", metavar="SHARE", help="By which buildings grow or shrink at least.")]
+MinRoad = Annotated[float, typer.Option("--min-road", metavar="M", help="Shorter pieces of road are no change.")]
 Match = Annotated[
     list[str] | None,
     typer.Option("--match", metavar="NAME=NAME", help="Take a class of either date for another one; NAME= for no data. Repeat it."),
@@ -37,6 +39,8 @@ def change(
     align: Align = False,
     tolerance: Tolerance = None,
     min_area: MinArea = None,
+    min_growth: MinGrowth = 0.1,
+    min_road: MinRoad = 15.0,
     match: Match = None,
     zones: o.Zones = None,
     model: o.Model = None,
@@ -53,7 +57,15 @@ def change(
     from geoseg.change.options import ChangeOptions, parse_matches
     from geoseg.cli.progress import show_progress
 
-    options = ChangeOptions(tolerance_m=tolerance, min_area_m2=min_area, align=align, match=parse_matches(match or []), zones=zones)
+    options = ChangeOptions(
+        tolerance_m=tolerance,
+        min_area_m2=min_area,
+        min_growth=min_growth,
+        min_road_m=min_road,
+        align=align,
+        match=parse_matches(match or []),
+        zones=zones,
+    )
     given = o.collect(model=model, config=config, bands=bands, device=device, memory=memory)
     with show_progress(progress) as listener:
         runs = make_runs((before, after), output, options, given, listener, overwrite=overwrite)

@@ -1,6 +1,7 @@
 """Two dates compared: a drawn town with known edits, run folders, and what is refused."""
 
 import json
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 
 import geoseg
@@ -19,7 +21,7 @@ from geoseg.change.dates import make_runs
 from geoseg.change.options import ChangeOptions
 from geoseg.change.side import Side
 from geoseg.errors import MissingFileError, RunFolderError, UsageError
-from geoseg.events import Finished, StageDone, ignore_events
+from geoseg.events import Finished, StageDone, Warned, ignore_events
 from geoseg.model.predictor import double_spec
 from geoseg.pipeline import segment_raster
 from geoseg.scene import SceneOptions
@@ -201,6 +203,15 @@ def test_two_run_folders_are_compared_once(runs: tuple[Path, Path], tmp_path: Pa
     assert again[0].elapsed_s == 0
 
 
+def test_a_building_that_only_the_objects_lack_is_no_change(dates: tuple[Side, Side], tmp_path: Path) -> None:
+    before, after = dates
+    assert after.buildings is not None
+    fewer = replace(after, buildings=after.buildings.iloc[::2])
+    output = compare(before, fewer, tmp_path / "out", ChangeOptions(), ignore_events)
+    # the class map still shows them
+    assert read_json(output)["counts"]["buildings_gone"] == 5
+
+
 def test_nothing_is_said_where_a_date_has_no_data(runs: tuple[Path, Path], tmp_path: Path) -> None:
     for pair in (runs, runs[::-1]):
         output = geoseg.change_runs(*pair, tmp_path / pair[0].name)
@@ -238,6 +249,26 @@ def test_grids_of_other_pixels_and_crs_are_compared_on_the_finer_one(runs: tuple
     }
 
 
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+def test_metres_are_those_on_the_ground_in_other_crs_too(crs: str, tmp_path: Path) -> None:
+    # half a metre at 27.6 degrees north
+    step = {"EPSG:4326": (0.5 / 98_710, 0.5 / 110_800), "EPSG:3857": (0.5641, 0.5641)}[crs]
+    corner = {"EPSG:4326": (85.5, 27.6), "EPSG:3857": (9_517_816.0, 3_197_500.0)}[crs]
+    place = {"transform": Affine(step[0], 0, corner[0], 0, -step[1], corner[1]), "crs": crs}
+    runs = make_run(tmp_path, "one", draw(BEFORE), **place), make_run(tmp_path, "two", draw(AFTER), **place)
+    output = geoseg.change_runs(*runs, tmp_path / "out")
+    told = read_json(output)
+    assert told["tolerance_m"] == pytest.approx(1.0, rel=0.01)
+    assert {name: told["counts"][f"buildings_{name}"] for name in ("new", "gone", "grown", "shrunk", "same")} == {
+        "new": 1,
+        "gone": 1,
+        "grown": 1,
+        "shrunk": 1,
+        "same": 2,
+    }
+    assert {row["from"]: row["area_m2"] for row in told["transitions"]} == pytest.approx({"ground": 65.0, "building": 45.0}, rel=0.02)
+
+
 def test_runs_of_two_places_are_refused_with_where_they_lie(runs: tuple[Path, Path], tmp_path: Path) -> None:
     far = make_run(tmp_path, "far", draw(AFTER), transform=TRANSFORM @ TRANSFORM.translation(500, 0))
     with pytest.raises(UsageError, match=r"share no ground: before \(.*spans \[85\.3.*after \("):
@@ -258,6 +289,15 @@ def test_folders_that_hold_something_else_are_refused(runs: tuple[Path, Path], t
 def test_a_tolerance_below_the_misregistration_is_warned_of(dates: tuple[Side, Side], tmp_path: Path) -> None:
     output = compare(*dates, tmp_path / "out", ChangeOptions(tolerance_m=0.2), ignore_events)
     assert "more than the tolerance of 0.2 m" in read_json(output)["warnings"][0]
+
+
+def test_what_too_few_places_say_is_not_corrected(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    heard = Listening()
+    output = geoseg.change_runs(*runs, tmp_path / "out", ChangeOptions(align=True), heard)
+    told = read_json(output)
+    assert not told["misregistration"]["corrected"]
+    assert "not aligned: only" in told["warnings"][0]
+    assert [event.message for event in heard.of(Warned)] == told["warnings"]
 
 
 def test_the_command_reports_json_lines(

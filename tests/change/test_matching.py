@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geoseg.change.matching import Footprints, Lenience, Match, match_buildings
+from geoseg.change.matching import Footprints, Lenience, Match, confirm, match_buildings
 
 LENIENCE = Lenience(tolerance_m=1.0, min_area_m2=4.0, min_growth=0.1)
 
@@ -68,6 +68,17 @@ def test_a_group_of_which_one_touches_unknown_ground_is_unknown() -> None:
     before = Footprints(shapes=boxes((0, 0, 20, 10), (40, 0, 50, 10)), known=np.array([True, False]))
     after = Footprints(shapes=boxes((0, 0, 9, 10), (11, 0, 20, 10)), known=np.array([True, False]))
     assert told(match_buildings(before, after, LENIENCE)) == [("unknown", "split"), ("unknown", "none")]
+
+
+def test_what_the_class_maps_do_not_bear_out_is_the_same() -> None:
+    before = boxes((0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10))
+    after = boxes((0, 0, 16, 10), (20, 0, 25, 10), (60, 0, 70, 10))
+    matches = match(before, after)
+    assert told(matches) == [("grown", "one_to_one"), ("shrunk", "one_to_one"), ("gone", "none"), ("new", "none")]
+    built, cleared = np.array([25.0, 0, 0, 50]), np.array([0, 20.0, 50, 0])
+    assert confirm(matches, built, cleared) == matches, "half of it is enough"
+    doubted = confirm(matches, built * 0.99, cleared * 0.99)
+    assert [str(m.status) for m in doubted] == ["same", "same", "same", "same"]
 
 
 @given(
