@@ -9,7 +9,7 @@ import pytest
 
 from geoseg.config import RunConfig
 from geoseg.errors import MissingFileError, WriteError
-from geoseg.events import Event, Finished, SourceChanged, Warned
+from geoseg.events import Event, Finished, FirstMap, SourceChanged, Warned
 from geoseg.io.vector import list_layers, read_layer
 from geoseg.model.predictor import NeighborhoodPredictor, double_spec
 from geoseg.watch import watcher
@@ -192,3 +192,10 @@ def test_a_folder_that_is_not_there_is_refused(folder: Path) -> None:
         run_once(folder / "nowhere")
     with pytest.raises(MissingFileError, match="--order"):
         run_once(folder, WatchOptions(order=folder / "none.txt"))
+
+
+def test_with_quick_a_coarse_map_of_each_comes_first(folder: Path) -> None:
+    draw(folder / "a.tif"), draw(folder / "b.tif", 2)
+    heard = run_once(folder, WatchOptions(settle_s=0.0, every_s=0.01, once=True, quick=True))
+    assert [type(event) for event in heard if isinstance(event, FirstMap | Finished)] == [FirstMap, Finished] * 2
+    assert sources_in(folder) == expected(folder, "a", "b")
