@@ -21,8 +21,10 @@ from geoseg.redact import redact
 from geoseg.settings import ObjectSettings
 from geoseg.tiling import Stitch
 
-Output = Literal["classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads", "probabilities", "uncertainty"]
-ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads")
+Output = Literal[
+    "classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads", "report", "probabilities", "uncertainty"
+]
+ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads", "report")
 """What is made unless something else is asked for: measures of each class take much room."""
 
 CHOSEN = ("tile_size", "chunk_size", "batch_size", "device", "backend", "precision")
@@ -194,6 +196,8 @@ class RunConfig(BaseModel):
         dumped = self.model_dump(mode="json")
         # TOML has no word for what a rule leaves out
         dumped["checks"] = [rule.model_dump(mode="json", exclude_none=True) for rule in self.checks]
+        # runs of earlier versions have no report, and are none the worse
+        dumped["outputs"] = [output for output in self.outputs if output != "report"]
         fields = type(self).model_fields
         return {key: dumped[key] for key in _RESULT_KEYS} | {
             key: dumped[key] for key in _RESULT_KEYS_SINCE if getattr(self, key) != fields[key].default

@@ -70,6 +70,29 @@ def convert(
     typer.echo(f"Labels: {output}")
 
 
+@app.command("recipe")
+def write_draft(
+    raster: Annotated[Path, typer.Argument(help="Imagery that the polygons lie on.", show_default=False)],
+    labels: Annotated[Path, typer.Option("--labels", help="Vector file of polygons.", show_default=False)],
+    column: Annotated[str, typer.Option("--column", help="Column with class names.", show_default=False)],
+    output: File,
+    model: Annotated[str, typer.Option("-m", "--model", help="Model to start from; gives bands, resolution and network.")] = "base",
+    background: Annotated[str | None, typer.Option("--background", help="Class of what no polygon covers.")] = None,
+    epochs: Annotated[int, typer.Option("--epochs", metavar="N", min=1, help="Length of the training.")] = 30,
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="Steps of an epoch.")] = 50,
+    test_share: Annotated[float, typer.Option("--test-share", min=0, max=0.5, help="Share of the area kept for the test.")] = 0.2,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a training configuration for RASTER and polygons; train with --data and the folder of RASTER."""
+    from geoseg.model.source import find_model
+    from geoseg.training.draft import DraftOptions, draft_recipe, write_recipe
+
+    options = DraftOptions(column=column, background=background, epochs=epochs, steps_per_epoch=steps, test_share=test_share)
+    recipe = draft_recipe(raster, labels, find_model(model), model, options)
+    write_recipe(recipe, output, overwrite)
+    typer.echo(f"{len(recipe.model.classes)} classes ({', '.join(c.name for c in recipe.model.classes)}): {output}")
+
+
 @app.command()
 def preview(
     recipe: Recipe,

@@ -36,13 +36,19 @@ def _print_table(title: str, head: tuple[str, ...], rows: "Iterable[tuple[str, .
 @models.command("list")
 def list_models(
     folder: Annotated[Path | None, typer.Option("--folder", help="Also list the packages below this folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: name, bands, resolutions, classes of each.")] = False,
 ) -> None:
     """List the shipped models and, with --folder, those below a folder."""
-    from geoseg.model.card import summarize
+    from geoseg.model.card import outline, summarize
     from geoseg.model.package import packages_below, shipped_models
     from geoseg.model.source import find_model
 
     found = [*shipped_models(), *(packages_below(folder) if folder else ())]
+    if as_json:
+        import json
+
+        print(json.dumps([{"model": str(model), **outline(find_model(model))} for model in found], indent=2, ensure_ascii=False))
+        return
     head = ("model", "version", "bands", "resolution", "classes", "size", "halo", "accuracy")
     _print_table("Models", head, [(str(model), *summarize(find_model(model))) for model in found])
 

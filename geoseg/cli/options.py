@@ -113,7 +113,7 @@ Outputs = Annotated[
     typer.Option(
         "--outputs",
         metavar="LIST",
-        help="Of classes,confidence,evidence,landcover,buildings,panoptic,roads,probabilities,uncertainty.  [default: not the last two]",
+        help="Of classes,confidence,evidence,landcover,buildings,panoptic,roads,report,probabilities,uncertainty.  [default: all but two]",
     ),
 ]
 Formats = Annotated[

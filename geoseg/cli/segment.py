@@ -1,7 +1,7 @@
 """``geoseg segment``: a raster into a run folder."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -53,6 +53,10 @@ def segment(
     formats: o.Formats = None,
     zones: o.Zones = None,
     settings: o.Settings = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Put a coarse map of all of RASTER into OUT first, then refine it.")] = False,
+    first: Annotated[
+        Path | None, typer.Option("--first", metavar="FILE", help="With --quick: vector file; what lies in its polygons is refined first.")
+    ] = None,
     overwrite: o.Overwrite = False,
     progress: o.Progress = "auto",
     log_json: o.LogJson = None,
@@ -62,6 +66,7 @@ def segment(
     from geoseg.cli.log import log_to
     from geoseg.cli.progress import show_progress
     from geoseg.config import make_config
+    from geoseg.errors import UsageError
     from geoseg.events import Finished
     from geoseg.inference.planning import plan_run
     from geoseg.pipeline import segment_raster
@@ -106,6 +111,8 @@ def segment(
         zones=zones,
         objects=settings,
     )
+    if first is not None and not quick:
+        raise UsageError("--first says what is refined first, which only --quick does. Add --quick, or leave --first out.")
     run = make_config(given, config)
     if overwrite:
         plan_run(run)
@@ -121,6 +128,11 @@ def segment(
         listener(event)
 
     with show_progress(progress) as shown, log_to(log_json, shown) as listener:
-        segment_raster(run, hear)
+        if quick:
+            from geoseg.quick.look import QuickOptions, segment_quick
+
+            segment_quick(run, hear, options=QuickOptions(first=first))
+        else:
+            segment_raster(run, hear)
     if missing:
         raise typer.Exit(MISSING)

@@ -52,6 +52,8 @@ _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "buildings": 0.5,
     "panoptic": 0.3,
     "roads": 0.1,
+    # megabytes, whatever the raster
+    "report": 0.0,
     "probabilities": 3.0,
     "uncertainty": 1.5,
 }
@@ -83,12 +85,7 @@ class RunPlan:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the model's layers that are stored: the class map, and what the outputs are made from."""
-        wanted = set(self.config.outputs)
-        kept = {"class"} | ({"confidence"} if wanted & _FROM_CONFIDENCE else set())
-        if wanted & _FROM_EVIDENCE:
-            kept |= {evidence.name for evidence in self.package.spec.layers.evidence}
-        kept |= {measure.name for measure in self.package.spec.layers.measures}
-        return tuple(name for name in self.package.spec.layers.names if name in kept)
+        return list_layers(self.config, self.package.spec)
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -222,16 +219,36 @@ def plan_run(config: RunConfig) -> RunPlan:
         MemoryLimitError: If the projected memory exceeds the limit, however small what was left open is chosen.
     """
     check_zones(config.zones, config.outputs)
-    package = find_model(config.model, config.cache_folder)
+    package = find_asked(config)
     cannot = {"buildings", "roads"} - package.spec.finds
     check_formats(config.formats, (output for output in config.outputs if output not in cannot))
-    measured = tuple(name for name in _MEASURED if name in config.outputs)
-    package = replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
     source = open_source(config, package.spec)
     if config.post:
         check_steps(config.post, (row.name for row in package.spec.classes), config.outputs, pixel_size_m(source.geobox))
     check_rules(config.checks, (row.name for row in package.spec.classes), config.outputs)
     return replan(config, package, source)
+
+
+def find_asked(config: RunConfig) -> ModelPackage:
+    """Return the model of a run, its spec with the layers of probability and uncertainty that the run asks for.
+
+    Raises:
+        MissingFileError: If it is not there.
+        ModelError: If it cannot be used.
+    """
+    package = find_model(config.model, config.cache_folder)
+    measured = tuple(name for name in _MEASURED if name in config.outputs)
+    return replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
+
+
+def list_layers(config: RunConfig, spec: ModelSpec) -> tuple[str, ...]:
+    """Return the names of the layers that chunks of a run hold, in order; see :attr:`RunPlan.layers`."""
+    wanted = set(config.outputs)
+    kept = {"class"} | ({"confidence"} if wanted & _FROM_CONFIDENCE else set())
+    if wanted & _FROM_EVIDENCE:
+        kept |= {evidence.name for evidence in spec.layers.evidence}
+    kept |= {measure.name for measure in spec.layers.measures}
+    return tuple(name for name in spec.layers.names if name in kept)
 
 
 def _check_dtype(spec: ModelSpec, source: RasterSource) -> None:

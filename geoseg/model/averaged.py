@@ -120,5 +120,5 @@ def _resize(array: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.fl
     from skimage.transform import resize
 
     wanted = (*array.shape[:2], *shape)
-    made = resize(array, wanted, order=1, mode="edge", anti_aliasing=shape[0] < array.shape[2])  # type: ignore[no-untyped-call]
+    made = resize(array, wanted, order=1, mode="edge", anti_aliasing=shape[0] < array.shape[2])
     return np.asarray(made, np.float32)

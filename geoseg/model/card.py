@@ -1,6 +1,7 @@
 """A model's card in words, for tables."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from geoseg.model.package import ModelPackage
 
@@ -18,6 +19,12 @@ def summarize(package: ModelPackage) -> tuple[str, ...]:
         f"{spec.halo.default_px} px",
         f"{metric.name} {metric.value:.3f} ({metric.dataset})" if metric else "not measured",
     )
+
+
+def outline(package: ModelPackage) -> dict[str, Any]:
+    """Return what a program that offers models has to know of one, as plain values: name, bands, resolutions in metres, classes."""
+    told = {"name", "version", "description", "bands", "resolution_m", "coarsest_m", "classes"}
+    return package.spec.model_dump(mode="json", include=told)
 
 
 def card_rows(package: ModelPackage) -> Iterator[tuple[str, str]]:

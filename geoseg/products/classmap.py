@@ -14,11 +14,11 @@ from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
 from rasterio.windows import Window
 
-from geoseg.errors import ConfigError, RasterError, UsageError
+from geoseg.errors import ConfigError, RasterError
 from geoseg.io.ground import measure_areas, pixel_step_m, row_areas_m2
 from geoseg.io.raster import OpenRaster, RasterSource, open_raster
 from geoseg.io.tiffs.legend import describe_band
-from geoseg.io.vector import STREAMED_DRIVERS, open_vector
+from geoseg.io.vector import check_output, open_vector
 from geoseg.objects.vectorize import Patches, VectorizeOptions, gather_patches, stream_polygons
 from geoseg.products.features import mend, to_ground
 
@@ -64,7 +64,7 @@ def vectorize_class_map(path: str, output: Path, options: ClassMapOptions) -> in
         UsageError: If the output exists or is a folder, or its ending is unknown.
         WriteError: If the disk does not take it.
     """
-    _check_output(output, options.overwrite)
+    check_output(output, options.overwrite)
     source = open_raster(path, needs_georeference=False)
     band = describe_band(path, options.band)
     if np.dtype(band.dtype).kind not in "iu" or band.dtype == "uint64":
@@ -146,17 +146,6 @@ class _Task:
             )
         values[~valid] = self.background
         return values
-
-
-def _check_output(output: Path, overwrite: bool) -> None:
-    if output.suffix.lower() not in STREAMED_DRIVERS:
-        raise UsageError(f"{output} ends in {output.suffix or 'nothing'}; expected {', '.join(STREAMED_DRIVERS)}.")
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder; expected the name of a file. Name another one.")
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists. Name another file, or replace it with --overwrite.")
-    if not output.parent.is_dir():
-        raise UsageError(f"There is no folder {output.parent}. Make it first, or name another one.")
 
 
 def _nodata_values(of_band: float | None, given: int | None) -> tuple[int, ...]:

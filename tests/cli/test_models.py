@@ -53,6 +53,19 @@ def test_info_shows_the_card_as_a_table_or_as_it_stands(tmp_path: Path, monkeypa
     assert json.loads(out) == json.loads((folder / CARD_NAME).read_text())
 
 
+def test_list_as_json_tells_a_program_what_it_offers(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    folder = write_package(tmp_path / "mine")
+    code, out, _ = geoseg(monkeypatch, capsys, "list", "--folder", tmp_path, "--json")
+    told = {row["model"]: row for row in json.loads(out)}
+    spec = find_package("aerial").spec
+    assert code == 0
+    assert set(told) == {*shipped_models(), str(folder)}
+    assert told["aerial"]["bands"] == list(spec.bands)
+    assert (told["aerial"]["resolution_m"], told["aerial"]["coarsest_m"]) == (spec.resolution_m, spec.coarsest_m)
+    expected = [(c.value, c.name, c.color, c.kind.value) for c in spec.classes]
+    assert [(c["value"], c["name"], c["color"], c["kind"]) for c in told["aerial"]["classes"]] == expected
+
+
 @pytest.mark.usefixtures("fake_field")
 def test_probe_writes_what_it_prints_into_the_card(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     folder = write_network(tmp_path / "network")

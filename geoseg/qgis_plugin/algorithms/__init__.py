@@ -1,0 +1,1 @@
+"""What geoseg does, as algorithms of Processing."""
