@@ -110,7 +110,7 @@ class MapServer:
                     return Response(status_code=499)
                 found = await run_in_threadpool(self._paint, scene, layer, tile, hidden)
             self._pictures.put(key, found)
-        return _answer(request, found, "image/webp" if found[:4] == b"RIFF" else "image/png")
+        return _answer(request, found, "image/webp")
 
     async def cut_tile(self, request: Request) -> Response:
         """Return a vector tile."""
@@ -229,9 +229,13 @@ def make_app(
     """
     work = tempfile.TemporaryDirectory(prefix="geoseg-view-", ignore_cleanup_errors=True)
     cache = (config.cache_folder if config is not None else Path(user_cache_dir("geoseg", appauthor=False))) / "view" / "vectors"
-    scenes = open_scenes([Path(path) for path in paths], cache, Path(work.name))
-    if config is not None:
-        scenes.append(open_demand(DemandRun(plan_demand(config, keep=keep), load), cache, Path(work.name) / "demand"))
+    try:
+        scenes = open_scenes([Path(path) for path in paths], cache, Path(work.name))
+        if config is not None:
+            scenes.append(open_demand(DemandRun(plan_demand(config, keep=keep), load), cache, Path(work.name) / "demand"))
+    except BaseException:
+        work.cleanup()
+        raise
     server = MapServer(scenes, work)
     tile = "{z:int}/{x:int}/{y:int}"
     routes = [

@@ -46,10 +46,10 @@ class Backdrop:
         self._rasters = [TileRaster(file.name, replace(file.options, onto=None)) for file in files]
         self._work, self._lock = work, Lock()
         self._small: dict[int, TileRaster] = {}
-        self._stretch: Stretch | None = None
         boxes = [raster.bounds for raster in self._rasters]
         self.bounds: Box = unite(boxes)
         self.zoom = max(raster.zoom for raster in self._rasters)
+        self._stretch = self._find_stretch()
 
     def paint(self, tile: WebTile) -> list[Picture]:
         """Return the pictures of the files in a web tile, those that are seen first before the others.
@@ -57,9 +57,8 @@ class Backdrop:
         Raises:
             RunError: If a file cannot be read there.
         """
-        stretch = self._find_stretch()
         below = [number for number, raster in enumerate(self._rasters) if raster.touches(tile)]
-        return [paint_imagery(self._read(number, tile), stretch) for number in below]
+        return [paint_imagery(self._read(number, tile), self._stretch) for number in below]
 
     def close(self) -> None:
         """Let the files go."""
@@ -80,14 +79,12 @@ class Backdrop:
         return small.read_tile(tile, tuple(range(1, len(self._bands) + 1)), smooth=True)
 
     def _find_stretch(self) -> Stretch:
-        with self._lock:
-            if self._stretch is None:
-                step = -(-len(self._rasters) // _LOOKED_AT)
-                looks = [find_stretch(raster.read_coarse(self._bands, _LOOK_PX)) for raster in self._rasters[::step]]
-                low = tuple(min(ends) for ends in zip(*(look.low for look in looks), strict=True))
-                high = tuple(max(ends) for ends in zip(*(look.high for look in looks), strict=True))
-                self._stretch = Stretch(low=low, high=high)
-            return self._stretch
+        """Return the stretch that fits all files: from the darkest black to the brightest white of some of them."""
+        step = -(-len(self._rasters) // _LOOKED_AT)
+        looks = [find_stretch(raster.read_coarse(self._bands, _LOOK_PX)) for raster in self._rasters[::step]]
+        low = tuple(min(ends) for ends in zip(*(look.low for look in looks), strict=True))
+        high = tuple(max(ends) for ends in zip(*(look.high for look in looks), strict=True))
+        return Stretch(low=low, high=high)
 
 
 def _choose_bands(bands: tuple[int, ...], names: tuple[str, ...]) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """A raster segmented where one looks at it: the tiles of a run, in the order in which they come into view."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from geoseg.view.rasters import Box
 MOST_AT_ONCE = 48
 """Tiles in view up to which they are segmented; of more, one would wait for minutes, and is asked to come closer."""
 _TRIES = 3
+_GRACE_S = 0.7
+"""What tiles that are being made may take when the map is closed; they are lost, and made again when somebody looks."""
 _BLENDED_TILES = 4
 """Tiles along the side of a chunk where tiles are blended: each chunk infers its neighbors' as well."""
 
@@ -62,7 +65,7 @@ def plan_demand(config: RunConfig, *, keep: bool) -> RunPlan:
         return plan_run(RunFolder(config.output).recall(config))
     plan = plan_run(config)
     if config.chunk_size is None:
-        side = (_BLENDED_TILES if plan.tiles.stitch == "blend" else 1) * plan.tiles.tile_size_px
+        side = (_BLENDED_TILES if plan.tiles.stitch == "blend" else 1) * (plan.tiles.tile_size_px - 2 * plan.tiles.halo_px)
         # the sizes that the run would take, so that these are its pixels
         settled = {"tile_size": plan.config.tile_size, "batch_size": plan.batch_size, "chunk_size": side}
         plan = replan(config.model_copy(update=settled), plan.package, plan.source)
@@ -125,10 +128,13 @@ class DemandRun:
                 with self._changed:
                     self._closed = True
                     self._changed.notify_all()
+                end = time.monotonic() + _GRACE_S
                 for thread in threads:
-                    thread.join()
-                prepared.close()
-                shared.close()
+                    thread.join(max(0.0, end - time.monotonic()))
+                # who still computes has nothing taken away: the process ends without waiting
+                if not any(thread.is_alive() for thread in threads):
+                    prepared.close()
+                    shared.close()
 
     def look(self, view: Box) -> None:
         """Take note of what somebody looks at: what has left the view and is not begun is not made, and the middle comes first.

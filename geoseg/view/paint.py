@@ -4,7 +4,7 @@ import io
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from geoseg.picture import color_classes
 from geoseg.pixels.classes import ClassScheme
 from geoseg.view.rasters import TILE_PX, TilePixels
 
-PictureFormat = Literal["png", "webp"]
 _LOW, _HIGH = 2.0, 98.0
 """Percentiles that become black and white."""
 
@@ -55,7 +54,9 @@ def paint_imagery(pixels: TilePixels, stretch: Stretch) -> Picture:
         scaled = np.nan_to_num(np.clip((pixels.data.astype(np.float32) - low) * (255 / (high - low)), 0, 255))
     picture = np.empty((*pixels.valid.shape, 4), np.uint8)
     picture[..., :3] = np.moveaxis(scaled, 0, -1).astype(np.uint8)
-    picture[..., 3] = np.where(pixels.valid, 255, 0)
+    picture[..., 3] = 255
+    # lossy pictures let what lies hidden shine through at the edge
+    picture[~pixels.valid] = 0
     return picture
 
 
@@ -63,7 +64,7 @@ def paint_classes(pixels: TilePixels, scheme: ClassScheme, hidden: Collection[st
     """Return a class map in the colors of its scheme, without the classes of some names."""
     picture = color_classes(pixels.data[0].astype(np.uint8), scheme)
     off = [row.value for row in scheme if row.name in hidden]
-    picture[~pixels.valid | np.isin(pixels.data[0], off), 3] = 0
+    picture[~pixels.valid | np.isin(pixels.data[0], off) if off else ~pixels.valid, 3] = 0
     return picture
 
 
@@ -81,7 +82,7 @@ def paint_table(pixels: TilePixels, table: dict[int, tuple[int, ...]]) -> Pictur
 def paint_measure(pixels: TilePixels, most: float) -> Picture:
     """Return a measure from 0 to ``most`` on a ramp from dark violet to yellow."""
     share = np.clip(pixels.data[0].astype(np.float32) * (255 / most), 0, 255).astype(np.uint8)
-    picture: Picture = ramp()[share]
+    picture: Picture = np.take(ramp().view(np.uint32), share).view(np.uint8).reshape(*share.shape, 4)
     picture[~pixels.valid, 3] = 0
     return picture
 
@@ -107,18 +108,20 @@ def lay_over(pictures: Iterable[Picture]) -> Picture | None:
     return laid
 
 
-def encode(picture: Picture, kind: PictureFormat) -> bytes:
-    """Encode a picture; WebP loses details that only imagery has."""
+def encode(picture: Picture, *, exact: bool) -> bytes:
+    """Encode a picture as WebP, which takes less time and room than PNG, lossless or not.
+
+    Args:
+        picture: The picture.
+        exact: Keep every color as it is; imagery may lose details.
+    """
     stream = io.BytesIO()
-    image = Image.fromarray(picture)
-    if kind == "webp":
-        image.save(stream, "WEBP", quality=85, method=0)
-    else:
-        image.save(stream, "PNG", compress_level=1)
+    # of lossless pictures the quality is how much time is taken
+    Image.fromarray(picture).save(stream, "WEBP", lossless=exact, quality=0 if exact else 85, method=0)
     return stream.getvalue()
 
 
 @cache
 def nothing() -> bytes:
     """Return the picture of a tile in which there is nothing."""
-    return encode(np.zeros((TILE_PX, TILE_PX, 4), np.uint8), "png")
+    return encode(np.zeros((TILE_PX, TILE_PX, 4), np.uint8), exact=True)

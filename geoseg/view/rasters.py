@@ -30,6 +30,8 @@ WORLD_M = 2 * math.pi * 6_378_137
 _MOST_NORTH_DEG = 85.06
 _COARSE_PX = 2048
 """Longest side of what stands for a raster without overviews when one looks at much of it."""
+_MOST_OPEN = 96
+"""Files that stay open to be read again; systems let a process have a thousand."""
 _POINTS = 21
 """Points of each side of a raster whose places tell where it lies."""
 
@@ -93,8 +95,6 @@ class TileRaster:
         self.path = path
         self._options = options or RasterOptions()
         self._nodata = nodata
-        self._lock = threading.Lock()
-        self._idle: list[Any] = []
         self._closed = False
         with self._dataset() as dataset:
             self.geobox = GeoBox(dataset.shape, dataset.transform, dataset.crs)
@@ -153,10 +153,14 @@ class TileRaster:
                 resampling_method=resampling,
                 reproject_method=resampling,
             )
-        return TilePixels(data=np.asarray(found.array.data), valid=np.asarray(found.mask) > 0)
+        # at the edge of a file GDAL interpolates one band farther than another
+        return TilePixels(data=np.asarray(found.array.data), valid=np.asarray(~np.ma.getmaskarray(found.array).any(axis=0)))
 
     def read_point(self, lon: float, lat: float, bands: tuple[int, ...] = (1,)) -> tuple[float, ...] | None:
         """Return the values of the pixel at a place in degrees; None where there is none, or no data."""
+        west, south, east, north = self.bounds
+        if not (west <= lon <= east and south <= lat <= north):
+            return None
         with self._dataset() as dataset:
             try:
                 found = reader.point(dataset, (lon, lat), indexes=bands, coord_crs=WGS84_CRS)
@@ -190,17 +194,13 @@ class TileRaster:
 
     def close(self) -> None:
         """Let the file go; tiles that are being read are read to their end."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for dataset in idle:
-            close_dataset(dataset)
+        self._closed = True
+        _IDLE.drop(self)
 
     @contextmanager
     def _dataset(self) -> Iterator[Any]:
         """Lend the open file to one thread."""
-        with self._lock:
-            dataset = self._idle.pop() if self._idle else None
+        dataset = _IDLE.take(self)
         try:
             with bounded_cache():
                 dataset = dataset or hold_dataset(self.path, self._options)
@@ -209,11 +209,50 @@ class TileRaster:
             if dataset is not None:
                 close_dataset(dataset)
             raise RunError(f"{self.path} could not be read: {exc}. Check the file with gdalinfo.") from exc
+        _IDLE.put(self, dataset)
+        if self._closed:
+            _IDLE.drop(self)
+
+
+class IdleDatasets:
+    """Files that are open and not being read, of all rasters together: a folder of a thousand runs has more than may be open.
+
+    Args:
+        most: How many stay open.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._kept: list[tuple[TileRaster, Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def take(self, raster: TileRaster) -> Any:
+        """Return an open file of a raster; None if there is none."""
         with self._lock:
-            if not self._closed:
-                self._idle.append(dataset)
-                return
-        close_dataset(dataset)
+            for number, (owner, dataset) in enumerate(self._kept):
+                if owner is raster:
+                    del self._kept[number]
+                    return dataset
+        return None
+
+    def put(self, raster: TileRaster, dataset: Any) -> None:
+        """Keep a file open, and close the one that nobody has wanted for the longest."""
+        with self._lock:
+            self._kept.append((raster, dataset))
+            oldest = self._kept.pop(0)[1] if len(self._kept) > self._most else None
+        if oldest is not None:
+            close_dataset(oldest)
+
+    def drop(self, raster: TileRaster) -> None:
+        """Close the files of a raster."""
+        while (dataset := self.take(raster)) is not None:
+            close_dataset(dataset)
+
+
+_IDLE = IdleDatasets(_MOST_OPEN)
 
 
 def _read_colormap(dataset: Any) -> dict[int, tuple[int, ...]]:

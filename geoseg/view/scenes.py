@@ -120,7 +120,7 @@ class Scene:
             picture = lay_over(found for run in self.runs for found in run.paint(layer, tile, hidden))
         if picture is None or not picture[..., 3].any():
             return None
-        return encode(picture, "webp" if layer == "imagery" else "png")
+        return encode(picture, exact=layer != "imagery")
 
     def look_at(self, lon: float, lat: float) -> dict[str, Any]:
         """Return what the first run with data knows of a place in degrees."""

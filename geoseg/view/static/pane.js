@@ -59,18 +59,18 @@ export class Pane {
     const query = layer.id === "classes" ? [...hidden].sort().map((name) => `hide=${encodeURIComponent(name)}`).join("&") : "";
     const address = `${location.origin}/tiles/${number}/${layer.id}/{z}/{x}/{y}${query ? `?${query}` : ""}`;
     const known = this.shown.get(id);
+    const bounds = this.scene.bounds ?? [-180, -85, 180, 85];
+    const extent = `${bounds} ${layer.maxzoom}`;
     if (!known) {
-      const bounds = this.scene.bounds ?? [-180, -85, 180, 85];
       this.map.addSource(id, { type: "raster", tiles: [address], tileSize: 256, maxzoom: layer.maxzoom, bounds });
       const paint = { "raster-fade-duration": 0, "raster-resampling": layer.id === "imagery" ? "linear" : "nearest" };
       this.map.addLayer({ id, type: "raster", source: id, paint }, this.above(layer.id));
-      this.shown.set(id, { layers: [{ id, type: "raster" }], version: layer.version, address, bounds: String(bounds) });
-    } else if (known.bounds !== String(this.scene.bounds) || known.address !== address) {
-      // a run that has grown past its former bounds, or other classes: all tiles are others
-      if (known.bounds !== String(this.scene.bounds)) {
-        this.remove(id);
-        return this.showRaster(layer, number, { on, opacity, hidden });
-      }
+      this.shown.set(id, { layers: [{ id, type: "raster" }], version: layer.version, address, extent });
+    } else if (known.extent !== extent) {
+      // runs that have come, or finer pixels
+      this.remove(id);
+      return this.showRaster(layer, number, { on, opacity, hidden });
+    } else if (known.address !== address) {
       this.map.getSource(id).setTiles([address]);
       Object.assign(known, { address, version: layer.version });
     } else if (known.version !== layer.version) {

@@ -1,0 +1,84 @@
+"""The command: a port, an address with a token where others reach it, one line, and an end with Ctrl-C."""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from geoseg.cli.main import app
+from geoseg.errors import UsageError
+from geoseg.view.serve import FIRST_PORT, allowed_hosts, bind, describe_address, make_token
+from tests.doubles import call_geoseg
+
+
+def test_only_an_address_that_others_reach_has_a_token() -> None:
+    assert [make_token(host) for host in ("127.0.0.1", "localhost", "::1", "127.3.2.1")] == [None] * 4
+    tokens = {make_token(host) for host in ("0.0.0.0", "192.168.1.5", "laptop.local", "::")}
+    assert len(tokens) == 4
+    assert all(len(token or "") >= 32 for token in tokens)
+
+
+def test_names_that_are_answered_are_those_of_the_host() -> None:
+    assert allowed_hosts("0.0.0.0") is None
+    assert "evil.example" not in (allowed_hosts("127.0.0.1") or ())
+    assert "192.168.1.5" in (allowed_hosts("192.168.1.5") or ())
+    assert "[fe80::1]" in (allowed_hosts("fe80::1") or ())
+
+
+def test_the_address_is_one_that_a_browser_opens() -> None:
+    assert describe_address("127.0.0.1", 80, None) == "http://127.0.0.1:80/"
+    assert describe_address("0.0.0.0", 80, "abc") == "http://127.0.0.1:80/?token=abc"
+    assert describe_address("fe80::1", 80, None) == "http://[fe80::1]:80/"
+
+
+def test_a_port_that_is_taken_is_refused_unless_none_was_asked_for() -> None:
+    with bind("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(UsageError, match=f"Port {port} of 127.0.0.1"):
+            bind("127.0.0.1", port)
+    with bind("127.0.0.1", None) as usual, bind("127.0.0.1", None) as other:
+        assert usual.getsockname()[1] != other.getsockname()[1]
+        assert other.getsockname()[1] != FIRST_PORT
+
+
+def test_a_host_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="There is no host"):
+        bind("no such host", 0)
+
+
+def test_a_run_and_a_model_are_not_shown_together(town: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call_geoseg(monkeypatch, "view", town, "-m", "aerial", "--no-browser") == 2
+    assert "is a run, which is shown as it is" in capsys.readouterr().err
+    assert call_geoseg(monkeypatch, "view", town.parent / "nowhere", "--no-browser") == 2
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_help_names_what_is_shown() -> None:
+    said = CliRunner().invoke(app, ["view", "--help"]).output
+    for word in ("--host", "--port", "--no-browser", "before and after"):
+        assert word in said
+
+
+def test_the_command_serves_until_ctrl_c_and_ends_at_once(town: Path) -> None:
+    command = [sys.executable, "-m", "geoseg", "view", str(town), "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", line)
+        assert found, line
+        with urllib.request.urlopen(found[0] + "api/scenes", timeout=20) as answer:
+            assert b'"town"' in answer.read()
+        with socket.create_connection(("127.0.0.1", int(found[1]))):
+            process.send_signal(signal.SIGINT)
+            began = time.monotonic()
+            _, said = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "The map is closed." in said
+    assert time.monotonic() - began < 5
