@@ -36,7 +36,6 @@ CHROMIUM_OPTIONS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-COMING = {"geoseg watch"}
 needs_mkdocs = pytest.mark.skipif(
     not all(map(find_spec, ("mkdocs", "material", "mkdocstrings"))), reason="the documentation needs mkdocs: pip install '.[docs]'"
 )
@@ -199,8 +198,6 @@ def test_commands_in_the_documentation_exist_with_their_options_and_settings() -
         if len(words) > 1 and words[1].startswith("-"):
             continue
         name = " ".join(words[:3]) if " ".join(words[:3]) in known else " ".join(words[:2])
-        if name in COMING:
-            continue
         assert name in known, f"{page}: {line}"
         options = {opt for param in known[name].params for opt in (*param.opts, *param.secondary_opts)}
         used = {word.split("=")[0] for word in words if word.startswith("-")}

@@ -26,6 +26,8 @@ from geoseg.runfolder.records import describe_missing
 
 _HA_M2 = 1e4
 _PLACES = 6
+_WHOLE = 100
+"""Numbers in zones from which nobody reads decimals."""
 _MOST_ROWS = 40
 """Rows of a table of zones or missing chunks; the files have all."""
 _BUILDING_EDGES_M2 = (0, 10, 20, 50, 100, 200, 500, 1000, 5000)
@@ -179,11 +181,11 @@ def _add_objects(page: Page, products: RunProducts, counts: dict[str, int]) -> N
         areas = read_column(products.features, "buildings", "area_m2")
         middle = f", half of them smaller than {np.median(areas):,.0f} m²" if len(areas) else ""
         page.text(f"{counts.get('buildings', len(areas)):,} buildings cover {areas.sum() / _HA_M2:,.2f} ha{middle}.")
-        charts.append(("Buildings by area in m²", *_bin(areas, _BUILDING_EDGES_M2)))
+        charts += [("Buildings by area in m²", *_bin(areas, _BUILDING_EDGES_M2))] if len(areas) else []
     if "roads" in layers:
         lengths, widths = (read_column(products.features, "roads", column) for column in ("length_m", "width_m"))
         page.text(f"{lengths.sum() / 1000:,.2f} km of road in {counts.get('roads', len(lengths)):,} pieces.")
-        charts.append(("Metres of road by width in m", *_bin(widths, _ROAD_EDGES_M, lengths)))
+        charts += [("Metres of road by width in m", *_bin(widths, _ROAD_EDGES_M, lengths))] if len(lengths) else []
     for chart in charts:
         page.histogram(*chart)
 
@@ -208,10 +210,12 @@ def _add_zones(page: Page, products: RunProducts) -> None:
 
 
 def _number(cell: str) -> str | float:
+    """Return numbers with a point as such: large ones without what stands behind it."""
     try:
-        return round(float(cell), 1) if "." in cell else cell
+        value = float(cell) if "." in cell else None
     except ValueError:
-        return cell
+        value = None
+    return cell if value is None else round(value) if abs(value) >= _WHOLE else value
 
 
 def _add_uncertain(page: Page, products: RunProducts) -> None:

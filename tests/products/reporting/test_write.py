@@ -119,6 +119,8 @@ def test_zones_come_into_the_report_when_they_are_measured(run: Path, tmp_path: 
     assert "Areas by zone" not in text_of(run)
     export_run(run, zones=tmp_path / "zones.gpkg")
     assert "Areas by zone" in text_of(run)
+    whole = gpd.read_file(run / "features.gpkg", layer="zones").iloc[0]
+    assert f"{round(whole['zone_m2']):,}" in text_of(run)
     assert "Old &lt;town&gt;" in (run / "report.html").read_text()
 
 
