@@ -18,7 +18,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 docs: $(STAMP)
-	$(BIN)/python -m mkdocs build --strict
+	$(BIN)/python -m mkdocs build --strict -f docs/site/mkdocs.yml
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks --json bench.json

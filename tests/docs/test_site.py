@@ -25,6 +25,7 @@ from geoseg.config import RunConfig, make_config
 from geoseg.errors import GeosegError
 
 ROOT = Path(__file__).parents[2]
+SITE = ROOT / "docs" / "site"
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_OPTIONS = [
     "--headless",
@@ -42,7 +43,7 @@ needs_mkdocs = pytest.mark.skipif(
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs_site" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, SITE / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -53,7 +54,7 @@ def load(name: str) -> ModuleType:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-f", str(SITE / "mkdocs.yml"), "--site-dir", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The drawings of how.md as SVG: ``python docs_site/drawings.py docs/drawings`` writes them."""
+"""The drawings of how.md as SVG: ``python docs/site/drawings.py docs/drawings`` writes them."""
 
 import sys
 from collections.abc import Callable
