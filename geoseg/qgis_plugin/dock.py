@@ -18,6 +18,7 @@ from .background import Background
 from .environment import SETTING, pick_python
 from .legend import is_class_layer
 from .mapview import clip_of_canvas, file_of_layer
+from .options import MODELS_SETTING
 from .panel import Panel
 from .preview import PreviewError, clip_address, preview_arguments
 from .runner import NotStartedError
@@ -92,8 +93,8 @@ class GeosegDock:
 
     def look(self) -> Background:
         """Look for the environment and its models."""
-        setting = str(QgsSettings().value(SETTING, "") or "")
-        work = self._prepare(lambda work: _look(setting, work))
+        setting, own = (str(QgsSettings().value(name, "") or "") for name in (SETTING, MODELS_SETTING))
+        work = self._prepare(lambda work: _look(setting, own, work))
         work.done.connect(self._show_models)
         work.failed.connect(self.panel.show_problem)
         return work.start()
@@ -132,22 +133,26 @@ class GeosegDock:
         work = self._prepare(lambda work: carry_out(python, arguments, work.tell, work.is_cancelled))
         self.panel.preview_row.watch(work, tr("Preview ..."))
         self.panel.enable()
-        work.failed.connect(lambda text: self.say(text, Qgis.MessageLevel.Critical))
+        work.failed.connect(lambda text: self.say(text.replace(address, path), Qgis.MessageLevel.Critical))
         for end in (work.failed, work.stopped):
             end.connect(lambda *_: shutil.rmtree(folder, ignore_errors=True))
-        work.done.connect(lambda _: self._show_preview(folder, told["name"], clip.is_whole, time.monotonic() - began))
+        note = "" if clip.is_whole else " " + tr("It shows the middle of the map; zoom in for a preview of all of it.")
+        work.done.connect(lambda _: self._show_preview(folder, layer.crs(), tr("Preview ({model})").format(model=told["name"])))
+        work.done.connect(
+            lambda _: self.say(tr("Preview in {seconds:.1f} s.").format(seconds=time.monotonic() - began) + note, Qgis.MessageLevel.Info)
+        )
         return work.start()
 
-    def _show_preview(self, folder: str, model: str, is_whole: bool, seconds: float) -> None:
+    def _show_preview(self, folder: str, crs: Any, name: str) -> None:
         self._drop_preview()
-        layer = QgsRasterLayer(os.path.join(folder, "classes.tif"), tr("Preview ({model})").format(model=model))
+        layer = QgsRasterLayer(os.path.join(folder, "classes.tif"), name)
         dress(layer, "classes", folder)
+        if not layer.crs().isValid():
+            layer.setCrs(crs)
         QgsProject.instance().addMapLayer(layer, False)
         QgsProject.instance().layerTreeRoot().insertLayer(0, layer)
         self._preview = (layer.id(), folder)
         self._iface.setActiveLayer(layer)
-        part = "" if is_whole else " " + tr("It shows the middle of the map; zoom in for a preview of all of it.")
-        self.say(tr("Preview in {seconds:.1f} s.").format(seconds=seconds) + part, Qgis.MessageLevel.Info)
 
     def _drop_preview(self) -> None:
         if self._preview is not None:
@@ -234,8 +239,8 @@ class GeosegDock:
         return work
 
 
-def _look(setting: str, work: Background) -> tuple[str, list[dict[str, Any]]]:
+def _look(setting: str, own: str, work: Background) -> tuple[str, list[dict[str, Any]]]:
     python = pick_python(setting)
     if python is None:
         raise NotStartedError(tr("No Python with geoseg was found."))
-    return python, ask(python, ["models", "list", "--json"], work.is_cancelled)
+    return python, ask(python, ["models", "list", "--json", *(["--folder", own] if own else [])], work.is_cancelled)

@@ -22,8 +22,10 @@ from PIL import Image
 from geoseg import __version__
 from geoseg.model.package import find_package, shipped_models
 from geoseg.packing import PLUGIN, install_plugin
+from geoseg.qgis_plugin.environment import check
 from geoseg.scene import SceneOptions, draw_scene
 from tests.doubles import write_raster
+from tests.qgis_plugin.wheels import write_wheel
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("qgis", "Xvfb")
@@ -31,6 +33,7 @@ LACKING = [name for name in NEEDED if shutil.which(name) is None]
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=f"needs {' and '.join(LACKING)} (Debian packages qgis and xvfb)")
 PICTURES = ("qgis-settings", "qgis-preview", "qgis-run", "qgis-panel", "qgis-segment")
 LIMIT_S = 280
+HEIGHT_PX, WIDTH_PX = 560, 720
 WARNING_AND_ERROR = (1, 2)
 CLASSES = [[c.value, c.name, c.color] for c in find_package("aerial").spec.classes]
 COLORS = {name: color for _, name, color in CLASSES}
@@ -63,7 +66,7 @@ def display() -> Iterator[str]:
 def session(tmp_path_factory: pytest.TempPathFactory, display: str) -> dict[str, Any]:
     """What QGIS saw while it was driven."""
     folder = tmp_path_factory.mktemp("qgis")
-    scene = draw_scene(SceneOptions(height_px=700, width_px=900))
+    scene = draw_scene(SceneOptions(height_px=HEIGHT_PX, width_px=WIDTH_PX))
     raster = write_raster(folder / "orthophoto.tif", scene.pixels, transform=scene.transform, crs=scene.crs, nodata=0)
     pictures = folder / "pictures"
     pictures.mkdir()
@@ -74,6 +77,9 @@ def session(tmp_path_factory: pytest.TempPathFactory, display: str) -> dict[str,
         "answer": answer,
         "plugin": PLUGIN,
         "raster": raster,
+        "gray": write_raster(folder / "gray.tif", scene.pixels[:1], transform=scene.transform, crs=scene.crs),
+        "wheel": write_wheel(folder),
+        "base": getattr(sys, "_base_executable", sys.executable),
         "output": folder / "town",
         "second": folder / "again",
     }
@@ -92,7 +98,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, display: str) -> dict[str,
             os.killpg(window.pid, signal.SIGKILL)
     seen: dict[str, Any] = json.loads(answer.read_text())
     keep = os.environ.get("GEOSEG_PICTURES")
-    if keep:
+    if keep and "failed" not in seen:
         keep_pictures(pictures, ROOT / keep)
     return {**seen, "folder": folder, "pictures": pictures}
 
@@ -111,13 +117,29 @@ def test_every_step_goes_through(session: dict[str, Any]) -> None:
 
 def test_the_plugin_loads_and_unloads_without_a_warning(session: dict[str, Any]) -> None:
     assert session["after_loading"] == []
-    assert [entry for entry in session["log"] if entry[2] in WARNING_AND_ERROR] == []
+    said = {f"geoseg : {text}" for text, _ in session["refusals"].values()}
+    assert [entry for entry in session["log"] if entry[2] in WARNING_AND_ERROR and entry[0] not in said] == []
     assert session["provider"] == "geoseg - land cover, buildings, roads"
 
 
 def test_the_settings_say_version_and_device_and_why(session: dict[str, Any]) -> None:
     assert f"geoseg {__version__} works" in session["settings"]
     assert ("CPU: " in session["settings"]) != ("GPU: " in session["settings"])
+
+
+def test_one_click_makes_an_environment_without_internet_and_the_page_uses_it(session: dict[str, Any]) -> None:
+    python, status, said = session["created"]
+    assert session["while_creating"] == "Cancel"
+    assert Path(python).is_relative_to(session["folder"] / ".local" / "share" / "geoseg" / "qgis")
+    assert "geoseg 9.8.7 works. CPU: no NVIDIA driver answers" in status
+    assert "Successfully installed geoseg-9.8.7" in said
+    assert said.endswith("The environment is ready.")
+
+
+def test_a_creation_that_is_cancelled_or_refused_leaves_the_environment(session: dict[str, Any]) -> None:
+    assert session["cancelled_creation"] == "Cancelled; nothing was changed."
+    assert session["refused_creation"].startswith("Say what to install: a wheel")
+    assert check(session["created"][0]).version == "9.8.7"
 
 
 def test_the_dock_offers_the_models_of_the_environment(session: dict[str, Any]) -> None:
@@ -129,8 +151,9 @@ def test_a_preview_covers_the_canvas_styled_and_the_window_stays_awake(session: 
     west, south, east, north = session["preview"]["box"]
     left, bottom, width, height = session["canvas"]
     # to a pixel of the canvas's resolution; the orthophoto ends where it ends
-    assert np.allclose([west, north], [max(left, 337_200), min(bottom + height, 3_058_800)], atol=1)
-    assert np.allclose([east, south], [min(left + width, 337_470), max(bottom, 3_058_590)], atol=1)
+    box = 337_200, 3_058_800 - 0.3 * HEIGHT_PX, 337_200 + 0.3 * WIDTH_PX, 3_058_800
+    assert np.allclose([west, south], [max(left, box[0]), max(bottom, box[1])], atol=1)
+    assert np.allclose([east, north], [min(left + width, box[2]), min(bottom + height, box[3])], atol=1)
     assert session["preview"]["classes"] == CLASSES
     assert session["longest_pause_s"] < session["preview_s"] / 3
     assert session["bar"][0][1].startswith("Preview in ")
@@ -156,6 +179,14 @@ def test_a_cancelled_run_stops_within_two_seconds_and_is_resumed_from_the_list(s
 
 def test_the_dialog_of_the_toolbox_opens(session: dict[str, Any]) -> None:
     assert session["dialog"] == "Segment raster"
+
+
+def test_what_cannot_be_done_is_said_in_the_bar_in_words(session: dict[str, Any]) -> None:
+    said = {name: text for name, (text, _) in session["refusals"].items()}
+    gray = session["folder"] / "gray.tif"
+    assert f"'aerial' needs 3 bands (red, green, blue); {gray} has 1." in said["too few bands"]
+    assert "'tiles' is no file" in said["tiles of a server"]
+    assert "shows nothing of this layer" in said["map elsewhere"]
 
 
 def test_nothing_temporary_is_left_when_the_plugin_goes(session: dict[str, Any]) -> None:
