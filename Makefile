@@ -1,10 +1,10 @@
-# Commands for a bare clone: make demo, make test, make bench, make soak. All make .venv, install, and are safe to repeat.
+# Commands for a bare clone: make demo, make test, make docs, make bench, make soak. All make .venv, install, and are safe to repeat.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 
-.PHONY: demo test lint bench soak clean
+.PHONY: demo test lint docs bench soak clean
 demo: $(VENV)/.installed
 	$(BIN)/geoseg demo -o demo
 
@@ -17,6 +17,9 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(STAMP)
+	$(BIN)/python -m mkdocs build --strict
+
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks --json bench.json
 
@@ -25,7 +28,7 @@ soak: $(STAMP)
 	$(BIN)/python -m tests.soak $(SOAK)
 
 clean:
-	rm -rf $(VENV) demo bench.json build dist *.egg-info
+	rm -rf $(VENV) demo site bench.json build dist *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "geoseg needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'

@@ -7,21 +7,24 @@ import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_dir
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from geoseg.checkrules import CheckRule
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.io.sources.arrangement import Rule
-from geoseg.model.execution import Backend, Precision
+from geoseg.model.execution import Backend, Precision, Views
 from geoseg.poststeps import PostStep
 from geoseg.redact import redact
 from geoseg.settings import ObjectSettings
 from geoseg.tiling import Stitch
 
-Output = Literal["classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads", "probabilities", "uncertainty"]
-ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads")
+Output = Literal[
+    "classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads", "report", "probabilities", "uncertainty"
+]
+ALL_OUTPUTS: tuple[Output, ...] = ("classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads", "report")
 """What is made unless something else is asked for: measures of each class take much room."""
 
 CHOSEN = ("tile_size", "chunk_size", "batch_size", "device", "backend", "precision")
@@ -44,7 +47,7 @@ _RESULT_KEYS = (
     "objects",
 )
 """Keys that change the result; a run only goes on under the same ones."""
-_RESULT_KEYS_SINCE = ("mosaic", "feather", "stack", "bbox", "exclude", "collar")
+_RESULT_KEYS_SINCE = ("mosaic", "feather", "stack", "bbox", "exclude", "collar", "tta", "tta_scales", "checks")
 """Those that runs of earlier versions did not have; they count where they are not left at their default."""
 
 
@@ -73,6 +76,8 @@ class RunConfig(BaseModel):
     """Warp a rotated or GCP-only raster to north-up."""
     trust_vrt: bool = False
     """Open a virtual raster that points out of its folder, or at an address."""
+    stac_sign: str | None = None
+    """What signs the addresses of STAC assets: the address of a service, or the name of a plugin; None leaves them as they are."""
     aoi: Path | None = None
     """Vector file; only pixels inside its polygons are segmented."""
     bbox: tuple[float, float, float, float] | None = None
@@ -97,6 +102,10 @@ class RunConfig(BaseModel):
     """Library that runs the network; ``auto`` takes the fastest for the length of the job."""
     precision: Precision | None = None
     """What the network computes with; None takes float32, or on a GPU what was measured to be faster with the same labels."""
+    tta: Views = "none"
+    """Test-time augmentation: the mean of probabilities over four mirrored views of each tile (``flips``), or all eight (``d4``)."""
+    tta_scales: tuple[Annotated[float, Field(ge=0.5, le=2)], ...] = Field(default=(), max_length=4)
+    """Further sizes at which each view is seen, for example ``[0.75, 1.25]``."""
     threads: int = Field(default=0, ge=0)
     """Processor threads for the network, of each worker; 0 shares the cores among the workers."""
     workers: int = Field(default=0, ge=0)
@@ -123,6 +132,8 @@ class RunConfig(BaseModel):
     """Vector file; the areas of classes are added up in each of its polygons."""
     post: tuple[PostStep, ...] | None = None
     """Steps of post-processing of the class map, in order; None does none."""
+    checks: tuple[CheckRule, ...] = ()
+    """Rules that single out features to look at; they fill the column ``check``."""
     objects: ObjectSettings = ObjectSettings()
     """How buildings, land cover and roads are made of what was found."""
 
@@ -133,6 +144,13 @@ class RunConfig(BaseModel):
         given = value if isinstance(value, list | tuple) else (value,)
         return tuple(int(band) if isinstance(band, str) and band.strip().isdecimal() else band for band in given)
 
+    @field_validator("tta_scales")
+    @classmethod
+    def _different(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if 1.0 in value or len(set(value)) < len(value):
+            raise ValueError("scales are other sizes than 1, each named once")
+        return value
+
     @field_validator("memory")
     @classmethod
     def _readable(cls, value: str | None) -> str | None:
@@ -140,11 +158,15 @@ class RunConfig(BaseModel):
             parse_bytes(value)
         return value
 
+    @field_validator("stac_sign")
+    @classmethod
+    def _open_service(cls, value: str | None) -> str | None:
+        return _refuse_secrets(value)
+
     @field_validator("chunks_at")
     @classmethod
     def _without_secrets(cls, value: str | None) -> str | None:
-        if value is not None and redact(value) != value:
-            raise ValueError("secrets do not belong into an address; set them in the environment, as for the store's own programs")
+        _refuse_secrets(value)
         # a run goes on from any folder
         return value if value is None or "://" in value else str(Path(value).absolute())
 
@@ -172,10 +194,18 @@ class RunConfig(BaseModel):
     def result_keys(self) -> dict[str, Any]:
         """Return the part that decides the result."""
         dumped = self.model_dump(mode="json")
+        # runs of earlier versions have no report, and are none the worse
+        dumped["outputs"] = [output for output in self.outputs if output != "report"]
         fields = type(self).model_fields
         return {key: dumped[key] for key in _RESULT_KEYS} | {
             key: dumped[key] for key in _RESULT_KEYS_SINCE if getattr(self, key) != fields[key].default
         }
+
+
+def _refuse_secrets(address: str | None) -> str | None:
+    if address is not None and redact(address) != address:
+        raise ValueError("secrets do not belong into an address; set them in the environment, as for the store's own programs")
+    return address
 
 
 def make_config(values: dict[str, Any], toml: Path | None = None) -> RunConfig:

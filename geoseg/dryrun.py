@@ -8,7 +8,7 @@ from geoseg.config import RunConfig
 from geoseg.events import Tuned
 from geoseg.inference.planning import RunPlan, plan_run
 from geoseg.inference.tuning.tune import tune
-from geoseg.inference.whole import LoadPredictor, network_loader, read_padded
+from geoseg.inference.whole import LoadPredictor, averaging, network_loader, read_padded
 from geoseg.io.ground import pixel_size_m
 from geoseg.tiling import Tile
 
@@ -73,7 +73,7 @@ def estimate(config: RunConfig, load: LoadPredictor | None = None, *, tune_now: 
     measured: list[Tuned] = []
     if load is None:
         plan = tune(plan, config, lambda event: measured.append(event) if isinstance(event, Tuned) else None, at_once=tune_now)
-    predictor = (load or network_loader(plan.package, plan.execution))()
+    predictor = averaging(load or network_loader(plan.package, plan.execution), plan.views)()
     tiles = list(_spread_tiles(plan))
     predict = predictor.predict if plan.tiles.stitch == "crop" else predictor.predict_probabilities
     times = []

@@ -22,14 +22,19 @@ Every leaf is also the builtin that fits, so ``except ValueError`` keeps working
 A message says what was expected, what came, and what to do.
 """
 
+import re
+
 from geoseg.redact import redact
+
+_TWO_STOPS = re.compile(r"(?<!\.)\.\.(?!\.)(?=\s|$)")
+"""Where a message of another library, which ends with a stop, was quoted in the middle of ours."""
 
 
 class GeosegError(Exception):
     """Base of all errors that geoseg raises on purpose; secrets in its message are hidden."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(redact(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(_TWO_STOPS.sub(".", redact(arg)) if isinstance(arg, str) else arg for arg in args))
 
 
 class UsageError(GeosegError, ValueError):

@@ -71,6 +71,32 @@ class ClusterReady:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FirstMap:
+    """A coarse map of the whole raster stands in the run folder; it is refined from now on."""
+
+    output: str
+    """The run folder."""
+    factor: int
+    """Pixels of the run's grid along each side of a pixel of this map."""
+    elapsed_s: float
+    """Seconds since the run began."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapRefined:
+    """The map in the run folder was replaced: chunks that are done stand in place of what was coarse there."""
+
+    output: str
+    """The run folder."""
+    done: int
+    """Chunks that it holds in full."""
+    chunks: int
+    """Chunks in all."""
+    elapsed_s: float
+    """Seconds that this took."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkFailed:
     """A chunk was given up; the others go on."""
 
@@ -90,7 +116,8 @@ class StageDone:
     """A stage after inference has ended."""
 
     stage: str
-    """``rasters``, ``buildings``, ``landcover``, ``roads``, ``features`` or ``report``."""
+    """``rasters``, ``buildings``, ``landcover``, ``roads``, ``features`` or ``report``; of a comparison also ``registration``,
+    ``transitions`` and ``zones``."""
     elapsed_s: float
     """Seconds that the stage took."""
 
@@ -118,7 +145,7 @@ class Finished:
     """Chunks that could not be made; nothing is known of their pixels."""
 
 
-Event = Tuned | RunPlanned | ClusterReady | ChunkDone | ChunkFailed | StageDone | Warned | Finished
+Event = Tuned | RunPlanned | ClusterReady | ChunkDone | FirstMap | MapRefined | ChunkFailed | StageDone | Warned | Finished
 Listener = Callable[[Event], None]
 """Takes each event as it comes."""
 

@@ -1,19 +1,26 @@
-"""An overview picture of a run: imagery, classes, and polygons over the imagery."""
+"""Pictures of imagery and classes, and the overview of a run: imagery, classes, and polygons over the imagery."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import geopandas as gpd
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj import Transformer
+from rasterio.windows import Window
 
 from geoseg.io.files import write_whole
 from geoseg.pixels.classes import ClassScheme
 
+if TYPE_CHECKING:
+    import geopandas as gpd
+
 _INCH_PX = 100
 _PANEL_IN = 7.5
+_GAP_PX = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +35,9 @@ class Overview:
     """Names and colors."""
     geobox: GeoBox
     """The grid."""
-    buildings: gpd.GeoDataFrame
+    buildings: "gpd.GeoDataFrame"
     """Polygons in the grid's CRS; may be empty."""
-    roads: gpd.GeoDataFrame
+    roads: "gpd.GeoDataFrame"
     """Lines in the grid's CRS; may be empty."""
 
 
@@ -76,3 +83,42 @@ def color_classes(classes: NDArray[np.uint8], scheme: ClassScheme) -> NDArray[np
     for row in scheme:
         table[row.value] = (*row.rgb, 255)
     return table[classes]
+
+
+def paint_classes(classes: NDArray[np.uint8], scheme: ClassScheme) -> NDArray[np.uint8]:
+    """Return (H, W, 3) RGB of a class map; pixels of no class are white."""
+    rgba = color_classes(classes, scheme)
+    return np.where(rgba[..., 3:] == 0, np.uint8(255), rgba[..., :3])
+
+
+def join_panels(panels: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Return pictures (H, W, 3) of one height side by side, with white between them."""
+    gap = np.full((panels[0].shape[0], _GAP_PX, 3), 255, np.uint8)
+    return np.concatenate([part for panel in panels for part in (panel, gap)][:-1], axis=1)
+
+
+def stretch_rgb(pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return imagery as (H, W, 3) that can be looked at, white where there is no data.
+
+    Args:
+        pixels: (C, H, W); the first three bands are shown, of fewer the last one is repeated. What is not 8 bit is stretched between its
+            2nd and 98th percentile.
+        valid: (H, W), True = data.
+    """
+    bands = np.stack([pixels[min(i, len(pixels) - 1)] for i in range(3)], axis=-1)
+    if bands.dtype != np.uint8:
+        shown = bands[valid].astype(np.float64) if valid.any() else np.zeros((1, 3))
+        low, high = np.percentile(shown, [2, 98], axis=0)
+        scaled = np.nan_to_num((bands - low) / np.maximum(high - low, 1e-9))
+        bands = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return np.where(valid[..., None], bands, np.uint8(255)).astype(np.uint8)
+
+
+def name_place(geobox: GeoBox, window: Window) -> str:
+    """Say where the middle of a window is, in latitude and longitude, and which pixel it begins with."""
+    at = f"column {window.col_off}, row {window.row_off}"
+    if geobox.crs is None:
+        return at
+    x, y = geobox.transform @ (window.col_off + window.width / 2, window.row_off + window.height / 2)
+    lon, lat = Transformer.from_crs(geobox.crs, "EPSG:4326", always_xy=True).transform(x, y)
+    return f"{lat:.5f}, {lon:.5f} ({at})"

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 from geoseg.config import RunConfig
 from geoseg.errors import ChunkError, UsageError
@@ -11,14 +13,14 @@ from geoseg.events import ChunkDone, ChunkFailed, Finished, Listener, Warned, ig
 from geoseg.inference.performance import Performance
 from geoseg.inference.planning import RunPlan, check_disk, describe_plan, plan_run
 from geoseg.inference.tuning.tune import tune
-from geoseg.inference.whole import LoadPredictor, network_loader
+from geoseg.inference.whole import LoadPredictor, averaging, network_loader
 from geoseg.inference.work import ChunkResult, SegmentJob
 from geoseg.io.files import write_whole
 from geoseg.io.ground import row_areas_m2
-from geoseg.io.store.chunks import ChunkStore, check_complete
-from geoseg.products.exports import add_exports, make_exports
+from geoseg.io.store.chunks import ChunkStore, check_complete, holds_chunks
+from geoseg.products.exports import add_exports, describe_products, make_exports, make_report
 from geoseg.products.make import StageLog, make_objects
-from geoseg.products.stitched import stitch_run
+from geoseg.products.stitched import Stitched, stitch_run
 from geoseg.runfolder.folder import RunFolder
 from geoseg.runfolder.item import describe_item
 from geoseg.runfolder.report import count_classes, describe_run
@@ -35,8 +37,30 @@ _HOPELESS = 8
 """Chunks that were given up, with none done by this command or an earlier one, after which the others are not tried."""
 
 
+class Preview(Protocol):
+    """What stands in a run folder before the run is finished; see :mod:`geoseg.quick`."""
+
+    def begin(self, plan: RunPlan, folder: RunFolder, mapping: MapChunks, listener: Listener) -> MapChunks:
+        """Put a first map into a folder whose run has begun.
+
+        Returns:
+            What does the chunks of the run, in an order of its own.
+
+        Raises:
+            UsageError: If something does not fit.
+            RunError: If there could be no first map.
+        """
+
+    def end(self, stitched: Stitched, made: Path) -> dict[str, Any]:
+        """Return what the summary of the finished run tells of its first map, once all products lie in ``made``."""
+
+
 def segment_raster(
-    config: RunConfig, listener: Listener = ignore_events, load: LoadPredictor | None = None, mapping: MapChunks = map_chunks
+    config: RunConfig,
+    listener: Listener = ignore_events,
+    load: LoadPredictor | None = None,
+    mapping: MapChunks = map_chunks,
+    preview: Preview | None = None,
 ) -> Path:
     """Segment a raster into a run folder, going on where an earlier run of the same configuration stopped.
 
@@ -45,6 +69,7 @@ def segment_raster(
         listener: Takes events as they come.
         load: Makes the predictor on each worker; None loads the network of the configured model.
         mapping: Does the chunks; by default over Dask.
+        preview: Shows something before the run is finished; without influence on the result.
 
     Returns:
         The run folder.
@@ -68,11 +93,15 @@ def segment_raster(
                 listener(Finished(output=str(config.output), elapsed_s=0.0))
                 return config.output
         check_disk(plan, config.output)
-        if load is None and not folder.is_begun():
-            plan = tune(plan, config, listener)
-        folder.begin(plan.config, plan.fingerprint())
-        load = load or network_loader(plan.package, plan.lane_execution)
+        preview = None if left_out else preview
+        may_tune = load is None and not (folder.is_begun() and holds_chunks(folder.chunk_place))
         try:
+            if preview is not None:
+                folder.begin(plan.config, plan.fingerprint())
+                mapping = preview.begin(plan, folder, mapping, listener)
+            plan = tune(plan, config, listener) if may_tune else plan
+            folder.begin(plan.config, plan.fingerprint())
+            load = averaging(load or network_loader(plan.package, plan.lane_execution), plan.views)
             done = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
         except UsageError:
             folder.abandon()
@@ -83,7 +112,7 @@ def segment_raster(
             folder.keep_record(plan.config, plan.fingerprint())
             log = StageLog(listener)
             log.timing_s["chunks"] = round(time.monotonic() - began, 3)
-            finish_run(plan, folder, log, done, began)
+            finish_run(plan, folder, log, done, began, preview)
     listener(Finished(output=str(config.output), elapsed_s=time.monotonic() - began, missing=len(done.missing)))
     return config.output
 
@@ -98,7 +127,7 @@ class ChunksDone:
     """Chunks that were given up."""
 
 
-def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone, began_s: float) -> None:
+def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone, began_s: float, preview: Preview | None = None) -> None:
     """Turn finished chunks into the products of a run, and remove the work in progress.
 
     Args:
@@ -107,6 +136,7 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone
         log: Takes times and counts.
         done: What the network did, and what is missing.
         began_s: Monotonic time at which the run began.
+        preview: What was shown meanwhile.
 
     Raises:
         RunError: If a product could not be made; the chunks stay.
@@ -114,15 +144,20 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone
     with log.stage("rasters"):
         stitched = stitch_run(plan, folder)
     made = folder.begin_objects()
-    make_objects(stitched, plan.config.objects, plan.config.outputs, made, log)
-    formats = make_exports(plan, folder, made, log)
+    make_objects(stitched, plan.config.objects, plan.config.outputs, made, log, plan.config.checks)
+    products = describe_products(plan, folder, made)
+    formats = make_exports(products, plan.config, made, log)
     with stitched.open("class") as read:
         classes = count_classes(read, stitched.scheme, row_areas_m2(stitched.geobox), stitched.shape)
-    log.timing_s["total"] = round(time.monotonic() - began_s, 3)
     log.counts |= {"tiles": plan.tiles.tile_count, "chunks": plan.tiles.chunk_count}
-    missing = [{"chunk": failed.chunk, "window": list(failed.window), "error": failed.error} for failed in done.missing]
-    told = describe_run(plan, classes, log.counts, log.timing_s, done.performance, missing)
-    write_whole(made / folder.summary.name, told)
+    more: dict[str, Any] = {"missing": [asdict(failed) for failed in done.missing]}
+    if preview is not None:
+        more["quick"] = preview.end(stitched, made)
+    describe = partial(describe_run, plan, classes, log.counts, log.timing_s, done.performance, more)
+    if "report" in plan.config.outputs:
+        make_report(products, describe(), plan.config, made, log)
+    log.timing_s["total"] = round(time.monotonic() - began_s, 3)
+    write_whole(made / folder.summary.name, describe())
     # the item is last: it holds the checksums of all others
     write_whole(made / folder.item.name, describe_item(plan, folder.path, folder.products(made), formats))
     folder.adopt_objects()

@@ -9,6 +9,8 @@ MODELS = "geoseg.models"
 """Group of functions ``load(package, execution) -> Predictor``; see :class:`geoseg.model.load.LoadModel`."""
 DECODERS = "geoseg.decoders"
 """Group of functions that turn a detector's outputs into masks; see :class:`geoseg.model.detector.Decode`."""
+SIGNERS = "geoseg.signers"
+"""Group of functions ``sign(href) -> href``; see :func:`geoseg.io.sources.signing.sign_address`."""
 WRITERS = "geoseg.writers"
 """Group of functions that write an output of a run."""
 

@@ -10,7 +10,7 @@ from geoseg.events import Finished, Listener, ignore_events
 from geoseg.io.files import write_whole
 from geoseg.io.raster import open_raster
 from geoseg.io.tiffs.layers import read_band_names
-from geoseg.products.exports import find_products, keep_zones, make_formats
+from geoseg.products.exports import find_products, keep_zones, make_formats, make_report
 from geoseg.products.make import StageLog, make_objects
 from geoseg.products.stitched import Stitched
 from geoseg.runfolder.folder import RunFolder
@@ -51,19 +51,23 @@ def redo_objects(output: Path, changes: dict[str, Any], listener: Listener = ign
         raise RunFolderError(f"{output} holds no run of geoseg: there is no {folder.record.name}. Make one with geoseg segment.")
     with folder.hold():
         folder.settle()
+        folder.check_whole()
         summary = folder.read_summary()
         config = make_config({"objects": changes}, folder.record)
         outputs = _made_before(config, summary)
         stitched = _open_stitched(folder, summary, outputs)
         log = StageLog(listener)
         with folder.redoing() as made:
-            make_objects(stitched, config.objects, outputs, made, log)
+            make_objects(stitched, config.objects, outputs, made, log, config.checks)
             fingerprint = folder.read_record().get("fingerprint", {}) | {"objects": config.result_keys()["objects"]}
             write_whole(made / folder.record.name, describe_config(config, fingerprint))
             run_id = identify_run(fingerprint)
             item = folder.read_item()
             keep_zones(folder.path / "features.gpkg", made)
-            named = make_formats(find_products(folder, made, config), config.formats, made, log)
+            products = find_products(folder, made, config)
+            named = make_formats(products, config.formats, made, log)
+            if "report" in config.outputs:
+                make_report(products, describe_redone(summary, run_id, log.counts, log.timing_s), config, made, log)
             write_whole(made / folder.summary.name, describe_redone(summary, run_id, log.counts, log.timing_s))
             kept = [path for path in folder.products(made) if path.parent == made or path.name not in formats_of(item)]
             write_whole(made / folder.item.name, describe_item_redone(item, run_id, kept, named))

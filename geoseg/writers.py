@@ -36,6 +36,7 @@ _OWN = (
     Format(name="pmtiles", entry="geoseg.products.formats.pmtiles:write_pmtiles", made_from=_FEATURES, modules=("pyarrow", "pmtiles")),
     Format(name="osm", entry="geoseg.products.formats.osm:write_osm", made_from=frozenset({"buildings"}), modules=_ARROW),
     Format(name="coco", entry="geoseg.products.formats.coco:write_coco_folder", made_from=frozenset({"buildings"})),
+    Format(name="coco-rle", entry="geoseg.products.formats.coco:write_coco_masks", made_from=frozenset({"buildings"})),
     Format(name="zarr", entry="geoseg.products.formats.zarr:write_zarr", made_from=frozenset({"probabilities"}), modules=("zarr",)),
     Format(name="styles", entry="geoseg.products.formats.styles:write_styles"),
 )
@@ -71,7 +72,7 @@ def check_formats(names: Iterable[str], outputs: Iterable[str]) -> None:
         if form.made_from and not form.made_from & made:
             raise ConfigError(
                 f"The format '{name}' is written from {' or '.join(sorted(form.made_from))}, which is not among the outputs "
-                f"({', '.join(sorted(made))}). Add it to --outputs."
+                f"({', '.join(sorted(made)) or 'none'}). Add it to --outputs, choose a model that finds it, or leave the format out."
             )
         lacking = [module for module in form.modules if find_spec(module) is None]
         if lacking:

@@ -65,7 +65,7 @@ def test_other_settings_make_what_a_run_with_them_makes(run: Path, inputs: tuple
     redo_objects(run, LARGE, heard)
     fresh = segment_raster(configure(*inputs, tmp_path / "fresh", objects=LARGE), load=always(NEAR))
     assert bytes_of(run) == bytes_of(fresh)
-    assert [event.stage for event in heard.of(StageDone)] == ["landcover", "buildings"]
+    assert [event.stage for event in heard.of(StageDone)] == ["landcover", "buildings", "report"]
     assert isinstance(heard[-1], Finished)
     areas = read_layer(run, "panoptic").query("is_thing").area_m2
     assert 0 < len(areas) == json.loads((run / "summary.json").read_text())["counts"]["buildings"]

@@ -21,14 +21,14 @@ from geoseg.config import RunConfig, make_config
 from geoseg.errors import UsageError
 from geoseg.inference.batching import Batcher
 from geoseg.inference.planning import RunPlan, choose_bands, replan
-from geoseg.inference.whole import LoadPredictor, infer_chunk, network_loader, read_padded
+from geoseg.inference.whole import LoadPredictor, averaging, infer_chunk, network_loader, read_padded
 from geoseg.io.raster import RasterSource, place_source
 from geoseg.model.source import find_model
 from geoseg.tiling import TilePlan
 
 _USED = {
     *("bands", "tile_size", "halo", "stitch", "chunk_size", "batch_size"),
-    *("device", "backend", "precision", "threads", "memory", "cache"),
+    *("device", "backend", "precision", "tta", "tta_scales", "threads", "memory", "cache"),
 }
 """Options of a run that an array has a use for: it brings its pixels, Dask knows where to work, and no files are made."""
 
@@ -62,7 +62,7 @@ def segment(array: xr.DataArray | xr.Dataset, model: str = "aerial", *, valid: x
         )
     seen = see_imagery(array, valid)
     plan = plan_array(seen.imagery, model, options)
-    return lay_out(plan, seen, network_loader(plan.package, plan.lane_execution))
+    return lay_out(plan, seen, averaging(network_loader(plan.package, plan.lane_execution), plan.views))
 
 
 def plan_array(imagery: ArrayImagery, model: str, options: dict[str, Any]) -> RunPlan:

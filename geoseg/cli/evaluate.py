@@ -1,6 +1,7 @@
 """``geoseg evaluate``: a model, a run folder or a class raster against labels."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +45,8 @@ def evaluate(
     boundary_m: BoundaryM = 1.0,
     buffer_m: BufferM = 4.0,
     device: o.Device = None,
+    tta: o.Tta = None,
+    tta_scales: o.TtaScales = None,
 ) -> None:
     """Measure a model on the labelled test sites of a recipe, or a finished result against labels."""
     from geoseg.evaluation.measure import EvaluateOptions
@@ -54,31 +57,47 @@ def evaluate(
     if what.suffix.lower() == ".toml":
         if files != ReferenceFiles():
             raise UsageError("A recipe names its own labels; --labels, --buildings, --roads, --aoi and --ignore go with a run folder.")
-        _evaluate_model(what, data, model, options, device or "auto", output)
+        if data is None:
+            raise UsageError("A recipe names its data below a folder; name the folder with --data.")
+        given = o.collect(tta=tta, tta_scales=tta_scales)
+        _evaluate_model(what, model, _Asked(data=data, options=options, device=device or "auto", views=given), output)
     else:
-        if data is not None or model is not None:
+        if any(option is not None for option in (data, model, tta, tta_scales)):
             raise UsageError(
-                f"--data and -m go with a recipe (.toml); {what} is a result, which is compared with --labels, --buildings or --roads."
+                f"--data, -m and --tta go with a recipe (.toml); {what} is a result: compare it with --labels, --buildings or --roads."
             )
         _evaluate_result(what, files, options, output)
 
 
-def _evaluate_model(
-    recipe: Path, data: Path | None, model: str | None, options: "EvaluateOptions", device: str, output: Path | None
-) -> None:
-    from geoseg.evaluation.evaluate import evaluate_site
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    data: Path
+    options: "EvaluateOptions"
+    device: str
+    views: dict[str, object]
+
+
+def _evaluate_model(recipe: Path, model: str | None, asked: _Asked, output: Path | None) -> None:
+    from geoseg.config import make_config
+    from geoseg.evaluation.evaluate import Judge
     from geoseg.model.package import DEFAULT_MODEL
     from geoseg.model.source import find_model
     from geoseg.training.recipe import read_recipe
 
-    if data is None:
-        raise UsageError("A recipe names its data below a folder; name the folder with --data.")
+    # what does not fit is said before anything is measured
+    run = make_config({"raster": "", "output": Path(), **asked.views})
     package = find_model(model or DEFAULT_MODEL)
     tests = read_recipe(recipe).tests
     if not tests:
         raise UsageError(f"{recipe} has no [[tests]]; add the sites to measure on.")
-    evaluations = [evaluate_site(package, site, data, options, device) for site in tests]
-    _show(f"{package.spec.name} {package.spec.version}", evaluations, output)
+    judge = Judge(package=package, data_dir=asked.data, device=asked.device, options=asked.options)
+    title = f"{package.spec.name} {package.spec.version}"
+    once = [judge.evaluate(site) for site in tests]
+    if run.tta == "none" and not run.tta_scales:
+        _show(title, once, output)
+        return
+    averaging = replace(judge, tta=run.tta, tta_scales=run.tta_scales)
+    _show_gain(title, once, [averaging.evaluate(site) for site in tests], output)
 
 
 def _evaluate_result(path: Path, files: "ReferenceFiles", options: "EvaluateOptions", output: Path | None) -> None:
@@ -88,14 +107,35 @@ def _evaluate_result(path: Path, files: "ReferenceFiles", options: "EvaluateOpti
 
 
 def _show(title: str, evaluations: Sequence["Evaluation"], output: Path | None) -> None:
+    _print_rows(title, ("value",), [(e.name, name, (f"{value:.4f}",)) for e in evaluations for name, value in e.rows()])
+    _tell(title, evaluations, output)
+
+
+def _show_gain(title: str, once: Sequence["Evaluation"], averaged: Sequence["Evaluation"], output: Path | None) -> None:
+    """Show scores without and with test-time augmentation, and what it gains."""
+    rows = []
+    for plain, better in zip(once, averaged, strict=True):
+        after = dict(better.rows())
+        rows += [
+            (plain.name, name, (f"{value:.4f}", f"{after[name]:.4f}", f"{after[name] - value:+.4f}"))
+            for name, value in plain.rows()
+            if name in after
+        ]
+    _print_rows(title, ("without", "with tta", "gain"), rows)
+    _tell(title, [*once, *(replace(e, name=f"{e.name}, test-time augmentation") for e in averaged)], output)
+
+
+def _print_rows(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, str, tuple[str, ...]]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("data", "metric", "value", title=title, title_justify="left")
-    for evaluation in evaluations:
-        for name, value in evaluation.rows():
-            table.add_row(evaluation.name, name, f"{value:.4f}")
+    table = Table("data", "metric", *columns, title=title, title_justify="left")
+    for data, metric, values in rows:
+        table.add_row(data, metric, *values)
     Console().print(table)
+
+
+def _tell(title: str, evaluations: Sequence["Evaluation"], output: Path | None) -> None:
     for note in dict.fromkeys(note for e in evaluations for note in e.tally.notes):
         typer.echo(note)
     if output is not None:

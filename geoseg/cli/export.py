@@ -12,7 +12,7 @@ Formats = Annotated[
     typer.Option(
         "--formats",
         metavar="LIST",
-        help="Of geoparquet,flatgeobuf,geojson,pmtiles,osm,coco,zarr,styles, and those of other packages.",
+        help="Of geoparquet,flatgeobuf,geojson,pmtiles,osm,coco,coco-rle,zarr,styles, and those of other packages.",
         show_default=False,
     ),
 ]

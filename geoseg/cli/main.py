@@ -10,21 +10,26 @@ from geoseg import __version__
 from geoseg.cli.accuracy import accuracy
 from geoseg.cli.areas import areas
 from geoseg.cli.batch import batch
+from geoseg.cli.change import change
 from geoseg.cli.demo import demo
+from geoseg.cli.doctor import doctor
 from geoseg.cli.evaluate import evaluate
 from geoseg.cli.export import export
+from geoseg.cli.impact import impact
 from geoseg.cli.labels import app as labels
 from geoseg.cli.models import models
 from geoseg.cli.objects import objects
 from geoseg.cli.plan import plan
 from geoseg.cli.qgis import qgis
 from geoseg.cli.regularize import regularize
+from geoseg.cli.report import report
 from geoseg.cli.segment import segment
 from geoseg.cli.status import status
 from geoseg.cli.stop import STOPPED, end_on_signals, leave
 from geoseg.cli.train import train
 from geoseg.cli.vectorize import vectorize
 from geoseg.cli.verify import verify
+from geoseg.cli.view import view
 from geoseg.errors import GeosegError, MissingFileError, UsageError
 from geoseg.redact import redact
 
@@ -34,10 +39,28 @@ _TYPERS_INTERRUPT = 130
 app = typer.Typer(
     help="Turn large satellite, aerial and drone rasters into maps: land cover, buildings and roads.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (segment, batch, objects, export, areas, vectorize, regularize, plan, demo, train, evaluate, verify, status):
+for command in (
+    segment,
+    batch,
+    objects,
+    export,
+    areas,
+    report,
+    vectorize,
+    regularize,
+    change,
+    impact,
+    plan,
+    demo,
+    train,
+    evaluate,
+    verify,
+    status,
+    view,
+    doctor,
+):
     app.command()(command)
 app.add_typer(models, name="models")
 app.add_typer(labels, name="labels")

@@ -33,6 +33,10 @@ Warp = Annotated[bool | None, typer.Option("--warp", help="Warp a rotated or GCP
 TrustVrt = Annotated[
     bool | None, typer.Option("--trust-vrt", help="Open a virtual raster that points out of its folder.", show_default=False)
 ]
+StacSign = Annotated[
+    str | None,
+    typer.Option("--stac-sign", metavar="SERVICE", help="Signs addresses of STAC assets: address of a service (?href=), or a plugin."),
+]
 LogJson = Annotated[Path | None, typer.Option("--log-json", metavar="FILE", help="Also write structured log lines, outside OUT.")]
 Aoi = Annotated[Path | None, typer.Option("--aoi", help="Vector file; only inside its polygons is segmented.")]
 Bbox = Annotated[str | None, typer.Option("--bbox", metavar="W,S,E,N", help="Only inside a box in degrees: west, south, east, north.")]
@@ -70,6 +74,15 @@ Precision = Annotated[
         "--precision", help="Numbers that the network computes with.  [default: as measured on a GPU, or float32]", show_default=False
     ),
 ]
+Tta = Annotated[
+    Literal["none", "flips", "d4"] | None,
+    typer.Option(
+        "--tta", help="Test-time augmentation: the mean over 4 mirrored (flips) or all 8 (d4) views.  [default: none]", show_default=False
+    ),
+]
+TtaScales = Annotated[
+    str | None, typer.Option("--tta-scales", metavar="LIST", help="Further sizes of each view, for example 0.75,1.25.  [default: none]")
+]
 Resources = Annotated[
     str | None,
     typer.Option("--resources", metavar="NAME=N", help="What a worker must declare to get chunks, for example GPU=1.", show_default=False),
@@ -100,7 +113,7 @@ Outputs = Annotated[
     typer.Option(
         "--outputs",
         metavar="LIST",
-        help="Of classes,confidence,evidence,landcover,buildings,panoptic,roads,probabilities,uncertainty.  [default: not the last two]",
+        help="Of classes,confidence,evidence,landcover,buildings,panoptic,roads,report,probabilities,uncertainty.  [default: all but two]",
     ),
 ]
 Formats = Annotated[
@@ -108,7 +121,7 @@ Formats = Annotated[
     typer.Option(
         "--formats",
         metavar="LIST",
-        help="Written beside: of geoparquet,flatgeobuf,geojson,pmtiles,osm,coco,zarr,styles, and those of other packages.  [default: none]",
+        help="Beside: of geoparquet,flatgeobuf,geojson,pmtiles,osm,coco,coco-rle,zarr,styles, and other packages'.  [default: none]",
     ),
 ]
 Zones = Annotated[
@@ -137,7 +150,7 @@ def collect(**given: object) -> dict[str, object]:
     """Turn option values into fields of :class:`geoseg.config.RunConfig`; None means not given."""
     values = dict(given)
     halo = values.pop("halo", None)
-    for name in ("bands", "bbox", "outputs", "formats"):
+    for name in ("bands", "bbox", "outputs", "formats", "tta_scales"):
         listed = values.get(name)
         if isinstance(listed, str):
             values[name] = split_list(listed)

@@ -14,7 +14,9 @@ from geoseg.events import (
     ClusterReady,
     Event,
     Finished,
+    FirstMap,
     Listener,
+    MapRefined,
     RunPlanned,
     StageDone,
     Tuned,
@@ -64,7 +66,7 @@ class _Bar:
                 self._progress.reset(self._task, total=event.chunks, completed=event.chunks_done, description="chunks")
             case ChunkDone():
                 self._progress.update(self._task, completed=event.done)
-            case StageDone() | Tuned() | Warned() | Finished() | ClusterReady() | ChunkFailed():
+            case StageDone() | Tuned() | Warned() | Finished() | ClusterReady() | ChunkFailed() | FirstMap() | MapRefined():
                 self._progress.console.print(describe(event))
 
 
@@ -94,6 +96,8 @@ def _describe(event: Event) -> str:
             return f"{event.workers} workers with {event.threads} threads in all{shown}"
         case ChunkFailed():
             return f"Chunk {event.chunk} could not be made: {event.error}"
+        case FirstMap() | MapRefined():
+            return _describe_map(event)
         case StageDone():
             return f"{event.stage}: {event.elapsed_s:.1f} s"
         case Warned():
@@ -101,3 +105,9 @@ def _describe(event: Event) -> str:
         case Finished():
             lacking = f", but for {event.missing} chunks that could not be made" if event.missing else ""
             return f"Done in {event.elapsed_s:.0f} s{lacking}: {event.output}" if event.elapsed_s else f"Already complete: {event.output}"
+
+
+def _describe_map(event: FirstMap | MapRefined) -> str:
+    if isinstance(event, FirstMap):
+        return f"First map, {event.factor} times as coarse, after {event.elapsed_s:.1f} s: {event.output}"
+    return f"Map refined: {event.done} of {event.chunks} chunks in full, {event.elapsed_s:.1f} s"

@@ -8,7 +8,7 @@ import typer
 
 from geoseg import __version__
 
-qgis = typer.Typer(help="Install the QGIS plugin, or pack it for the plugin repository.", no_args_is_help=True)
+qgis = typer.Typer(help="Install the QGIS plugin, pack it for its repository, or get its texts for translators.", no_args_is_help=True)
 
 
 Profile = Annotated[
@@ -20,7 +20,7 @@ Profile = Annotated[
 @qgis.command()
 def install(profile: Profile = None) -> None:
     """Copy the plugin into a profile of QGIS, enable it, and have it use this Python. Close QGIS before."""
-    from geoseg.packing import choose_profiles, install_plugin
+    from geoseg.packing.profiles import choose_profiles, install_plugin
 
     for chosen in choose_profiles(profile):
         typer.echo(f"Installed: {install_plugin(chosen, __version__, sys.executable)}")
@@ -37,6 +37,22 @@ def pack(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Pack the plugin as the archive that the plugin repository and 'Install from ZIP' take."""
-    from geoseg.packing import pack_plugin
+    from geoseg.packing.plugin import pack_plugin
 
     typer.echo(f"{pack_plugin(output, __version__, overwrite)} files: {output}")
+
+
+@qgis.command()
+def texts(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Qt translation source, for example geoseg_de.ts.", show_default=False)],
+    language: Annotated[str, typer.Option("--language", metavar="CODE", help="Of the translation, for example de.", show_default=False)],
+) -> None:
+    """Write the texts of the plugin for Qt Linguist; translations that stand in the file are kept."""
+    from geoseg.io.files import write_whole
+    from geoseg.packing.plugin import plugin_texts
+    from geoseg.packing.texts import write_ts
+
+    found = plugin_texts()
+    known = output.read_text(encoding="utf-8") if output.exists() else None
+    write_whole(output, write_ts(found, language, known).encode())
+    typer.echo(f"{len(found)} texts: {output}. lrelease makes geoseg_{language}.qm of it, for the plugin's folder i18n.")

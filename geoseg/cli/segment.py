@@ -1,7 +1,7 @@
 """``geoseg segment``: a raster into a run folder."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,7 @@ def segment(
     assume_crs: o.AssumeCrs = None,
     warp: o.Warp = None,
     trust_vrt: o.TrustVrt = None,
+    stac_sign: o.StacSign = None,
     aoi: o.Aoi = None,
     bbox: o.Bbox = None,
     exclude: o.Exclude = None,
@@ -38,6 +39,8 @@ def segment(
     device: o.Device = None,
     backend: o.Backend = None,
     precision: o.Precision = None,
+    tta: o.Tta = None,
+    tta_scales: o.TtaScales = None,
     threads: o.Threads = None,
     workers: o.Workers = None,
     scheduler: o.Scheduler = None,
@@ -50,6 +53,10 @@ def segment(
     formats: o.Formats = None,
     zones: o.Zones = None,
     settings: o.Settings = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Put a coarse map of all of RASTER into OUT first, then refine it.")] = False,
+    first: Annotated[
+        Path | None, typer.Option("--first", metavar="FILE", help="With --quick: vector file; what lies in its polygons is refined first.")
+    ] = None,
     overwrite: o.Overwrite = False,
     progress: o.Progress = "auto",
     log_json: o.LogJson = None,
@@ -59,6 +66,7 @@ def segment(
     from geoseg.cli.log import log_to
     from geoseg.cli.progress import show_progress
     from geoseg.config import make_config
+    from geoseg.errors import UsageError
     from geoseg.events import Finished
     from geoseg.inference.planning import plan_run
     from geoseg.pipeline import segment_raster
@@ -75,6 +83,7 @@ def segment(
         assume_crs=assume_crs,
         warp=warp,
         trust_vrt=trust_vrt,
+        stac_sign=stac_sign,
         aoi=aoi,
         bbox=bbox,
         exclude=exclude,
@@ -87,6 +96,8 @@ def segment(
         device=device,
         backend=backend,
         precision=precision,
+        tta=tta,
+        tta_scales=tta_scales,
         threads=threads,
         workers=workers,
         scheduler=scheduler,
@@ -100,6 +111,8 @@ def segment(
         zones=zones,
         objects=settings,
     )
+    if first is not None and not quick:
+        raise UsageError("--first says what is refined first, which only --quick does. Add --quick, or leave --first out.")
     run = make_config(given, config)
     if overwrite:
         plan_run(run)
@@ -115,6 +128,11 @@ def segment(
         listener(event)
 
     with show_progress(progress) as shown, log_to(log_json, shown) as listener:
-        segment_raster(run, hear)
+        if quick:
+            from geoseg.quick.look import QuickOptions, segment_quick
+
+            segment_quick(run, hear, options=QuickOptions(first=first))
+        else:
+            segment_raster(run, hear)
     if missing:
         raise typer.Exit(MISSING)

@@ -46,11 +46,11 @@ def _rows(found: "Status") -> "Iterator[tuple[str, str]]":
     for name in ("run_id", "source", "model", "holder", "last_error"):
         if getattr(found, name) is not None:
             yield name.replace("_", " "), getattr(found, name)
+    if found.quick is not None:
+        yield "first map", f"{found.quick['factor']} times as coarse; {found.quick['chunks_done']} chunks are in it in full"
     if found.products:
         yield "products", ", ".join(found.products)
-    for missing in found.missing:
-        yield "missing", missing
-    for warning in found.warnings:
-        yield "warning", warning
+    yield from (("missing", missing) for missing in found.missing)
+    yield from (("warning", warning) for warning in found.warnings)
     if found.next is not None:
         yield "next", found.next

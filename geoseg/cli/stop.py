@@ -22,6 +22,7 @@ def end_on_signals() -> None:
     Python hears of a signal when its main thread is back from where it is; GDAL may write a large raster for minutes. So a
     thread of its own is told by the part of the interpreter that the system calls at once.
     """
+    sys.unraisablehook = _report_unraisable
     told, tell = os.pipe()
     os.set_blocking(tell, False)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -46,6 +47,12 @@ def leave(code: int, said: str) -> NoReturn:
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _report_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Say nothing of an interruption that came while a finalizer ran, where Python drops it: the thread ends the process."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
 
 
 def _watch(told: int) -> None:

@@ -16,12 +16,13 @@ from geoseg.evaluation.found import Found, found_in_memory, open_found, read_arr
 from geoseg.evaluation.measure import EvaluateOptions, Tally, measure
 from geoseg.evaluation.reference import Reference, ReferenceFiles, open_reference, read_buildings
 from geoseg.evaluation.result import Evaluation
-from geoseg.inference.whole import LoadPredictor, infer_raster, network_loader, tiles_of
+from geoseg.inference.whole import LoadPredictor, averaging, infer_raster, network_loader, tiles_of
 from geoseg.io.raster import RasterSource
 from geoseg.labels.site import Site
 from geoseg.labels.targets import LabelledRaster, label_path, load_site
+from geoseg.model.averaged import list_views
 from geoseg.model.device import pick_device
-from geoseg.model.execution import Execution
+from geoseg.model.execution import Execution, Views
 from geoseg.model.package import ModelPackage
 from geoseg.pipeline import segment_raster
 
@@ -40,6 +41,10 @@ class Judge:
     """Where the network runs."""
     options: EvaluateOptions = field(default_factory=EvaluateOptions)
     """Distances of the metrics."""
+    tta: Views = "none"
+    """Test-time augmentation."""
+    tta_scales: tuple[float, ...] = ()
+    """Further sizes at which each view is seen."""
     load: LoadPredictor | None = None
     """Makes the predictor; None loads the network of the package."""
 
@@ -80,6 +85,8 @@ class Judge:
                 "device": self.device,
                 "assume_crs": source.options.assume_crs,
                 "warp": source.options.warp,
+                "tta": self.tta,
+                "tta_scales": self.tta_scales,
             }
             run = segment_raster(make_config(config), load=self.load)
             with open_found(run) as found:
@@ -89,7 +96,8 @@ class Judge:
         spec = self.package.spec
         source = replace(source, bands=source.bands[: len(spec.bands)])
         load = self.load or network_loader(self.package, Execution(device=pick_device(self.device)))
-        layers = infer_raster(load(), source, tiles_of(spec, source.shape, spec.halo.default_px))
+        seen = averaging(load, list_views(self.tta, self.tta_scales))
+        layers = infer_raster(seen(), source, tiles_of(spec, source.shape, spec.halo.default_px))
         names = list(spec.layers.names)
         return found_in_memory(source, spec.scheme, layers[names.index("class")], layers[names.index("confidence")])
 

@@ -4,19 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import Transformer
-from rasterio.windows import Window
 
 from geoseg.evaluation.counts import Place
 from geoseg.evaluation.found import Found
 from geoseg.evaluation.reference import Reference
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
-from geoseg.picture import color_classes
+from geoseg.picture import join_panels, name_place, paint_classes, stretch_rgb
 from geoseg.pixels.classes import NODATA_CLASS
 
 _UNKNOWN_RGB = (255, 255, 255)
 _NOT_BUILDING_RGB = (205, 208, 212)
-_GAP_PX = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,42 +36,14 @@ def draw_place(found: Found, reference: Reference, place: Place, name: str) -> P
     classes = np.full(truth.shape, NODATA_CLASS, np.uint8)
     channels = truth < len(values)
     classes[channels] = values[truth[channels]]
-    true_rgb = _colors(classes, found)
+    true_rgb = paint_classes(classes, found.scheme)
     true_rgb[truth == NOT_BUILDING] = _NOT_BUILDING_RGB
     true_rgb[truth == UNLABELLED] = _UNKNOWN_RGB
-    panels = [true_rgb, _colors(found.classes(place.window), found)]
+    panels = [true_rgb, paint_classes(found.classes(place.window), found.scheme)]
     if found.image is not None:
-        panels.insert(0, _show(*found.image.read(place.window)))
-    gap = np.full((truth.shape[0], _GAP_PX, 3), 255, np.uint8)
-    row = [part for panel in panels for part in (panel, gap)][:-1]
+        panels.insert(0, stretch_rgb(*found.image.read(place.window)))
     share = place.wrong_px / place.known_px
-    caption = f"{name + ': ' if name else ''}{_where(found, place.window)}; {share:.0%} of {place.known_px} labelled pixels wrong"
-    return Picture(wrong_px=place.wrong_px, caption=caption, panels=np.concatenate(row, axis=1))
-
-
-def _colors(classes: NDArray[np.uint8], found: Found) -> NDArray[np.uint8]:
-    rgba = color_classes(classes, found.scheme)
-    rgb = rgba[..., :3].copy()
-    rgb[rgba[..., 3] == 0] = _UNKNOWN_RGB
-    return rgb
-
-
-def _show(pixels: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return (H, W, 3) of up to three bands; what is not 8 bit is stretched between its 2nd and 98th percentile."""
-    bands = np.stack([pixels[min(i, len(pixels) - 1)] for i in range(3)], axis=-1)
-    if bands.dtype != np.uint8:
-        shown = bands[valid].astype(np.float64) if valid.any() else np.zeros((1, 3))
-        low, high = np.percentile(shown, [2, 98], axis=0)
-        scaled = np.nan_to_num((bands - low) / np.maximum(high - low, 1e-9))
-        bands = (np.clip(scaled, 0, 1) * 255).astype(np.uint8)
-    return np.where(valid[..., None], bands, np.uint8(255)).astype(np.uint8)
-
-
-def _where(found: Found, window: Window) -> str:
-    col, row = window.col_off + window.width / 2, window.row_off + window.height / 2
-    at = f"column {window.col_off}, row {window.row_off}"
-    if found.geobox.crs is None:
-        return at
-    x, y = found.geobox.transform @ (col, row)
-    lon, lat = Transformer.from_crs(found.geobox.crs, "EPSG:4326", always_xy=True).transform(x, y)
-    return f"{lat:.5f}, {lon:.5f} ({at})"
+    caption = (
+        f"{name + ': ' if name else ''}{name_place(found.geobox, place.window)}; {share:.0%} of {place.known_px} labelled pixels wrong"
+    )
+    return Picture(wrong_px=place.wrong_px, caption=caption, panels=join_panels(panels))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geoseg.checkrules import check_rules
 from geoseg.config import Output, RunConfig
 from geoseg.errors import ConfigError, MemoryLimitError, ModelError, RasterError, WriteError
 from geoseg.events import RunPlanned
@@ -19,6 +20,7 @@ from geoseg.io.sources.imagery import FileImagery, Imagery, list_files
 from geoseg.io.sources.placement import describe_placement, is_of_unknown_width
 from geoseg.io.where import Where, find_area
 from geoseg.machine import count_cores, free_memory_bytes
+from geoseg.model.averaged import View, count_passes, list_views
 from geoseg.model.execution import Backend, Execution
 from geoseg.model.package import ModelPackage, hash_file
 from geoseg.model.ports import largest_tile_px
@@ -36,6 +38,8 @@ _LAYER_BYTES_PER_PX = 14
 """Pixels, valid, stitched layers and the encoded file of one chunk."""
 _BLEND_BYTES_PER_PX = 4 + 8 + 4 + 4
 """Weights, index of the best channel, and the score that is being stored, before and after rounding."""
+_PROBABILITY_BYTES = 4
+"""A probability on the processor."""
 _CHUNK_BYTES_PER_PX = 3.0
 """All layers of finished chunks, which go when the run is finished."""
 _MEASURE_BYTES_PER_PX = 0.7
@@ -48,6 +52,8 @@ _OUTPUT_BYTES_PER_PX: dict[Output, float] = {
     "buildings": 0.5,
     "panoptic": 0.3,
     "roads": 0.1,
+    # megabytes, whatever the raster
+    "report": 0.0,
     "probabilities": 3.0,
     "uncertainty": 1.5,
 }
@@ -79,12 +85,12 @@ class RunPlan:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the model's layers that are stored: the class map, and what the outputs are made from."""
-        wanted = set(self.config.outputs)
-        kept = {"class"} | ({"confidence"} if wanted & _FROM_CONFIDENCE else set())
-        if wanted & _FROM_EVIDENCE:
-            kept |= {evidence.name for evidence in self.package.spec.layers.evidence}
-        kept |= {measure.name for measure in self.package.spec.layers.measures}
-        return tuple(name for name in self.package.spec.layers.names if name in kept)
+        return list_layers(self.config, self.package.spec)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """How each tile is seen: once, or more often for test-time augmentation."""
+        return list_views(self.config.tta, self.config.tta_scales)
 
     @property
     def on_gpu(self) -> bool:
@@ -132,6 +138,10 @@ class RunPlan:
         spec, batch_px = self.package.spec, rows * cols * self.batch_size
         # on a GPU only what goes there and comes back takes memory of the machine
         per_px = 4 * self.source.bytes_per_px if self.on_gpu else spec.memory_bytes_per_px * _FORWARD[self.execution.backend]
+        if len(self.views) > 1:
+            # the largest view, its probabilities, their sum, and the pixels turned
+            largest = max(view.scale for view in self.views) ** 2
+            per_px = (per_px + self.source.bytes_per_px + _PROBABILITY_BYTES * spec.channels) * largest + _PROBABILITY_BYTES * spec.channels
         blend = self.tiles.stitch == "blend"
         # blended chunks read the neighbors that reach in
         side = (self.tiles.tiles_per_chunk + (2 if blend else 0)) * max(rows, cols)
@@ -170,7 +180,8 @@ class RunPlan:
         rows, cols = self.tiles.tile_shape
         where = self.execution.device if self.on_gpu else f"{self.execution.threads or 'all'} threads"
         number = f"batches of {self.batch_size} tiles" if self.batch_size > 1 else "tiles"
-        return f"{self.execution.backend} on {where}, {self.execution.precision}, {number} of {cols} x {rows} px"
+        seen = f", the mean of {len(self.views)} views ({count_passes(self.views):.3g} x the work)" if len(self.views) > 1 else ""
+        return f"{self.execution.backend} on {where}, {self.execution.precision}, {number} of {cols} x {rows} px{seen}"
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what must be the same for a run to go on: options, model and raster."""
@@ -207,15 +218,37 @@ def plan_run(config: RunConfig) -> RunPlan:
         MissingFileError: If a file is not there.
         MemoryLimitError: If the projected memory exceeds the limit, however small what was left open is chosen.
     """
-    check_formats(config.formats, config.outputs)
     check_zones(config.zones, config.outputs)
-    package = find_model(config.model, config.cache_folder)
-    measured = tuple(name for name in _MEASURED if name in config.outputs)
-    package = replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
+    package = find_asked(config)
+    cannot = {"buildings", "roads"} - package.spec.finds
+    check_formats(config.formats, (output for output in config.outputs if output not in cannot))
     source = open_source(config, package.spec)
     if config.post:
         check_steps(config.post, (row.name for row in package.spec.classes), config.outputs, pixel_size_m(source.geobox))
+    check_rules(config.checks, (row.name for row in package.spec.classes), config.outputs)
     return replan(config, package, source)
+
+
+def find_asked(config: RunConfig) -> ModelPackage:
+    """Return the model of a run, its spec with the layers of probability and uncertainty that the run asks for.
+
+    Raises:
+        MissingFileError: If it is not there.
+        ModelError: If it cannot be used.
+    """
+    package = find_model(config.model, config.cache_folder)
+    measured = tuple(name for name in _MEASURED if name in config.outputs)
+    return replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
+
+
+def list_layers(config: RunConfig, spec: ModelSpec) -> tuple[str, ...]:
+    """Return the names of the layers that chunks of a run hold, in order; see :attr:`RunPlan.layers`."""
+    wanted = set(config.outputs)
+    kept = {"class"} | ({"confidence"} if wanted & _FROM_CONFIDENCE else set())
+    if wanted & _FROM_EVIDENCE:
+        kept |= {evidence.name for evidence in spec.layers.evidence}
+    kept |= {measure.name for measure in spec.layers.measures}
+    return tuple(name for name in spec.layers.names if name in kept)
 
 
 def _check_dtype(spec: ModelSpec, source: RasterSource) -> None:
@@ -230,13 +263,10 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
     """Settle a run again for a source that is open already; see :func:`plan_run`."""
     _check_dtype(package.spec, source)
     execution = choose_execution(config, package)
-    if package.spec.detects and config.chunks_at is not None:
-        raise ConfigError(f"Model '{package.spec.name}' is a detector: what it finds is kept in the run folder. Leave out --chunks-at.")
-    if package.spec.detects and package.spec.asked_layers:
-        raise ConfigError(
-            f"Model '{package.spec.name}' is a detector: it gives no probabilities of classes. "
-            f"Leave {' and '.join(package.spec.asked_layers)} out of --outputs."
-        )
+    if package.spec.detects:
+        _check_detector(config, package.spec)
+    if config.tta_scales and package.spec.network.is_whole and largest_tile_px(package.spec) is not None:
+        raise ConfigError(f"Model '{package.spec.name}' takes tiles of one size only, so none at other scales. Leave --tta-scales out.")
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
     smallest: RunPlan | None = None
     for smaller in ever_smaller(config, package.spec, execution, source.shape[0] * source.shape[1]):
@@ -250,6 +280,16 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
         f"The run would take about {smallest.memory_bytes / 1e9:.1f} GB of memory; {limit / 1e9:.1f} GB may be used. "
         "Choose a smaller --chunk-size, --tile-size, --batch-size or fewer --workers, or raise --memory."
     )
+
+
+def _check_detector(config: RunConfig, spec: ModelSpec) -> None:
+    called = f"Model '{spec.name}' is a detector"
+    if config.chunks_at is not None:
+        raise ConfigError(f"{called}: what it finds is kept in the run folder. Leave out --chunks-at.")
+    if spec.asked_layers:
+        raise ConfigError(f"{called}: it gives no probabilities of classes. Leave {' and '.join(spec.asked_layers)} out of --outputs.")
+    if config.tta != "none" or config.tta_scales:
+        raise ConfigError(f"{called}: it gives no probabilities that could be averaged over views. Leave --tta and --tta-scales out.")
 
 
 def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, execution: Execution) -> RunPlan:
@@ -319,7 +359,7 @@ def describe_imagery(config: RunConfig, wanted: tuple[str, ...] = ()) -> Imagery
     Raises:
         UsageError: If one cannot be used, or they do not fit each other.
     """
-    options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt)
+    options = RasterOptions(assume_crs=config.assume_crs, warp=config.warp, trust_vrt=config.trust_vrt, sign=config.stac_sign)
     arrangement = Arrangement(rule=config.mosaic, feather_px=config.feather, stack=config.stack)
     named = tuple(band for band in config.bands if isinstance(band, str)) or wanted
     return gather_imagery(config.rasters, options, arrangement, named)

@@ -15,6 +15,7 @@ from rasterio.windows import Window
 
 from geoseg.inference.batching import LAYERS, PROBABILITIES, Immediate, TileInput, TileRunner
 from geoseg.io.raster import RasterSource
+from geoseg.model.averaged import AveragedPredictor, View
 from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Predictor
@@ -180,6 +181,22 @@ def empty_layers(plan: LayerPlan, window: Window) -> NDArray[np.uint8]:
 def network_loader(package: ModelPackage, execution: Execution) -> LoadPredictor:
     """Return what loads the network of a package; no library of networks is loaded until it is called."""
     return _NetworkLoader(package=package, execution=execution)
+
+
+def averaging(load: LoadPredictor, views: tuple[View, ...]) -> LoadPredictor:
+    """Return what loads a predictor for test-time augmentation; with a single view the loader itself."""
+    return _AveragingLoader(load=load, views=views) if len(views) > 1 else load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _AveragingLoader:
+    """Equal for equal views of equal networks."""
+
+    load: LoadPredictor
+    views: tuple[View, ...]
+
+    def __call__(self) -> Predictor:
+        return AveragedPredictor(self.load(), self.views)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,14 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pyogrio import get_gdal_config_option, read_info, set_gdal_config_options, write_dataframe
+from pyogrio import get_gdal_config_option, read_dataframe, read_info, set_gdal_config_options, write_dataframe
 from pyogrio import list_layers as find_layers
 from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 from pyproj.exceptions import CRSError, ProjError
@@ -31,7 +32,8 @@ _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sb
 """Endings of the files beside a Shapefile that hold or index its data; styles and descriptions are not among them."""
 FIXED_DATE = "2000-01-01T00:00:00.000Z"
 """Stands in GeoPackages as the time of the last change."""
-_GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
+GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
+"""Layers of a run."""
 
 
 def read_vector(path: Path, crs: object, layer: str | None = None) -> gpd.GeoDataFrame:
@@ -235,11 +237,12 @@ class AddLayer(Protocol):
 
 
 @contextmanager
-def open_layers(path: Path) -> Iterator[AddLayer]:
+def open_layers(path: Path, geometry_types: Mapping[str, str] = MappingProxyType(GEOMETRY_TYPES)) -> Iterator[AddLayer]:
     """Write a GeoPackage of several layers batch by batch, whole or not at all; equal tables make equal bytes.
 
     Args:
         path: Final name.
+        geometry_types: Of each layer; by default those of a run's layers.
 
     Yields:
         A function that adds a table to a layer.
@@ -252,7 +255,7 @@ def open_layers(path: Path) -> Iterator[AddLayer]:
 
     def add(layer: str, table: gpd.GeoDataFrame | pd.DataFrame) -> None:
         has_shape = isinstance(table, gpd.GeoDataFrame)
-        shape = {"geometry_type": _GEOMETRY_TYPES.get(layer)} if has_shape else {}
+        shape = {"geometry_type": geometry_types.get(layer)} if has_shape else {}
         write_dataframe(table, made, layer=layer, driver="GPKG", append=made.exists(), **shape)
 
     try:
@@ -303,6 +306,19 @@ def read_layer(path: Path, layer: str) -> gpd.GeoDataFrame:
         return gpd.read_file(path, layer=layer)
     except (DataSourceError, DataLayerError, FeatureError, GEOSException, ValueError) as exc:
         raise UsageError(f"{path} holds no layer '{layer}' that can be read: {exc}.") from exc
+
+
+def read_column(path: Path, layer: str, column: str) -> NDArray[np.float64]:
+    """Read one column of numbers of a layer, without the shapes.
+
+    Raises:
+        UsageError: If there is no such layer or column, or it is damaged.
+    """
+    try:
+        table = read_dataframe(path, layer=layer, columns=[column], read_geometry=False)
+        return np.asarray(table[column], np.float64)
+    except (DataSourceError, DataLayerError, FeatureError, KeyError, ValueError) as exc:
+        raise UsageError(f"{path} holds no column '{column}' of numbers in a layer '{layer}': {exc}.") from exc
 
 
 def read_within(path: Path, layer: str, bounds: tuple[float, float, float, float]) -> gpd.GeoDataFrame:

@@ -33,12 +33,13 @@ class Placed:
     """Whether the file lay on another grid."""
 
 
-def read_onto(source: RasterSource, geobox: GeoBox) -> Placed:
-    """Read a raster onto a grid, by nearest neighbor where its own grid is another.
+def read_onto(source: RasterSource, geobox: GeoBox, resampling: Resampling = Resampling.nearest) -> Placed:
+    """Read a raster onto a grid.
 
     Args:
         source: Raster of values; only the part below the grid is read.
         geobox: Grid with a CRS.
+        resampling: How values are found where the raster's own grid is another; where there is data is told by the nearest pixel.
 
     Raises:
         RasterError: If one of the grids cannot be brought into the CRS of the other.
@@ -47,7 +48,7 @@ def read_onto(source: RasterSource, geobox: GeoBox) -> Placed:
         values, valid = read_whole(source)
         return Placed(values=values, covered=np.ones_like(valid), valid=valid, warped=False)
     try:
-        window = _window_below(source.geobox, geobox)
+        window = window_below(source.geobox, geobox)
         shape = (int(geobox.shape[0]), int(geobox.shape[1]))
         if window is None:
             nothing = np.zeros(shape, bool)
@@ -56,7 +57,8 @@ def read_onto(source: RasterSource, geobox: GeoBox) -> Placed:
         transform = source.geobox.transform @ Affine.translation(window.col_off, window.row_off)
         grids = {"src_transform": transform, "src_crs": _wkt(source.geobox)}
         grids |= {"dst_transform": geobox.transform, "dst_crs": _wkt(geobox)}
-        layers = [_warp(layer, shape, grids) for layer in (*values, np.ones(valid.shape, np.uint8), valid.astype(np.uint8))]
+        layers = [_warp(layer, shape, grids | {"resampling": resampling}) for layer in values]
+        layers += [_warp(there.astype(np.uint8), shape, grids) for there in (np.ones_like(valid), valid)]
     except RasterioError as exc:
         raise RasterError(f"{source.path} cannot be brought onto the grid of {geobox.crs}: {exc}. Check its CRS with gdalinfo.") from exc
     return Placed(values=np.stack(layers[:-2]), covered=layers[-2] == 1, valid=layers[-1] == 1, warped=True)
@@ -75,12 +77,12 @@ def same_grid(one: GeoBox, other: GeoBox) -> bool:
 
 def same_place(one: GeoBox, other: GeoBox) -> bool:
     """Tell whether two grids with a CRS share any ground, by their bounding boxes."""
-    return _window_below(one, other, margin=0) is not None
+    return window_below(one, other, margin_px=0) is not None
 
 
 def _warp(layer: NDArray[Any], shape: tuple[int, int], grids: dict[str, Any]) -> NDArray[Any]:
     onto = np.zeros(shape, layer.dtype)
-    reproject(layer, onto, resampling=Resampling.nearest, **grids)
+    reproject(layer, onto, **{"resampling": Resampling.nearest, **grids})
     return onto
 
 
@@ -89,13 +91,14 @@ def _wkt(geobox: GeoBox) -> str:
     return str(geobox.crs.to_wkt())
 
 
-def _window_below(below: GeoBox, geobox: GeoBox, margin: int = _MARGIN_PX) -> Window | None:
+def window_below(below: GeoBox, geobox: GeoBox, margin_px: int = _MARGIN_PX) -> Window | None:
+    """Return the window of a grid under the bounding box of another one, some pixels wider; None if they share no ground."""
     box = geobox.boundingbox
     left, bottom, right, top = transform_bounds(_wkt(geobox), _wkt(below), *box)
     corners = [~below.transform @ point for point in ((left, top), (right, top), (left, bottom), (right, bottom))]
     cols, rows = ([p[i] for p in corners] for i in (0, 1))
-    start = np.maximum(np.floor([min(rows), min(cols)]).astype(int) - margin, 0)
-    stop = np.minimum(np.ceil([max(rows), max(cols)]).astype(int) + margin, below.shape)
+    start = np.maximum(np.floor([min(rows), min(cols)]).astype(int) - margin_px, 0)
+    stop = np.minimum(np.ceil([max(rows), max(cols)]).astype(int) + margin_px, below.shape)
     if (stop <= start).any():
         return None
     return Window(int(start[1]), int(start[0]), int(stop[1] - start[1]), int(stop[0] - start[0]))

@@ -57,7 +57,7 @@ def find_area(where: Where, geobox: GeoBox, raster: str) -> BaseGeometry | None:
         if area.area == 0:
             raise UsageError(
                 f"The box {_bounds(where.bbox)} (west, south, east, north in degrees) holds nothing of {raster}, "
-                f"which spans {_bounds(_in_degrees(geobox))}. Check --bbox."
+                f"which spans {_bounds(in_degrees(geobox))}. Check --bbox."
             )
     if where.exclude is not None:
         excluded = _read_polygons(where.exclude, geobox, "excluded area")
@@ -107,14 +107,15 @@ def _project_box(box: tuple[float, float, float, float], geobox: GeoBox) -> Base
 
 def _around(geobox: GeoBox) -> BaseGeometry:
     """Return a box in degrees that holds a raster with room to spare; the globe where the raster is at one of its ends."""
-    west, south, east, north = _in_degrees(geobox)
+    west, south, east, north = in_degrees(geobox)
     spare = max(_STEP_DEG, east - west, north - south)
     box = west - spare, south - spare, east + spare, north + spare
     inside = west < east and box[0] >= -180 and box[2] <= 180 and box[1] >= -90 and box[3] <= 90
     return shapely.box(*(box if inside else _GLOBE))
 
 
-def _in_degrees(geobox: GeoBox) -> tuple[float, float, float, float]:
+def in_degrees(geobox: GeoBox) -> tuple[float, float, float, float]:
+    """Return west, south, east and north of a grid with a CRS, in degrees."""
     assert geobox.crs is not None, "a run has a CRS"
     west, south, east, north = transform_bounds(geobox.crs.to_wkt(), "EPSG:4326", *geobox.boundingbox)
     return west, south, east, north

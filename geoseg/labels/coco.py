@@ -65,6 +65,57 @@ def describe_shapes(
             yield _annotation(next(numbers), image_id, category[shape.label], parts)
 
 
+def describe_mask(number: int, image_id: int, mask: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, int]) -> dict[str, Any]:
+    """Return the row of one object as run lengths, of category 1.
+
+    Args:
+        number: Id of the row.
+        image_id: Id of the image.
+        mask: (h, w), True on at least one pixel of the object.
+        corner: Row and column of the mask in the image.
+        size: Height and width of the image.
+    """
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top = corner[1] + int(cols[0]), corner[0] + int(rows[0])
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": 1,
+        "segmentation": {"size": list(size), "counts": encode_runs(mask, corner, size)},
+        "bbox": [left, top, int(cols[-1] - cols[0]) + 1, int(rows[-1] - rows[0]) + 1],
+        "area": int(mask.sum()),
+        "iscrowd": 0,
+    }
+
+
+def encode_runs(mask: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, int]) -> str:
+    """Encode a mask as run lengths in their text form; the inverse of :func:`decode_runs`.
+
+    Args:
+        mask: (h, w).
+        corner: Row and column of the mask in the image.
+        size: Height and width of the image, whose other pixels are zeros.
+    """
+    # whole columns of the image, from the first that the mask reaches
+    columns = np.zeros((mask.shape[1], size[0]), np.bool_)
+    columns[:, corner[0] : corner[0] + mask.shape[0]] = mask.T
+    changes = np.flatnonzero(np.diff(columns.ravel(), prepend=False)) + corner[1] * size[0]
+    return _pack(np.diff(changes, prepend=0, append=size[0] * size[1]).tolist())
+
+
+def _pack(lengths: list[int]) -> str:
+    letters: list[str] = []
+    for place, length in enumerate(lengths):
+        value = length - (lengths[place - 2] if place > 2 else 0)
+        more = True
+        while more:
+            code = value & 0x1F
+            value >>= 5
+            more = value != (-1 if code & 0x10 else 0)
+            letters.append(chr(48 + (code | 0x20 if more else code)))
+    return "".join(letters)
+
+
 def read_coco(content: bytes) -> Annotations:
     """Decode annotations: polygons, and run lengths as numbers or as text.
 

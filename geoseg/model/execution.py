@@ -8,6 +8,8 @@ Backend = Literal["torch", "compile", "onnx"]
 """``torch`` runs a network as it is, ``compile`` through ``torch.compile``, ``onnx`` in onnxruntime."""
 Precision = Literal["float32", "bfloat16", "float16"]
 """What a network computes with; results of the other two differ from float32 in a few labels."""
+Views = Literal["none", "flips", "d4"]
+"""How tiles are seen besides as they are: not at all, mirrored along both axes, or also in quarter turns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -257,6 +257,16 @@ class ModelSpec(_Strict):
         return self.network.is_whole and self.network.options.get("decoder") is not None
 
     @property
+    def finds(self) -> frozenset[str]:
+        """Objects that can be made of what it says: ``buildings``, ``roads``, both or none."""
+        evidence = {layer.name for layer in self.layers.evidence}
+        has_buildings = (
+            bool(self.scheme.of_kind(ClassKind.BUILDING)) if self.detects else bool(evidence & {"building_interior", "building"})
+        )
+        there = {"buildings": has_buildings, "roads": "road" in evidence}
+        return frozenset(name for name, is_there in there.items() if is_there)
+
+    @property
     def stitch(self) -> Stitch:
         """How its tiles become one piece: blended where a pixel depends on the whole tile."""
         return "blend" if self.network.global_context else "crop"

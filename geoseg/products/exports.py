@@ -1,13 +1,15 @@
 """A run in further formats, and the areas of its classes in zones: while it is finished, or afterwards."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from geoseg.config import RunConfig, make_config
-from geoseg.errors import GeosegError, RunError, RunFolderError
+from geoseg.config import Output, RunConfig, make_config
+from geoseg.errors import GeosegError, LabelError, RunError, RunFolderError
 from geoseg.events import Finished, Listener, ignore_events
 from geoseg.inference.planning import RunPlan, open_source
 from geoseg.io.files import write_error, write_whole
@@ -16,6 +18,7 @@ from geoseg.io.tiffs.layers import open_layer
 from geoseg.model.source import find_model
 from geoseg.products.formats.run import RunProducts
 from geoseg.products.make import StageLog
+from geoseg.products.reporting.judged import ACCURACY, REPORT, Evaluation, read_accuracy, read_evaluation
 from geoseg.runfolder.folder import OWN_NAMES, RunFolder
 from geoseg.runfolder.item import describe_item_redone, formats_of
 from geoseg.runfolder.records import describe_config
@@ -107,10 +110,21 @@ def keep_zones(earlier: Path, target: Path) -> None:
         append_layer(target / "features.gpkg", ZONES, read_layer(earlier, ZONES))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What is added to a finished run."""
+
+    formats: tuple[str, ...] = ()
+    zones: Path | None = None
+    report: bool = False
+    accuracy: Path | None = None
+    evaluation: Evaluation | None = None
+
+
 def export_run(output: Path, formats: tuple[str, ...] = (), zones: Path | None = None, listener: Listener = ignore_events) -> Path:
     """Write a finished run in further formats, and measure its classes in zones.
 
-    What the run was written in before stays.
+    What the run was written in before stays; its report tells of the zones, if it has one.
 
     Args:
         output: The run folder.
@@ -126,13 +140,39 @@ def export_run(output: Path, formats: tuple[str, ...] = (), zones: Path | None =
         ConfigError: If a format is unknown, or cannot be made of what the run has.
         RunError: If something could not be read or written; the folder stays as it was.
     """
+    return _add_to(output, _Wanted(formats=formats, zones=zones), listener)
+
+
+def report_run(output: Path, accuracy: Path | None = None, evaluation: Path | None = None, listener: Listener = ignore_events) -> Path:
+    """Write ``report.html`` of a finished run, anew if it has one.
+
+    Args:
+        output: The run folder.
+        accuracy: What ``geoseg accuracy area`` said of its class map. It is kept beside it, so that later reports tell of it too.
+        evaluation: What ``geoseg evaluate`` said of it, a file or folder; only this report tells of it, since objects may be made anew.
+        listener: Takes events as they come.
+
+    Returns:
+        The report.
+
+    Raises:
+        RunFolderError: If there is no finished run.
+        LabelError: If a file is not what its command writes, or speaks of other classes.
+        RunError: If something could not be read or written; the folder stays as it was.
+    """
+    judged = None if evaluation is None else read_evaluation(evaluation)
+    _add_to(output, _Wanted(report=True, accuracy=accuracy, evaluation=judged), listener)
+    return output / REPORT
+
+
+def _add_to(output: Path, wanted: _Wanted, listener: Listener) -> Path:
     began = time.monotonic()
     folder = RunFolder(output)
     if not folder.record.exists():
         raise RunFolderError(f"{output} holds no run of geoseg: there is no {folder.record.name}. Make one with geoseg segment.")
     with folder.hold():
         folder.settle()
-        _export(folder, formats, zones, listener)
+        _export(folder, wanted, listener)
     listener(Finished(output=str(output), elapsed_s=time.monotonic() - began))
     return output
 
@@ -143,34 +183,88 @@ def add_exports(folder: RunFolder, config: RunConfig, listener: Listener) -> Non
     formats = tuple(name for name in config.formats if name not in there.formats)
     zones = config.zones if config.zones != there.zones else None
     if formats or zones is not None:
-        _export(folder, formats, zones, listener)
+        _export(folder, _Wanted(formats=formats, zones=zones), listener)
 
 
-def _export(folder: RunFolder, formats: tuple[str, ...], zones: Path | None, listener: Listener) -> None:
+def _export(folder: RunFolder, wanted: _Wanted, listener: Listener) -> None:
+    folder.check_whole()
     summary, item, before = folder.read_summary(), folder.read_item(), make_config({}, folder.record)
-    check_formats(formats, before.outputs)
-    check_zones(zones, before.outputs)
-    config = make_config({"formats": tuple(dict.fromkeys((*before.formats, *formats))), "zones": zones}, folder.record)
+    outputs: tuple[Output, ...] = before.outputs if not wanted.report else tuple(dict.fromkeys((*before.outputs, "report")))
+    # its model may not have been able to make all that was asked for
+    made_before = (output for output in before.outputs if output not in ("buildings", "roads") or output in summary["counts"])
+    check_formats(wanted.formats, made_before)
+    check_zones(wanted.zones, outputs)
+    formats = tuple(dict.fromkeys((*before.formats, *wanted.formats)))
+    config = make_config({"formats": formats, "zones": wanted.zones, "outputs": outputs}, folder.record)
     log = StageLog(listener)
+    run_id = summary.get("run_id", "")
     with folder.redoing() as made:
         products = find_products(folder, made, config)
-        if zones is not None:
+        if wanted.zones is not None:
             with log.stage(ZONES):
-                make_zones(products, zones, made)
-        named = formats_of(item) | make_formats(products, formats, made, log)
-        run_id = summary.get("run_id", "")
+                make_zones(products, wanted.zones, made)
+        named = formats_of(item) | make_formats(products, wanted.formats, made, log)
+        if wanted.accuracy is not None:
+            _keep_accuracy(products, wanted.accuracy, made)
+        if wanted.report or (wanted.zones is not None and "report" in outputs):
+            make_report(products, describe_redone(summary, run_id, {}, log.timing_s), config, made, log, wanted.evaluation)
         write_whole(made / folder.record.name, describe_config(config, folder.read_record().get("fingerprint", {})))
         write_whole(made / folder.summary.name, describe_redone(summary, run_id, {}, log.timing_s))
         write_whole(made / folder.item.name, describe_item_redone(item, run_id, folder.products(made), named))
 
 
-def make_exports(plan: RunPlan, folder: RunFolder, made: Path, log: StageLog) -> dict[str, str]:
+def _keep_accuracy(products: RunProducts, path: Path, target: Path) -> None:
+    """Copy what was said about the class map into the run, if it was said about these classes."""
+    judged, known = {row.name for row in read_accuracy(path).classes}, {row.name for row in products.scheme}
+    if judged != known:
+        raise LabelError(
+            f"{path} speaks of the classes {', '.join(sorted(judged))}; this run has {', '.join(sorted(known))}. "
+            "Name the file that geoseg accuracy area wrote for this run."
+        )
+    write_whole(target / ACCURACY, path.read_bytes())
+
+
+def make_report(
+    products: RunProducts, summary: bytes, config: RunConfig, target: Path, log: StageLog, evaluation: Evaluation | None = None
+) -> None:
+    """Write ``report.html`` as a stage of its own.
+
+    Args:
+        products: What the run has made.
+        summary: ``summary.json`` as far as it is known before the report.
+        config: What the run was asked for.
+        target: Folder that takes it.
+        log: Takes the time.
+        evaluation: What labels say about the run.
+
+    Raises:
+        RunError: If something could not be read or written.
+    """
+    # loads what pages and pictures are made with
+    from geoseg.products.reporting.write import Told, write_report
+
+    with log.stage("report"):
+        write_report(products, Told(summary=json.loads(summary), config=config, evaluation=evaluation), target)
+
+
+def describe_products(plan: RunPlan, folder: RunFolder, made: Path) -> RunProducts:
+    """Return the products of a run that is being finished: the stitched rasters, and what is made of them in another folder."""
+    return RunProducts(
+        name=folder.path.absolute().name,
+        places=(made, folder.path),
+        geobox=plan.source.geobox,
+        scheme=plan.package.spec.scheme,
+        imagery=plan.source,
+    )
+
+
+def make_exports(products: RunProducts, config: RunConfig, made: Path, log: StageLog) -> dict[str, str]:
     """Measure zones and write formats, as far as a run that is being finished asks for them.
 
     Args:
-        plan: The run.
-        folder: Its folder, with the stitched rasters.
-        made: Folder with everything else, which takes the files.
+        products: The stitched rasters and everything else.
+        config: What is asked for.
+        made: Folder that takes the files.
         log: Takes times.
 
     Returns:
@@ -179,14 +273,6 @@ def make_exports(plan: RunPlan, folder: RunFolder, made: Path, log: StageLog) ->
     Raises:
         RunError: If something could not be read or written.
     """
-    config = plan.config
-    products = RunProducts(
-        name=folder.path.absolute().name,
-        places=(made, folder.path),
-        geobox=plan.source.geobox,
-        scheme=plan.package.spec.scheme,
-        imagery=plan.source,
-    )
     if config.zones is not None:
         with log.stage(ZONES):
             make_zones(products, config.zones, made)

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+from geoseg.checkrules import CheckRule
 from geoseg.config import Output
 from geoseg.events import Listener, StageDone
 from geoseg.products.stitched import Stitched
@@ -39,7 +40,14 @@ class StageLog:
         self.listener(StageDone(stage=name, elapsed_s=self.timing_s[name]))
 
 
-def make_objects(stitched: Stitched, settings: ObjectSettings, outputs: tuple[Output, ...], target: Path, log: StageLog) -> None:
+def make_objects(
+    stitched: Stitched,
+    settings: ObjectSettings,
+    outputs: tuple[Output, ...],
+    target: Path,
+    log: StageLog,
+    rules: tuple[CheckRule, ...] = (),
+) -> None:
     """Make ``instances.tif``, ``panoptic.tif``, ``features.gpkg`` and ``roads.graphml``, as far as they are wanted and the evidence allows.
 
     Args:
@@ -48,6 +56,7 @@ def make_objects(stitched: Stitched, settings: ObjectSettings, outputs: tuple[Ou
         outputs: What is wanted.
         target: Empty folder that takes them, and scratch.
         log: Takes times and counts.
+        rules: Single out features.
 
     Raises:
         RunError: If something could not be read or written.
@@ -80,12 +89,25 @@ def make_objects(stitched: Stitched, settings: ObjectSettings, outputs: tuple[Ou
         styled = ["landcover"] if "landcover" in waiting else []
         for name, tables in waiting.items():
             for layer, table in tables:
-                add(layer, table)
+                add(layer, _mark(stitched, layer, table, rules, log))
                 styled += [layer] if layer in LAYER_KINDS else []
             log.counts |= makers[name].counts
             log.report(name, elapsed_s[name])
         if styled:
             add("layer_styles", style_table(stitched.scheme, styled))
+
+
+def _mark(stitched: Stitched, layer: str, table: Any, rules: tuple[CheckRule, ...], log: StageLog) -> Any:
+    """Let rules single out features of a layer; how many each found is a count."""
+    about = [rule for rule in rules if rule.layer == layer]
+    if not about:
+        return table
+    from geoseg.products.checks import mark_features
+
+    with stitched.open("class") as read:
+        marked, found = mark_features(table, about, read, stitched.scheme, stitched.geobox)
+    log.counts |= {f"check: {name}": number for name, number in found.items()}
+    return marked
 
 
 def _keep(tables: list[tuple[str, Any]], layer: str, table: Any) -> None:

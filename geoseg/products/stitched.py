@@ -72,12 +72,42 @@ class Stitched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Product:
+class Product:
+    """A raster that is stitched of chunks."""
+
     name: str
+    """Of its file, without the ending."""
     bands: tuple[str, ...]
+    """Layers of the model that become its bands, in order."""
     style: LayerStyle
+    """What it is dressed in."""
     overviews: str
+    """Resampling of its overviews."""
     smooth: bool
+    """Whether its values change little from pixel to pixel."""
+
+
+def list_products(plan: RunPlan) -> list[Product]:
+    """Return the rasters that are stitched of the chunks of a run, asked for or not."""
+    spec = plan.package.spec
+    products = [
+        Product(
+            name="classes", bands=("class",), style=LayerStyle(nodata=NODATA_CLASS, scheme=spec.scheme), overviews="mode", smooth=False
+        ),
+    ]
+    if "confidence" in plan.layers:
+        style = LayerStyle(nodata=NODATA_CLASS)
+        products.append(Product(name="confidence", bands=("confidence",), style=style, overviews="average", smooth=True))
+    if layers := _list_evidence(plan):
+        products.append(Product(name="evidence", bands=layers, style=LayerStyle(), overviews="average", smooth=True))
+    measured = LayerStyle(nodata=NODATA_CLASS, scale=1 / MEASURE_SCALE)
+    for name, bands in _group_measures(spec.layers.measures).items():
+        products.append(Product(name=name, bands=bands, style=measured, overviews="average", smooth=True))
+    return products
+
+
+def _list_evidence(plan: RunPlan) -> tuple[str, ...]:
+    return tuple(evidence.name for evidence in plan.package.spec.layers.evidence if evidence.name in plan.layers)
 
 
 def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
@@ -87,34 +117,20 @@ def stitch_run(plan: RunPlan, folder: RunFolder) -> Stitched:
         WriteError: If the disk does not take it.
     """
     spec = plan.package.spec
-    layers = tuple(evidence.name for evidence in spec.layers.evidence if evidence.name in plan.layers)
-    products = [
-        _Product(
-            name="classes", bands=("class",), style=LayerStyle(nodata=NODATA_CLASS, scheme=spec.scheme), overviews="mode", smooth=False
-        ),
-    ]
-    if "confidence" in plan.layers:
-        style = LayerStyle(nodata=NODATA_CLASS)
-        products.append(_Product(name="confidence", bands=("confidence",), style=style, overviews="average", smooth=True))
-    if layers:
-        products.append(_Product(name="evidence", bands=layers, style=LayerStyle(), overviews="average", smooth=True))
-    measured = LayerStyle(nodata=NODATA_CLASS, scale=1 / MEASURE_SCALE)
-    for name, bands in _group_measures(spec.layers.measures).items():
-        products.append(_Product(name=name, bands=bands, style=measured, overviews="average", smooth=True))
     # one after the other: GDAL's threads can lock each other up where several files are written through one cache
     store = folder.chunks(plan)
     done = store.list_done(plan.tiles)
     if done.count < done.total:
         folder.expect_holes()
     mosaic = ChunkMosaic(store=store, tiles=plan.tiles, done=done)
-    made = {product.name: _make_product(mosaic, folder, product, plan) for product in products}
+    made = {product.name: _make_product(mosaic, folder, product, plan) for product in list_products(plan)}
     return Stitched(
         geobox=plan.source.geobox,
         scheme=spec.scheme,
         classes=made["classes"],
         confidence=made.get("confidence"),
         evidence=made.get("evidence"),
-        layers=layers,
+        layers=_list_evidence(plan),
         found=folder.found if spec.detects else None,
     )
 
@@ -143,9 +159,10 @@ def _group_measures(measures: Iterable[Measure]) -> dict[str, tuple[str, ...]]:
     return grouped
 
 
-def _make_product(mosaic: ChunkMosaic, folder: RunFolder, product: _Product, plan: RunPlan) -> Path:
+def _make_product(mosaic: ChunkMosaic, folder: RunFolder, product: Product, plan: RunPlan) -> Path:
     path, is_wanted = folder.path / f"{product.name}.tif", product.name in plan.config.outputs
-    if is_wanted and path.exists():
+    # a first map stands under the same name
+    if is_wanted and path.exists() and not folder.is_preview:
         return path
     vrt = mosaic.describe(folder.work, product.name, product.bands, product.style)
     if product.name == "classes" and plan.config.post:

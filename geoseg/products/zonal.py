@@ -73,11 +73,11 @@ def measure_zones(
         The zones with ``zone_m2`` (the whole zone), ``mapped_m2`` (of it with data), and a column ``<class>_m2`` for each class.
     """
     polygons = zones.geometry.to_numpy()
-    placed = shapely.transform(polygons, partial(_to_pixels, ~geobox.transform))
+    placed = shapely.transform(polygons, partial(place_on_pixels, ~geobox.transform))
     tree, areas = STRtree(placed), row_areas_m2(geobox)
     total = np.zeros((len(zones), 256))
     for window in partition((int(geobox.shape[0]), int(geobox.shape[1])), _BLOCK_PX):
-        inside = tree.query(shapely.box(*_bounds(window)), predicate="intersects")
+        inside = tree.query(shapely.box(*bounds_on_pixels(window)), predicate="intersects")
         if len(inside):
             rows = areas[window.row_off : window.row_off + window.height]
             total[inside] += _measure_block(read(window), rows, window, placed[inside])
@@ -89,14 +89,15 @@ def measure_zones(
     return kept.assign(**{name: np.round(values, 2) for name, values in columns.items()})
 
 
-def _to_pixels(inverse: Affine, points: NDArray[np.float64]) -> NDArray[np.float64]:
+def place_on_pixels(inverse: Affine, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Place points on a grid of pixels of 1 x 1 that is north-up, whatever the raster: y is the row, downwards."""
     a, b, c, d, e, f = tuple(inverse)[:6]
     x, y = points.T
     return np.column_stack([a * x + b * y + c, -(d * x + e * y + f)])
 
 
-def _bounds(window: Window) -> tuple[float, float, float, float]:
+def bounds_on_pixels(window: Window) -> tuple[float, float, float, float]:
+    """Return left, bottom, right and top of a window on that grid."""
     return window.col_off, -(window.row_off + window.height), window.col_off + window.width, -window.row_off
 
 
@@ -107,7 +108,7 @@ def _measure_block(
     from exactextract import exact_extract
     from exactextract.raster import NumPyRasterSource
 
-    left, bottom, right, top = _bounds(window)
+    left, bottom, right, top = bounds_on_pixels(window)
     extent = {"xmin": left, "ymin": bottom, "xmax": right, "ymax": top}
     weights = NumPyRasterSource(np.broadcast_to(row_area_m2[:, None], block.shape).copy(), **extent)
     shapes = [{"type": "Feature", "geometry": mapping(polygon), "properties": {}} for polygon in polygons]

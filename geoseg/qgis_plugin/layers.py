@@ -48,7 +48,8 @@ def raster_file(layer: QgsRasterLayer, beside: str, feedback: Any) -> str:
         )
     source = str(layer.source())
     if provider == "gdal" and not _is_only_in_qgis(source):
-        return source.partition("|")[0]
+        name = source.partition("|")[0]
+        return os.path.abspath(name) if os.path.exists(name) else name
     path = f"{beside}.tif"
     if os.path.exists(path):
         feedback.pushInfo(tr("Taking the copy that was exported before: {path}. Remove it to export the layer anew.").format(path=path))
@@ -107,7 +108,7 @@ def _whole_file(layer: QgsVectorLayer) -> str | None:
     """Return the file of a layer that shows all of its only layer, as it is on disk."""
     if layer.providerType() != "ogr" or layer.subsetString() or layer.isEditable() or layer.source().startswith("/vsimem/"):
         return None
-    path = str(QgsProviderRegistry.instance().decodeUri("ogr", layer.source()).get("path") or "")
+    path = os.path.abspath(str(QgsProviderRegistry.instance().decodeUri("ogr", layer.source()).get("path") or ""))
     if not os.path.isfile(path):
         return None
     alone = QgsVectorLayer(path, "alone", "ogr")

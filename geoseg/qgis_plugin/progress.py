@@ -29,7 +29,11 @@ class FeedbackListener:
             handle(event)
 
     def _on_line(self, event: dict[str, Any]) -> None:
-        (self._feedback.pushConsoleInfo if event["stream"] == "stderr" else self._feedback.pushInfo)(event["text"])
+        # an error comes again, as that of the algorithm
+        if event["stream"] == "stdout":
+            self._feedback.pushInfo(event["text"])
+        elif not event["text"].startswith("Error: "):
+            self._feedback.pushConsoleInfo(event["text"])
 
     def _on_runplanned(self, event: dict[str, Any]) -> None:
         text = tr("{width_px} x {height_px} pixels in {chunks} chunks, {chunks_done} of them done before. Model {model}; {execution}.")

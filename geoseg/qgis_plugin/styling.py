@@ -27,6 +27,8 @@ from .text import tr
 GROUP = "geoseg/group"
 """Property of a layer group: the run folder whose layers it holds."""
 
+_NODATA = 255
+
 
 @dataclass(frozen=True)
 class RunLayer:
@@ -55,8 +57,9 @@ def layers_of(run: str) -> list[RunLayer]:
 def _vector_layers(path: str) -> set[str]:
     if not os.path.isfile(path):
         return set()
+    # its provider goes with it
     layer = QgsVectorLayer(path, "features", "ogr")
-    # "0!!::!!buildings!!::!!12!!::!!Polygon..."; the provider goes with its layer
+    # "0!!::!!buildings!!::!!12!!::!!Polygon..."
     return {entry.split("!!::!!")[1] for entry in layer.dataProvider().subLayers()}
 
 
@@ -84,7 +87,7 @@ def read_palette(run: str) -> list[Any]:
             classes = json.load(stream)["classes"]
     except (OSError, ValueError, KeyError):
         return []
-    return [QgsPalettedRasterRenderer.Class(c["value"], QColor(c["color"]), c["name"]) for c in classes if c["color"]]
+    return [QgsPalettedRasterRenderer.Class(c["value"], QColor(c["color"]), c["name"]) for c in classes if c["value"] != _NODATA]
 
 
 def add_run(run: str, project: QgsProject, keys: Sequence[str] | None = None) -> list[Any]:

@@ -23,7 +23,7 @@ from geoseg.io.store.places import Folder, Place
 from geoseg.redact import redact_all
 from geoseg.runfolder.notes import note_holder, noting
 from geoseg.runfolder.provenance import find_differences, identify_run
-from geoseg.runfolder.records import describe_config, read_item, read_record, read_summary
+from geoseg.runfolder.records import describe_config, is_refining, read_item, read_record, read_summary
 
 _RUN_TOML = "run.toml"
 _SUMMARY = "summary.json"
@@ -36,16 +36,12 @@ _HOLES = "holes"
 _CHUNKS_AT = "chunks.at"
 """Below ``.work``: where the chunks lie, if that is elsewhere."""
 _PRODUCTS = (
-    "classes.tif",
-    "probabilities.tif",
-    "uncertainty.tif",
+    *("classes.tif", "confidence.tif", "evidence.tif", "instances.tif", "panoptic.tif", "probabilities.tif", "uncertainty.tif"),
     "zones.csv",
-    "confidence.tif",
-    "evidence.tif",
-    "instances.tif",
-    "panoptic.tif",
     "features.gpkg",
     "roads.graphml",
+    "report.html",
+    "accuracy.json",
     "item.json",
 )
 OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
@@ -108,11 +104,43 @@ class RunFolder:
             RunFolderError: If the folder belongs to another run or holds foreign files.
         """
         self._check_owner(redact_all(fingerprint))
-        return self.summary.exists()
+        return self.is_whole
+
+    @property
+    def quick(self) -> "RunFolder":
+        """The coarse run that a first map is made of, while the run goes on."""
+        return RunFolder(self.work / "quick")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a run stands here that is finished: a first map, and one that is being refined, is not."""
+        return self.summary.exists() and not self.is_preview
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether what stands here is a first map of a run that goes on; see :mod:`geoseg.quick`."""
+        return is_refining(self.summary)
+
+    def check_whole(self) -> None:
+        """Refuse what stands for a finished run only until that is finished.
+
+        Raises:
+            RunFolderError: If it is a first map.
+        """
+        if self.is_preview:
+            raise RunFolderError(
+                f"The run in {self.path} is not finished: what stands there is its first map, which is being refined. "
+                "The same geoseg segment goes on with it."
+            )
 
     def is_begun(self) -> bool:
         """Tell whether a run was begun here, finished or not."""
         return self.record.exists()
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether products are on their way into the folder; :meth:`settle` ends that."""
+        return (self.work / _WHOLE).exists()
 
     def recall(self, config: RunConfig) -> RunConfig:
         """Fill in what a configuration leaves open with what was chosen when the run here was begun.
@@ -152,7 +180,7 @@ class RunFolder:
         if own is not None:
             write_whole(self.work / _CHUNKS_AT, own.name.encode())
         # the item of a run that is finished, but for some chunks, holds the record's checksum
-        if not self.summary.exists():
+        if not self.is_whole:
             self.keep_record(config, fingerprint)
         note_holder(self.work)
 
@@ -298,7 +326,7 @@ class RunFolder:
         Raises:
             WriteError: If a file cannot be removed.
         """
-        if self.summary.exists() or (self.work / _HOLES).exists():
+        if self.is_whole or (self.work / _HOLES).exists():
             write_whole(self.work / _REOPENED, b"")
             self._clear_products()
 
@@ -328,7 +356,7 @@ class RunFolder:
         Raises:
             WriteError: If chunks that lie elsewhere cannot be removed.
         """
-        if self.work.exists() and self.summary.exists() and self.missing():
+        if self.work.exists() and self.is_whole and self.missing():
             for path in self.work.iterdir():
                 if path.name not in ("chunks", "found", _CHUNKS_AT):
                     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -384,7 +412,7 @@ class RunFolder:
         earlier = self.read_record().get("fingerprint", {})
         differences = find_differences(earlier, fingerprint)
         if differences and all(text.startswith("objects.") for text in differences):
-            if not self.summary.exists():
+            if not self.is_whole:
                 # objects come last: what they are made from does not depend on them
                 return
             raise RunFolderError(

@@ -46,11 +46,12 @@ _MEDIA_TYPES = {
     ".qml": "application/xml",
     ".sld": "application/vnd.ogc.sld+xml",
     ".csv": "text/csv",
+    ".html": "text/html",
 }
 _MOST_LINKS = 100
 """Links to imagery."""
 _UNKNOWN_TYPE = "application/octet-stream"
-_OTHER_ROLES = {".toml": "metadata", ".xml": "metadata", ".qml": "style", ".sld": "style"}
+_OTHER_ROLES = {".toml": "metadata", ".xml": "metadata", ".html": "overview", ".qml": "style", ".sld": "style"}
 _PLAIN_KEYS = {".tif", ".gpkg", ".graphml", ".toml", ".json"}
 """Files that are known by their names without ending; others keep it."""
 

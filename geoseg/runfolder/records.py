@@ -41,6 +41,15 @@ def read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
+def is_refining(path: Path) -> bool:
+    """Tell whether a summary is that of a first map, which stands until its run is finished; one that cannot be read is not."""
+    try:
+        quick = json.loads(path.read_bytes())["quick"]
+        return bool(quick["state"] == "refining")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
 def read_item(path: Path) -> dict[str, Any]:
     """Return what ``item.json`` holds.
 

@@ -70,7 +70,7 @@ def describe_run(
     counts: dict[str, int],
     timing_s: dict[str, float],
     performance: Performance,
-    missing: list[dict[str, Any]],
+    more: dict[str, Any],
 ) -> bytes:
     """Write ``summary.json``.
 
@@ -80,7 +80,8 @@ def describe_run(
         counts: Numbers of things.
         timing_s: Seconds by stage.
         performance: What the network did.
-        missing: ``chunk``, ``window`` and ``error`` of each chunk that could not be made; the rasters hold nodata there.
+        more: ``missing``: ``chunk``, ``window`` and ``error`` of each chunk that could not be made, where the rasters hold nodata; and
+            ``quick``, if there was a first map.
     """
     spec, geobox = plan.package.spec, plan.source.geobox
     summary = {
@@ -89,7 +90,7 @@ def describe_run(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "classes": classes,
         "counts": counts,
-        "missing": missing,
+        **more,
         "timing_s": timing_s,
         "performance": performance.table(plan),
         "model": {"name": spec.name, "version": spec.version, "sha256": plan.package.sha256, "license": spec.license},

@@ -44,6 +44,8 @@ class Status:
     """Rate of the last chunks; None before there are three."""
     left_s: float | None = None
     """Seconds until all chunks are done, at that rate; None if the run is not running."""
+    quick: dict[str, Any] | None = None
+    """Of a run whose first map stands: how coarse it is, and how many chunks are in it in full; see :mod:`geoseg.quick`."""
     products: tuple[str, ...] = ()
     """Files that are there under their final names."""
     missing: tuple[str, ...] = ()
@@ -82,7 +84,7 @@ def read_status(output: Path) -> Status:
         "model": str(_table(record, "run").get("model")),
         "products": tuple(path.name for path in folder.products(output)),
     }
-    if folder.summary.exists() and not is_held(folder.path):
+    if folder.is_whole and not is_held(folder.path):
         summary = folder.read_summary()
         chunks = summary["counts"].get("chunks")
         missing = tuple(describe_missing(chunk) for chunk in folder.missing())
@@ -112,6 +114,7 @@ def _look_at_unfinished(folder: RunFolder, common: dict[str, Any], record: dict[
     return Status(
         **common,
         **counted,
+        quick=folder.read_summary()["quick"] if folder.is_preview else None,
         state="running" if is_running else "stopped",
         holder=f"process {who.get('pid')} on {who.get('host')}, since {who.get('since')}" if who else None,
         chunks_per_min=round(60 * rate, 2) if rate else None,

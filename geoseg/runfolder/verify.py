@@ -103,9 +103,15 @@ def _check_chunks(folder: RunFolder) -> Check:
 
 
 def _look_at_chunks(folder: RunFolder) -> Iterator[str]:
-    if folder.summary.exists():
+    if folder.is_moving:
+        yield "a command was cut off while its products were moved into the folder: the next segment, objects or export ends the move"
+        return
+    if folder.is_whole:
         if folder.work.exists() and not folder.missing():
-            yield f"the run is finished, but {folder.work.name} is still there: the same geoseg segment tidies it"
+            yield (
+                f"the run is finished, and what it had is whole, but a later command was cut off and left {folder.work.name}: "
+                "the next geoseg segment, objects or export tidies it"
+            )
         return
     try:
         done = record.list_chunks(folder)

@@ -3,12 +3,14 @@
 import csv
 import glob
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import MissingFileError, UsageError
+from geoseg.io.sources.stac import is_stac, read_items
 
 _SUFFIXES = {".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg"}
 """What is taken of a folder."""
@@ -33,7 +35,8 @@ def read_run_list(given: str) -> tuple[RunItem, ...]:
     Args:
         given: A folder, whose rasters are all taken; a pattern such as ``images/**/*.tif``; or a list: a text file with one raster
             in a line (``#`` begins a comment) or a CSV with the columns ``raster`` and, if wanted, ``name`` and ``priority``.
-            Paths in lists start from the list's folder.
+            Paths in lists start from the list's folder. Or STAC: a collection of items, or the address of one or of a search, which
+            is made now; each item is a raster of its own, called by its id.
 
     Returns:
         The rasters, those of high priority first, otherwise in their order. Names are those of the files; where two files have the
@@ -42,17 +45,31 @@ def read_run_list(given: str) -> tuple[RunItem, ...]:
     Raises:
         MissingFileError: If there is no such file or folder.
         UsageError: If it names no raster, or a line cannot be read.
+        RasterError: If STAC cannot be read.
     """
     path = Path(given)
-    if path.is_dir():
+    if is_stac(given):
+        found = list(_read_stac(given))
+    elif path.is_dir():
         found = [(str(p), "", 0.0) for p in sorted(path.rglob("*")) if p.suffix.lower() in _SUFFIXES and p.is_file()]
     elif path.suffix.lower() in _LIST_SUFFIXES:
         found = list(_read_list(path))
     else:
         found = [(name, "", 0.0) for name in sorted(glob.glob(given, recursive=True)) if Path(name).is_file()]
     if not found:
-        raise UsageError(f"{given} names no raster. Give a folder, a pattern such as 'images/*.tif', or a list (.txt, .csv).")
+        raise UsageError(f"{given} names no raster. Give a folder, a pattern such as 'images/*.tif', a list (.txt, .csv) or STAC items.")
     return tuple(sorted(_name_all(found), key=lambda item: -item.priority))
+
+
+def _read_stac(given: str) -> Iterator[tuple[str, str, float]]:
+    """Yield items, those on the web by addresses of their own where they have them, so that a search is not made again for each."""
+    plain = given.partition("#")[0]
+    for item, base in read_items(given):
+        called = str(item.get("id") or "")
+        if not called:
+            raise UsageError(f"An item of {given} has no id, so that its run folder has no name. Correct it with a STAC validator.")
+        has_own = "://" in plain and base != plain and is_stac(base)
+        yield base if has_own else f"{plain}#{called}", _plain(called), 0.0
 
 
 def _read_list(path: Path) -> Iterator[tuple[str, str, float]]:
@@ -113,4 +130,11 @@ def _name_all(found: Iterable[tuple[str, str, float]]) -> Iterator[RunItem]:
 
 
 def _stem(raster: str) -> str:
+    if is_stac(raster) and "#" in raster:
+        return _plain(raster.rpartition("#")[2])
     return Path(raster.partition("?")[0]).stem or "raster"
+
+
+def _plain(called: str) -> str:
+    """Return a name that a folder may have."""
+    return re.sub(r"[^\w.-]+", "_", called).strip(".")

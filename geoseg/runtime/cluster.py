@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -134,6 +135,8 @@ class Cluster:
         self._jobs: dict[str, Job[Any]] = {}
         self._reports: dict[int, Report] = {}
         self._tokens = 0
+        self._names = 0
+        self._free: deque[str] = deque()
         self._able: dict[str, bool] = {}
         self._lost = False
         self._gone: RunError | None = None
@@ -224,6 +227,7 @@ class Cluster:
             self._client.close(timeout=_CLOSE_TIMEOUT_S)
         reports, self._reports = self._reports, {}
         self._able.clear()
+        self._free.clear()
         for report in reports.values():
             report(Lost(is_fault=False))
 
@@ -245,9 +249,8 @@ class Cluster:
             token = self._tokens
             self._reports[token] = report
             try:
-                future = self._client.submit(
-                    _do_on_worker, self._session, name, token, key, key=f"{name}-{token}", workers=[worker], pure=False
-                )
+                task = self._name_task()
+                future = self._client.submit(_do_on_worker, self._session, name, token, key, key=task, workers=[worker], pure=False)
             except _LOST:
                 self._lost = True
                 self._tell(token, Lost(is_fault=False))
@@ -261,6 +264,13 @@ class Cluster:
 
         return take_back
 
+    def _name_task(self) -> str:
+        """Name a task, as one that is done if there is one: a scheduler keeps something of every name that it has heard."""
+        if self._free and self._free[0] not in self._client.futures:
+            return self._free.popleft()
+        self._names += 1
+        return f"{self._session}-{self._names}"
+
     def _hear(self, event: tuple[float, Any]) -> None:
         """Take what a worker sends of a chunk."""
         token, content = event[1]
@@ -273,6 +283,8 @@ class Cluster:
 
     def _end(self, token: int, future: Any) -> None:
         """Look at a task that ended; if it did what it should, its event came first."""
+        if future.status == "finished":
+            self._free.append(future.key)
         if token not in self._reports:
             return
         failure = future.exception() if future.status == "error" else None

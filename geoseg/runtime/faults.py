@@ -18,6 +18,8 @@ TRIES = 3
 _BACK_OFF_S = 1.0
 _LONGER = 4
 """Each wait is so many times the one before: one second, then four."""
+_TOO_MANY = 8
+"""Chunks given up with none done between, after which one failure is enough: a server that is gone costs half a minute each time."""
 _ALONE_AFTER = 2
 """Deaths of workers that a chunk was on, after which it is tried with no other chunk beside it."""
 _TOOK_WORKERS = (
@@ -91,6 +93,7 @@ class Docket(Generic[Key]):
         self._deaths_in_a_row = 0
         self._done = 0
         self._hopeless = 0
+        self._failed_in_a_row = 0
 
     def take(self) -> Key | None:
         """Return the next chunk that may share a worker; None if none is due."""
@@ -125,7 +128,7 @@ class Docket(Generic[Key]):
     def finish(self, key: Key) -> None:
         """Say that a chunk is done."""
         self._done += 1
-        self._deaths_in_a_row = 0
+        self._deaths_in_a_row = self._failed_in_a_row = 0
         record = self._records.pop(key, None)
         for unexplained in record.deaths if record is not None else ():
             unexplained.discard(key)
@@ -144,7 +147,8 @@ class Docket(Generic[Key]):
         """
         record = self._records.setdefault(key, _Record())
         record.failures += 1
-        if record.failures >= TRIES:
+        if record.failures >= (TRIES if self._failed_in_a_row < _TOO_MANY else 1):
+            self._failed_in_a_row += 1
             return self._give_up(key, ChunkFailure(error=error, tries=record.failures), weight=1)
         self._put += 1
         due = self._clock() + self._back_off_s * _LONGER ** (record.failures - 1)

@@ -54,7 +54,11 @@ def draw_scene(options: SceneOptions) -> Scene:
 
     Needs about 100 bytes for each pixel.
     """
-    plan = plan_scene(options)
+    return draw_plan(options, plan_scene(options))
+
+
+def draw_plan(options: SceneOptions, plan: ScenePlan) -> Scene:
+    """Draw what was laid out, or what was made of it: the same place at another time."""
     rgb, classes = np.zeros((*options.shape, 3), np.float32), np.zeros(options.shape, np.uint8)
     canvas = Canvas(options=options, texture=draw_texture(options), rgb=rgb, classes=classes)
     valid = canvas.burn([plan.domain]) > 0

@@ -1,6 +1,6 @@
 """The street network: which lines of the grid are built, and what lies on them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,8 +71,13 @@ def plan_streets(rng: np.random.Generator, grid: BentGrid, urban: NDArray[np.boo
         keep = across[i] & ~shapely.intersects(wet, pieces)
         lines = [grid.line(np.full(len(v), u), v) for v in _runs(grid.v_lines, keep)]
         streets += [Street(line=line, width_m=float(grid.u_widths_m[i]), is_main=False) for line in lines]
-    streets.sort(key=lambda street: not street.is_main)
-    return Streets(streets=tuple(streets), surface=_surface(streets), crossings=_crossings(streets))
+    return pave(streets)
+
+
+def pave(streets: Sequence[Street]) -> Streets:
+    """Lay the asphalt of streets."""
+    ordered = sorted(streets, key=lambda street: not street.is_main)
+    return Streets(streets=tuple(ordered), surface=_surface(ordered), crossings=_crossings(ordered))
 
 
 def _runs(at: Points, keep: NDArray[np.bool_]) -> Iterator[Points]:

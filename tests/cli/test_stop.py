@@ -22,6 +22,8 @@ except KeyboardInterrupt:
     leave(1, STOPPED)
 """
 IN_PYTHON = "time.sleep(60)"
+# a finalizer, whose exceptions Python drops; the command goes on after it
+IN_A_FINALIZER = "x = type('X', (), {'__del__': lambda _: time.sleep(60)})(); del x; time.sleep(60)"
 # minutes in C, without the lock of the interpreter, as GDAL writes a raster
 IN_A_LIBRARY = "hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)"
 
@@ -53,7 +55,11 @@ def test_a_command_in_python_ends_at_once(stop: signal.Signals) -> None:
     assert (code, said) == (1, f"{STOPPED}\n")
 
 
-@pytest.mark.parametrize(("main", "tidies"), [(IN_A_LIBRARY, "pass"), (IN_PYTHON, IN_PYTHON)], ids=["in a library", "tidying up"])
+@pytest.mark.parametrize(
+    ("main", "tidies"),
+    [(IN_A_LIBRARY, "pass"), (IN_PYTHON, IN_PYTHON), (IN_A_FINALIZER, "pass")],
+    ids=["in a library", "tidying up", "in a finalizer"],
+)
 def test_a_command_that_does_not_come_back_ends_soon(main: str, tidies: str) -> None:
     took_s, code, said = run(main, signal.SIGTERM, tidies=tidies)
     assert 1.4 < took_s < 10

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import shapely
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from geoseg.errors import LabelError, MissingFileError
 from geoseg.labels.annotations import AnnotatedImage, Annotations, Shape, outline_mask, without_holes
 from geoseg.labels.coco import decode_runs, read_coco, write_coco
+from geoseg.labels.coco import encode_runs as encode_text
 from geoseg.labels.convert import convert
 from geoseg.labels.cvat import read_cvat, write_cvat
 from tests.doubles import CRS, TRANSFORM, draw_blobs, write_raster
@@ -90,8 +92,18 @@ def test_run_lengths_decode_to_their_mask(mask: np.ndarray) -> None:
 
 def test_the_text_form_of_run_lengths_is_read() -> None:
     # 6, 1, 40, 4, 5, 4, 5, 4, 21 as the format's own reference library writes them
-    counts = decode_runs("61X13mN000`0", (9, 10)).sum()
+    mask = decode_runs("61X13mN000`0", (9, 10))
+    counts = mask.sum()
+    assert encode_text(mask, (0, 0), (9, 10)) == "61X13mN000`0"
     assert counts == 1 + 4 + 4 + 4
+
+
+@given(mask=hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)), top=st.integers(0, 70), left=st.integers(0, 5))
+def test_a_mask_in_its_image_comes_back_from_text(mask: np.ndarray, top: int, left: int) -> None:
+    size = top + mask.shape[0] + 3, left + mask.shape[1] + 2
+    image = np.zeros(size, bool)
+    image[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    np.testing.assert_array_equal(decode_runs(encode_text(mask, (top, left), size), size), image)
 
 
 def test_run_lengths_that_do_not_fill_the_image_are_refused() -> None:

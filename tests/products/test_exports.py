@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import tomllib
 from functools import partial
 from importlib.metadata import EntryPoint
@@ -213,3 +215,26 @@ def test_a_layer_that_was_a_folder_becomes_a_file_when_it_has_shrunk(run: Path, 
     redo_objects(run, {})
     assert (run / "landcover.parquet").is_file()
     assert not verify_run(run).failed
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("geoseg.products.exports.make_formats", "what it had is whole, but a later command was cut off"),
+        ("geoseg.runfolder.folder.move_whole", "cut off while its products were moved"),
+    ],
+)
+def test_a_killed_export_leaves_a_folder_that_verify_understands_and_the_next_one_ends(run: Path, place: str, message: str) -> None:
+    module, _, name = place.rpartition(".")
+    kill = f"import os, {module} as m; m.{name} = lambda *_: os.kill(os.getpid(), 9)"
+    export = (
+        f"from pathlib import Path; from geoseg.products.exports import export_run; export_run(Path({str(run)!r}), formats=('styles',))"
+    )
+    # what is imported first is not patched
+    command = [sys.executable, "-c", f"import geoseg.products.exports; {kill}; {export}"]
+    assert subprocess.run(command, check=False).returncode == -9
+    (failed, *_) = verify_run(run).failed
+    assert message in failed.message
+    export_run(run, formats=("styles",))
+    assert not verify_run(run).failed
+    assert (run / "classes.qml").exists()

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from distributed import Client
 
 from geoseg.errors import DeviceLostError, RunError, UsageError
 from geoseg.events import ClusterReady, Warned
@@ -141,6 +142,18 @@ def test_a_scheduler_that_stays_away_ends_the_run_in_time(tmp_path: Path, proces
     with pytest.raises(RunError, match=r"The scheduler was lost and did not come back within 2 s: .* the same command again goes on"):
         lose()
     assert time.monotonic() - lost_at[0] < 30
+
+
+def test_names_of_tasks_that_are_done_are_used_again(tmp_path: Path, processes: Processes) -> None:
+    processes.scheduler()
+    processes.worker("--no-nanny")
+    wait_until(lambda: _answers(processes.port))
+    job = Marking(marks(tmp_path), takes_s=0.0)
+    assert dict(map_chunks(job, range(120), at(processes))).keys() == set(range(120))
+    assert [job.tries(key) for key in range(120)] == [1] * 120
+    with Client(processes.address, set_as_default=False) as client:
+        names = client.run_on_scheduler(lambda dask_scheduler: len({entry[0] for entry in dask_scheduler.transition_log}))
+    assert 1 <= names < 40
 
 
 def test_only_workers_that_declare_what_is_needed_get_chunks(tmp_path: Path, processes: Processes) -> None:

@@ -128,6 +128,20 @@ def test_where_nothing_succeeds_nothing_better_is_expected() -> None:
         docket.fail(7, "no.")
 
 
+def test_after_eight_in_a_row_chunks_are_tried_once_until_one_is_done() -> None:
+    docket = Docket(range(100), back_off_s=0.0)
+    docket.finish(99)
+    tried = [sum(docket.fail(key, "gone.") is None for _ in range(2)) for key in range(8)]
+    given_up = [docket.fail(key, "gone.") for key in range(8)]
+    assert tried == [2] * 8
+    assert [failure.tries for failure in given_up if failure] == [3] * 8
+    one = docket.fail(8, "gone.")
+    assert one is not None
+    assert one.tries == 1
+    docket.finish(9)
+    assert docket.fail(10, "slow.") is None
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=60))
 def test_a_fleet_never_gives_out_more_than_there_is_room_for(moves: list[tuple[int, bool]]) -> None:
     fleet = Fleet(ahead=1)

@@ -17,6 +17,7 @@ from geoseg.inference.tuning.book import TuningBook
 from geoseg.inference.tuning.trial import Candidate, Sample, Trial, try_candidates
 from geoseg.inference.whole import read_padded
 from geoseg.machine import count_cores, name_processor
+from geoseg.model.averaged import count_passes
 from geoseg.model.device import name_gpu
 from geoseg.model.execution import Backend, Precision
 
@@ -137,7 +138,7 @@ def _guess_s(plan: RunPlan) -> float:
 
 def _inferred_px(plan: RunPlan) -> int:
     rows, cols = plan.tiles.tile_shape
-    return plan.tiles.inferred_count * rows * cols
+    return round(plan.tiles.inferred_count * rows * cols * count_passes(plan.views))
 
 
 def _predict_s(trial: Trial, plan: RunPlan, asked: RunConfig) -> float:

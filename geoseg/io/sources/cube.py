@@ -26,7 +26,10 @@ _ENDING = ".zarr"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CubeImagery:
-    """An array on disk or in a store; see :class:`geoseg.io.sources.imagery.Imagery`. Values are decoded as CF says, nodata to NaN."""
+    """An array on disk or in a store; see :class:`geoseg.io.sources.imagery.Imagery`.
+
+    Values are decoded as CF says, nodata to NaN; whole numbers that a scale of 1 leaves as they are stay whole.
+    """
 
     name: str
     """``scene.zarr``, or ``scene.zarr#variable``."""
@@ -69,6 +72,7 @@ class CubeReader:
     def __init__(self, cube: CubeImagery) -> None:
         self._name = cube.name
         self._array, self._band_dim = _open_array(cube.name)
+        self._fill = _fill_of(self._array)
 
     def read_into(self, bands: Sequence[int], window: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
         """Read a window; see :class:`geoseg.io.sources.imagery.Reader`."""
@@ -84,6 +88,9 @@ class CubeReader:
             raise RunError(f"{self._name} could not be read: {exc}. Write the array again, or leave the part out with --aoi.") from exc
         if np.issubdtype(pixels.dtype, np.floating):
             valid &= np.isfinite(pixels).all(axis=0)
+        elif self._fill is not None:
+            # as in files, a pixel is without data where none of its bands has any
+            valid &= (pixels != self._fill).any(axis=0)
 
     def close(self) -> None:
         """Let the array go."""
@@ -130,6 +137,10 @@ def _open_array(name: str) -> "tuple[xr.DataArray, Any]":
     if is_plain_file(place) and not is_there(Path(place)):
         raise MissingFileError(f"There is no array {place}. Check the path.")
     table = _open_table(place)
+    plain = {key: False for key, array in table.data_vars.items() if _is_whole(array)}
+    if plain:
+        table.close()
+        table = _open_table(place, mask_and_scale={key: plain.get(key, True) for key in table.variables})
     spatial = [key for key, array in table.data_vars.items() if array.odc.spatial_dims is not None]
     chosen = variable or (str(spatial[0]) if len(spatial) == 1 else "")
     if chosen not in spatial:
@@ -144,7 +155,19 @@ def _open_array(name: str) -> "tuple[xr.DataArray, Any]":
     return array, others[0] if others else None
 
 
-def _open_table(place: str) -> "xr.Dataset":
+def _is_whole(array: "xr.DataArray") -> bool:
+    """Tell whether decoding made floats of whole numbers only to mark what holds no data."""
+    stored, scale, offset = (array.encoding.get(key) for key in ("dtype", "scale_factor", "add_offset"))
+    is_integer = stored is not None and np.issubdtype(np.dtype(stored), np.integer) and "_Unsigned" not in array.encoding
+    return bool(is_integer and array.dtype != stored and scale in (None, 1) and offset in (None, 0))
+
+
+def _fill_of(array: "xr.DataArray") -> Any:
+    """Return the value of pixels without data of an array that was not decoded."""
+    return next((array.attrs[key] for key in ("_FillValue", "missing_value") if key in array.attrs), None)
+
+
+def _open_table(place: str, **decoding: Any) -> "xr.Dataset":
     try:
         import odc.geo.xr  # noqa: F401  # gives arrays their geobox
         import xarray as xr
@@ -155,7 +178,7 @@ def _open_table(place: str) -> "xr.Dataset":
         with warnings.catch_warnings():
             # that names of bands have no agreed type
             warnings.simplefilter("ignore")
-            return xr.open_dataset(place, engine="zarr", chunks=None, decode_coords="all")
+            return xr.open_dataset(place, engine="zarr", chunks=None, decode_coords="all", **decoding)
     except (OSError, ValueError, KeyError) as exc:
         raise RasterError(
             f"{place} could not be opened as a Zarr array: {exc}. Expected a group of variables, as xarray writes them."

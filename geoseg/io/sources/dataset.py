@@ -63,10 +63,14 @@ class RasterOptions:
     """Warp a rotated or GCP-only raster to a north-up grid."""
     trust_vrt: bool = False
     """Open a virtual raster that points out of its folder, or at an address."""
+    sign: str | None = None
+    """What signs addresses of STAC assets; see :func:`geoseg.io.sources.signing.sign_address`."""
     placed: Placement | None = None
     """Where it lies, for example by the position in a drone's picture; it is warped from there."""
     onto: GeoBox | None = None
     """Grid that it is warped onto; None keeps its own."""
+    overview: int | None = None
+    """Which of its overviews is read instead of its pixels, from 0; only of rasters that keep their grid."""
     ignore_alpha: bool = False
     """Take a band that is called alpha for imagery."""
 
@@ -99,7 +103,7 @@ def open_dataset(path: str, options: RasterOptions) -> Iterator[Any]:
 
 def hold_dataset(path: str, options: RasterOptions) -> Any:
     """Open a raster for reading; :func:`close_dataset` closes it."""
-    dataset = _open_any(path)
+    dataset = _open_any(path, **({} if options.overview is None else {"overview_level": options.overview}))
     if options.ignore_alpha or options.placed is not None:
         dataset = _as_told(dataset, path, options)
     if options.onto is not None:
@@ -118,21 +122,21 @@ def close_dataset(dataset: Any) -> None:
     getattr(dataset, "src_dataset", dataset).close()
 
 
-def _open_any(path: str) -> Any:
+def _open_any(path: str, **how: int) -> Any:
     with warnings.catch_warnings():
         # where a georeference is needed, its absence is an error of our own
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         if not is_remote(path):
-            return rasterio.open(path)
+            return rasterio.open(path, **how)
         # looking for files beside it costs requests; the option is everybody's, so that nobody else may open meanwhile
         with _OPENING, Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
             name = gdal_name(path)
             try:
-                return rasterio.open(name)
+                return rasterio.open(name, **how)
             except RasterioError:
                 # GDAL remembers that there was nothing, long after there is something again
                 with Env(CPL_VSIL_CURL_NON_CACHED=name):
-                    return rasterio.open(name)
+                    return rasterio.open(name, **how)
 
 
 def _as_told(dataset: Any, path: str, options: RasterOptions) -> Any:

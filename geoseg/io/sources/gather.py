@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from affine import Affine
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
@@ -22,6 +23,8 @@ from geoseg.io.sources.pieces import Placeable, finest_of, place_piece
 from geoseg.io.sources.stac import describe_items, is_stac
 from geoseg.io.sources.stack import Stack, stack_imagery
 
+_LARGE_PX, _SPARSE = 10**10, 0.01
+"""A mosaic of at least so many pixels has to be covered by at least this share."""
 _SUFFIXES = {".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg"}
 """What is taken of a folder."""
 
@@ -102,9 +105,10 @@ def mosaic_imagery(given: Sequence[Placeable], arrangement: Arrangement) -> Mosa
     sizes = [pixel_size_m(imagery.geobox) for imagery in given]
     finest = finest_of(given, sizes)
     placed = [place_piece(imagery, finest.geobox) for imagery in given]
-    boxes = np.array([piece.box for piece in placed])
+    boxes = np.array([piece.box for piece in placed], np.int64)
     (top, left), (bottom, right) = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     grid = GeoBox((int(bottom - top), int(right - left)), finest.geobox.transform @ Affine.translation(left, top), finest.geobox.crs)
+    _check_close(boxes, grid, [imagery.name for imagery in given])
     order = list(range(len(given)))
     if arrangement.rule == "last":
         order.reverse()
@@ -113,6 +117,28 @@ def mosaic_imagery(given: Sequence[Placeable], arrangement: Arrangement) -> Mosa
     pieces = [place_piece(given[number], grid) for number in order]
     name = shorten([imagery.name for imagery in given])
     return Mosaic(name=name, geobox=grid, pieces=tuple(pieces), feather_px=arrangement.feather_px, median=arrangement.rule == "median")
+
+
+def _check_close(boxes: NDArray[np.int64], grid: GeoBox, names: list[str]) -> None:
+    """Refuse rasters so far apart that nearly all of a large mosaic would be empty.
+
+    Args:
+        boxes: (n, 4) top, left, bottom and right of each, in pixels of one grid.
+        grid: Over all of them.
+        names: Of the rasters.
+
+    Raises:
+        RasterError: If they are.
+    """
+    height, width = grid.shape
+    covered = float(np.prod((boxes[:, 2:] - boxes[:, :2]).astype(np.float64), axis=1).sum()) / (float(height) * width)
+    if float(height) * width >= _LARGE_PX and covered < _SPARSE:
+        size_m = pixel_size_m(grid)
+        raise RasterError(
+            f"The {len(names)} rasters ({shorten(names)}) lie far apart: one grid over them would be {width:,} x {height:,} px, "
+            f"{width * size_m / 1000:,.0f} x {height * size_m / 1000:,.0f} km, of which they cover {covered:.2g} at most. Segment those "
+            "of one place together, or each alone with geoseg batch; if their places look wrong, check their CRSs."
+        )
 
 
 def _are_swapped(known: Sequence[Names], others: Sequence[Names]) -> bool:

@@ -38,6 +38,16 @@ class LayerStyle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Underlay:
+    """A coarser raster of the same bands that is seen where chunks are missing."""
+
+    path: Path
+    """The raster; its upper left corner is that of the mosaic."""
+    factor: int
+    """Pixels of the mosaic along each side of one of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkMosaic:
     """All chunks that are done, as one raster; where one is missing it holds nodata.
 
@@ -52,7 +62,7 @@ class ChunkMosaic:
     done: DoneChunks
     """Which of them are there."""
 
-    def describe(self, folder: Path, name: str, layers: Sequence[str], style: LayerStyle) -> str:
+    def describe(self, folder: Path, name: str, layers: Sequence[str], style: LayerStyle, under: Underlay | None = None) -> str:
         """Write the virtual rasters of the rows, and return the text of the one over them.
 
         Args:
@@ -60,6 +70,7 @@ class ChunkMosaic:
             name: The rows lie in ``<name>.rows`` beside it, until :func:`remove_rows`.
             layers: Which ones become bands, in order.
             style: What the raster is dressed in.
+            under: What is seen where chunks are missing; None shows nodata.
 
         Raises:
             WriteError: If the disk does not take them.
@@ -74,11 +85,15 @@ class ChunkMosaic:
             raise write_error(rows, exc) from exc
         cols, made = self.tiles.chunk_cols, []
         for row, (top, bottom) in enumerate(self.tiles.chunk_rows):
-            if self.done.there[row].any():
+            if under is not None or self.done.there[row].any():
                 path = rows / f"{name_row(row)}.vrt"
                 made.append((f"{rows.name}/{path.name}", Window(0, top, self.tiles.width, bottom - top)))
                 chunks = self._chunks_of(row, rows, [Window(left, 0, right - left, bottom - top) for left, right in cols])
-                bands = {layer: self._list_sources(chunks, self.store.layers.index(layer) + 1, BLOCK_PX) for layer in layers}
+                bands = {
+                    layer: ("" if under is None else _stretched(under, rows, band, Window(0, top, self.tiles.width, bottom - top)))
+                    + self._list_sources(chunks, self.store.layers.index(layer) + 1, BLOCK_PX)
+                    for band, layer in enumerate(layers, start=1)
+                }
                 write_whole(path, _vrt((bottom - top, self.tiles.width), None, LayerStyle(nodata=style.nodata), bands).encode())
         over = {layer: self._list_sources(made, band, _VRT_BLOCK_PX) for band, layer in enumerate(layers, start=1)}
         return _vrt((self.tiles.height, self.tiles.width), self.store.geobox, style, over)
@@ -122,6 +137,15 @@ def _source(name: str, band: int, to: Window, block_px: int) -> str:
     known = f'RasterXSize="{to.width}" RasterYSize="{to.height}" DataType="Byte" BlockXSize="{block_px}" BlockYSize="{block_px}"'
     properties = f"<SourceProperties {known}/>"
     return _simple_source(name, band, properties, f'xOff="0" yOff="0" {size}', f'xOff="{to.col_off}" yOff="{to.row_off}" {size}')
+
+
+def _stretched(under: Underlay, folder: Path, band: int, to: Window) -> str:
+    """Describe the part of a coarser raster that lies under a window, as the only source of that window or the lowest one."""
+    top, height, width = (repr(length / under.factor) for length in (to.row_off, to.height, to.width))
+    source = f'xOff="0" yOff="{top}" xSize="{width}" ySize="{height}"'
+    return _simple_source(
+        os.path.relpath(under.path, folder), band, "", source, f'xOff="0" yOff="0" xSize="{to.width}" ySize="{to.height}"'
+    )
 
 
 def _simple_source(name: str, band: int | str, properties: str, source: str, target: str) -> str:

@@ -35,6 +35,11 @@ class LayerReader:
         pixels: NDArray[Any] = self._dataset.read(self._band, window=window)
         return pixels
 
+    def shrink(self, window: Window, shape: tuple[int, int]) -> NDArray[Any]:
+        """Return a window with fewer rows and columns, from the raster's overviews as far as it has them."""
+        pixels: NDArray[Any] = self._dataset.read(self._band, window=window, out_shape=shape)
+        return pixels
+
 
 @contextmanager
 def open_layer(path: Path, name: str | None = None) -> Iterator[LayerReader]:

@@ -1,7 +1,7 @@
 """COCO: buildings as instances in pictures of one size, for tools that train on and look at annotated images."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
@@ -11,19 +11,25 @@ import shapely
 from numpy.typing import NDArray
 from PIL import Image
 from rasterio.windows import Window
+from scipy.ndimage import find_objects
 
 from geoseg.errors import WriteError
-from geoseg.io.raster import OpenRaster, RasterSource
+from geoseg.io.raster import OpenRaster, RasterSource, open_plain
 from geoseg.io.vector import read_within
 from geoseg.labels.annotations import AnnotatedImage, Shape
-from geoseg.labels.coco import describe_categories, describe_image, describe_shapes
+from geoseg.labels.coco import describe_categories, describe_image, describe_mask, describe_shapes
 from geoseg.products.formats.run import RunProducts
 from geoseg.tiling import partition
 
 PICTURE_PX = 1024
 """Side of a picture."""
+_CATEGORY = {"building": 1}
 _SAMPLES, _SAMPLE_PX = 5, 256
 """Windows along each side of the raster, from which the range of values is told that are not bytes."""
+
+
+Describe = Callable[[RunProducts, int, AnnotatedImage, Window, Iterator[int]], Iterator[dict[str, Any]]]
+"""Yields the rows of the buildings in a picture: given its id, its description, its window of the run, and ids for the rows."""
 
 
 def write_coco_folder(products: RunProducts, target: Path) -> None:
@@ -34,16 +40,27 @@ def write_coco_folder(products: RunProducts, target: Path) -> None:
     Raises:
         WriteError: If the disk does not take it.
     """
+    _write_folder(products, target / "coco", _describe_outlines)
+
+
+def write_coco_masks(products: RunProducts, target: Path) -> None:
+    """Write ``coco-rle``, the same folder with buildings as run lengths: the pixels of ``instances.tif``, courtyards and all.
+
+    Raises:
+        WriteError: If the disk does not take it.
+    """
+    _write_folder(products, target / "coco-rle", _describe_masks)
+
+
+def _write_folder(products: RunProducts, folder: Path, describe: Describe) -> None:
     if "buildings" not in products.layers():
         return
-    folder = target / "coco"
     images: list[dict[str, Any]] = []
-    category = {"building": 1}
     try:
         folder.mkdir()
         with (folder / "annotations.json").open("w", encoding="utf-8") as out:
-            out.write(f'{{"categories": {json.dumps(describe_categories(category))}, "annotations": [')
-            _write_rows(out, _annotate(products, folder, category, images))
+            out.write(f'{{"categories": {json.dumps(describe_categories(_CATEGORY))}, "annotations": [')
+            _write_rows(out, _annotate(products, folder, describe, images))
             # pictures last: which ones there are is known when all are made
             out.write(f'], "images": {json.dumps(images)}}}\n')
     except OSError as exc:
@@ -55,7 +72,7 @@ def _write_rows(out: IO[str], rows: Iterator[dict[str, Any]]) -> None:
         out.write((",\n" if number else "\n") + json.dumps(row))
 
 
-def _annotate(products: RunProducts, folder: Path, category: dict[str, int], images: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _annotate(products: RunProducts, folder: Path, describe: Describe, images: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     numbers = count(1)
     source = products.imagery
     reader = None if source is None else source.open()
@@ -65,12 +82,33 @@ def _annotate(products: RunProducts, folder: Path, category: dict[str, int], ima
             name = f"{window.row_off:07d}_{window.col_off:07d}.png"
             if reader is not None and span is not None and not _draw(reader, window, span, folder / name):
                 continue
-            image = AnnotatedImage(name=name, width=window.width, height=window.height, shapes=_shapes(products, window))
+            image = AnnotatedImage(name=name, width=window.width, height=window.height, shapes=())
             images.append(describe_image(len(images) + 1, image))
-            yield from describe_shapes(len(images), image.shapes, category, numbers)
+            yield from describe(products, len(images), image, window, numbers)
     finally:
         if reader is not None:
             reader.close()
+
+
+def _describe_outlines(
+    products: RunProducts, image_id: int, image: AnnotatedImage, window: Window, numbers: Iterator[int]
+) -> Iterator[dict[str, Any]]:
+    yield from describe_shapes(image_id, _shapes(products, window), _CATEGORY, numbers)
+
+
+def _describe_masks(
+    products: RunProducts, image_id: int, image: AnnotatedImage, window: Window, numbers: Iterator[int]
+) -> Iterator[dict[str, Any]]:
+    path = products.find("instances.tif")
+    assert path is not None, "buildings without instances"
+    with open_plain(path) as dataset:
+        labels = dataset.read(1, window=window)
+    # the same numbers, small enough for an array of places
+    ids, small = np.unique(labels, return_inverse=True)
+    for number, place in enumerate(find_objects(small.reshape(labels.shape) + 1), start=1):
+        if place is not None and ids[number - 1]:
+            corner = int(place[0].start), int(place[1].start)
+            yield describe_mask(next(numbers), image_id, labels[place] == ids[number - 1], corner, labels.shape)
 
 
 def _shapes(products: RunProducts, window: Window) -> tuple[Shape, ...]:

@@ -1,6 +1,6 @@
 """How programs draw a run: styles of QGIS (QML) and of OGC (SLD 1.0.0), from the colors of its classes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ class Look:
     """``fill``, ``line`` or ``marker``."""
     column: str | None
     """Column that the color depends on; None draws all alike."""
-    rows: tuple[tuple[int, str, str], ...]
+    rows: tuple[tuple[int | str, str, str], ...]
     """Value, name and color (``#rrggbb``); of one row if there is no column."""
 
 
@@ -59,8 +59,12 @@ def write_styles(products: RunProducts, target: Path) -> None:
 
 
 def style_table(scheme: ClassScheme, layers: Iterable[str]) -> pd.DataFrame:
-    """Return the table ``layer_styles`` of a GeoPackage, in which QGIS looks for the styles of its layers."""
-    looks = {layer: find_look(layer, scheme) for layer in layers}
+    """Return the table ``layer_styles`` of the layers of a run; see :func:`tabulate_looks`."""
+    return tabulate_looks({layer: find_look(layer, scheme) for layer in layers})
+
+
+def tabulate_looks(looks: Mapping[str, Look]) -> pd.DataFrame:
+    """Return the table ``layer_styles`` of a GeoPackage, in which QGIS looks for the styles of its layers, by their names."""
     common = {"f_table_catalog": "", "f_table_schema": "", "f_geometry_column": "geom", "useAsDefault": True, "owner": "", "ui": ""}
     rows = [
         {
@@ -99,11 +103,15 @@ def vector_qml(look: Look) -> str:
         renderer = ET.SubElement(root, "renderer-v2", type="categorizedSymbol", attr=look.column, **common)
         categories = ET.SubElement(renderer, "categories")
         for number, (value, name, _) in enumerate(look.rows):
-            ET.SubElement(categories, "category", symbol=str(number), value=str(value), label=name, render="true", type="long")
+            ET.SubElement(categories, "category", symbol=str(number), value=str(value), label=name, render="true", type=_type_of(value))
     symbols = ET.SubElement(renderer, "symbols")
     for number, (_, _, color) in enumerate(look.rows):
         symbols.append(_symbol(str(number), look.kind, color))
     return _qml(root)
+
+
+def _type_of(value: int | str) -> str:
+    return "long" if isinstance(value, int) else "string"
 
 
 def _symbol(name: str, kind: str, color: str) -> ET.Element:

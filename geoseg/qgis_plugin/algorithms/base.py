@@ -18,6 +18,7 @@ from qgis.core import (
     QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterString,
+    QgsProcessingUtils,
     QgsSettings,
 )
 from qgis.PyQt.QtGui import QIcon
@@ -88,9 +89,18 @@ class GeosegAlgorithm(QgsProcessingAlgorithm):
             raise QgsProcessingException(result.error_text)
         return result
 
+    def path_of(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> str:
+        """Return a file or folder that stands already; the command runs in another folder than QGIS. Empty if it was left empty."""
+        path = self.parameterAsString(parameters, name, context)
+        return os.path.abspath(path) if path else ""
+
+    def choices(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext) -> list[int]:
+        """Return what was chosen of several; of nothing, QGIS makes the first one."""
+        return [] if parameters.get(name) in (None, "", []) else list(self.parameterAsEnums(parameters, name, context))
+
     def polygons_file(self, name: str, parameters: dict[str, Any], context: QgsProcessingContext, beside: str) -> str | None:
         """Return the file of a polygon parameter, exported where it is none, or None if it was left empty."""
-        if parameters.get(name) in {None, ""}:
+        if parameters.get(name) in (None, ""):
             return None
         source = self.parameterAsSource(parameters, name, context)
         if source is None:
@@ -119,6 +129,11 @@ def find_python() -> str:
             ).format(variable=VARIABLE)
         )
     return python
+
+
+def scratch(name: str) -> str:
+    """Return a name for a copy that is gone when QGIS ends."""
+    return str(QgsProcessingUtils.generateTempFilename(name))
 
 
 def read_card(model: str, feedback: QgsProcessingFeedback) -> dict[str, Any]:

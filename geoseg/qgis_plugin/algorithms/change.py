@@ -56,7 +56,7 @@ class DetectChange(GeosegAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Run it."""
-        before, after = (self.parameterAsString(parameters, name, context) for name in ("BEFORE", "AFTER"))
+        before, after = (self.path_of(name, parameters, context) for name in ("BEFORE", "AFTER"))
         folder = folder_for(self.parameterAsString(parameters, "OUTPUT", context))
         result = self.run_geoseg(["change", before, after, "-o", folder, *self.more_of(parameters, context)], feedback)
         changes = os.path.join(folder, "change.gpkg")

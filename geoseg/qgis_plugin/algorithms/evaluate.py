@@ -20,7 +20,7 @@ from qgis.core import (
 from ..enums import FOLDER, LINE, POLYGON
 from ..layers import raster_file
 from ..text import tr
-from .base import GeosegAlgorithm, folder_for
+from .base import GeosegAlgorithm, folder_for, scratch
 
 _VECTORS = {"LABELS": "--labels", "BUILDINGS": "--buildings", "ROADS": "--roads", "AOI": "--aoi"}
 
@@ -70,12 +70,12 @@ class Evaluate(GeosegAlgorithm):
     ) -> dict[str, Any]:
         """Run it."""
         folder = folder_for(self.parameterAsString(parameters, "OUTPUT", context))
-        arguments = ["evaluate", self._result(parameters, context, feedback, folder), "-o", folder]
+        arguments = ["evaluate", self._result(parameters, context, feedback), "-o", folder]
         mask = self.parameterAsRasterLayer(parameters, "LABEL_RASTER", context)
         if mask is not None:
-            arguments += ["--labels", raster_file(mask, f"{folder}-labels", feedback)]
+            arguments += ["--labels", raster_file(mask, scratch("labels"), feedback)]
         for name, option in _VECTORS.items():
-            path = self.polygons_file(name, parameters, context, f"{folder}-{name.lower()}")
+            path = self.polygons_file(name, parameters, context, scratch(name.lower()))
             if path is not None:
                 arguments += [option, path]
         column = self.parameterAsString(parameters, "FIELD", context)
@@ -84,9 +84,9 @@ class Evaluate(GeosegAlgorithm):
         self.run_geoseg([*arguments, *self.more_of(parameters, context)], feedback)
         return {"OUTPUT": folder, "REPORT": os.path.join(folder, "evaluation.html")}
 
-    def _result(self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback, folder: str) -> str:
-        run = self.parameterAsString(parameters, "RUN", context)
+    def _result(self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback) -> str:
+        run = self.path_of("RUN", parameters, context)
         raster = self.parameterAsRasterLayer(parameters, "CLASSMAP", context)
         if bool(run) == (raster is not None):
             raise QgsProcessingException(tr("Give either a run folder or a class raster; both or neither were given."))
-        return run or raster_file(raster, f"{folder}-classes", feedback)
+        return run or raster_file(raster, scratch("classes"), feedback)

@@ -68,7 +68,7 @@ class RedoObjects(GeosegAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Run it."""
-        run = self.parameterAsString(parameters, "INPUT", context)
+        run = self.path_of("INPUT", parameters, context)
         settings = [
             f"{key}={self.parameterAsDouble(parameters, name, context)!r}"
             for name, key in _NUMBERS.items()

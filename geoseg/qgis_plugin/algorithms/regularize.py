@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from qgis.core import (
@@ -15,7 +16,7 @@ from qgis.core import (
 
 from ..enums import DOUBLE, POLYGON
 from ..text import tr
-from .base import GeosegAlgorithm
+from .base import GeosegAlgorithm, scratch
 from .objects import METHODS
 
 
@@ -56,8 +57,8 @@ class RegularizeBuildings(GeosegAlgorithm):
         self, parameters: dict[str, Any], context: QgsProcessingContext, feedback: QgsProcessingFeedback
     ) -> dict[str, Any]:
         """Run it."""
-        output = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
-        polygons = self.polygons_file("INPUT", parameters, context, f"{output}-input")
+        output = os.path.abspath(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
+        polygons = self.polygons_file("INPUT", parameters, context, scratch("buildings"))
         arguments = ["regularize", str(polygons), "-o", output, "--overwrite"]
         arguments += ["--method", METHODS[self.parameterAsEnum(parameters, "METHOD", context)]]
         arguments += ["--tolerance", repr(self.parameterAsDouble(parameters, "TOLERANCE", context))]

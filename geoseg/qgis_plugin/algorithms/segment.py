@@ -115,7 +115,7 @@ class SegmentRaster(GeosegAlgorithm):
         if layer is None:
             raise QgsProcessingException(self.invalidRasterError(parameters, "INPUT"))
         path = raster_file(layer, f"{run}-input", feedback)
-        model = _package(self.parameterAsString(parameters, "MODEL_FILE", context)) or self.parameterAsString(parameters, "MODEL", context)
+        model = _package(self.path_of("MODEL_FILE", parameters, context)) or self.parameterAsString(parameters, "MODEL", context)
         card = read_card(model, feedback)
         bands = self.parameterAsInts(parameters, "BANDS", context) if parameters.get("BANDS") else _find_bands(layer, card)
         feedback.pushInfo(_describe(card, bands))
@@ -135,10 +135,10 @@ class SegmentRaster(GeosegAlgorithm):
 
     def _what(self, parameters: dict[str, Any], context: QgsProcessingContext) -> list[str]:
         arguments = []
-        outputs = self.parameterAsEnums(parameters, "OUTPUTS", context)
+        outputs = self.choices("OUTPUTS", parameters, context)
         if outputs and set(outputs) != set(USUAL):
             arguments += ["--outputs", ",".join(OUTPUTS[i] for i in outputs)]
-        formats = self.parameterAsEnums(parameters, "FORMATS", context)
+        formats = self.choices("FORMATS", parameters, context)
         if formats:
             arguments += ["--formats", ",".join(FORMATS[i] for i in formats)]
         memory = self.parameterAsString(parameters, "MEMORY", context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from qgis.core import (
@@ -19,7 +20,7 @@ from ..enums import DOUBLE, INTEGER, POLYGON
 from ..layers import raster_file
 from ..styling import paint_on_completion, palette_of
 from ..text import tr
-from .base import GeosegAlgorithm
+from .base import GeosegAlgorithm, scratch
 
 METHODS = ("douglas-peucker", "visvalingam")
 CONNECTIVITY = ("4", "8")
@@ -46,7 +47,7 @@ class VectorizeClasses(GeosegAlgorithm):
     def initAlgorithm(self, configuration: dict[str, Any] | None = None) -> None:  # noqa: N802  of QGIS
         """Declare the parameters."""
         self.add(QgsProcessingParameterRasterLayer("INPUT", tr("Class raster")), tr("A raster of whole numbers."))
-        self.add(QgsProcessingParameterBand("BAND", tr("Band"), 1, "INPUT"), tr("Band of class values."))
+        self.add(QgsProcessingParameterBand("BAND", tr("Band"), 1, "INPUT", True), tr("Band of class values."))
         tolerance = QgsProcessingParameterNumber("TOLERANCE", tr("Tolerance (m)"), DOUBLE, None, True, 0.0)
         self.add(tolerance, tr("How far borders may move; 0 keeps pixel edges, empty takes one and a half pixels."))
         area = QgsProcessingParameterNumber("MIN_AREA", tr("Smallest patch (m2)"), DOUBLE, 0.0, False, 0.0)
@@ -72,8 +73,8 @@ class VectorizeClasses(GeosegAlgorithm):
         layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
         if layer is None:
             raise QgsProcessingException(self.invalidRasterError(parameters, "INPUT"))
-        output = self.parameterAsOutputLayer(parameters, "OUTPUT", context)
-        arguments = ["vectorize", raster_file(layer, f"{output}-input", feedback), "-o", output, "--overwrite"]
+        output = os.path.abspath(self.parameterAsOutputLayer(parameters, "OUTPUT", context))
+        arguments = ["vectorize", raster_file(layer, scratch("classes"), feedback), "-o", output, "--overwrite"]
         for name, option in (("TOLERANCE", "--tolerance"), ("MIN_AREA", "--min-area")):
             if parameters.get(name) is not None:
                 arguments += [option, repr(self.parameterAsDouble(parameters, name, context))]

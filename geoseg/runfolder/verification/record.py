@@ -6,6 +6,7 @@ from geoseg.config import make_config
 from geoseg.errors import GeosegError
 from geoseg.io.store.chunks import DoneChunks, list_done
 from geoseg.model.source import find_model
+from geoseg.model.spec import ModelSpec
 from geoseg.redact import redact_all
 from geoseg.runfolder.folder import RunFolder
 from geoseg.runfolder.provenance import find_differences, identify_run, measure_product
@@ -15,6 +16,7 @@ from geoseg.tiling import TilePlan
 _PRODUCTS = {
     "classes": ("classes.tif",),
     "confidence": ("confidence.tif",),
+    "report": ("report.html",),
 }
 """Files that each output makes, whatever the model."""
 _COUNTED = {"landcover": "features.gpkg", "buildings": "instances.tif", "segments": "panoptic.tif", "roads": "roads.graphml"}
@@ -99,19 +101,29 @@ def list_chunks(folder: RunFolder) -> DoneChunks:
     """Return which chunks of an unfinished run are done.
 
     Raises:
-        GeosegError: If ``run.toml`` cannot be read or its model is not there any more, so that the plan is not known; or if the
-            chunks cannot be listed.
+        GeosegError: As :func:`recall_tiles`; or if the chunks cannot be listed.
+    """
+    config = make_config({}, folder.record)
+    return list_done(folder.chunk_place, recall_tiles(folder, find_model(config.model, config.cache_folder).spec))
+
+
+def recall_tiles(folder: RunFolder, spec: ModelSpec) -> TilePlan:
+    """Return the tiles of an unfinished run, by its record.
+
+    Args:
+        folder: The run.
+        spec: Its model.
+
+    Raises:
+        GeosegError: If ``run.toml`` cannot be read.
     """
     fingerprint = folder.read_record().get("fingerprint", {})
-    config = make_config({}, folder.record)
-    stride_px = find_model(config.model, config.cache_folder).spec.network.stride_px
     height, width = fingerprint["grid"][:2]
-    plan = TilePlan(
+    return TilePlan(
         height=int(height),
         width=int(width),
         tile_size_px=fingerprint["tile_size"],
         halo_px=fingerprint["halo"],
-        stride_px=stride_px,
+        stride_px=spec.network.stride_px,
         **{key: fingerprint[key] for key in ("tiles_per_chunk", "stitch", "fit")},
     )
-    return list_done(folder.chunk_place, plan)

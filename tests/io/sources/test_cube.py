@@ -92,6 +92,42 @@ def test_an_array_that_changed_is_another_one(scene: Path, tmp_path: Path) -> No
         read_whole(place_source(gather(copy), None))
 
 
+def write_whole_numbers(path: Path, encoding: dict[str, Any]) -> Path:
+    """The scene without its first corner, in numbers that the encoding stores."""
+    from odc.geo.xr import xr_coords
+
+    values = PIXELS.astype(np.float32)
+    values[:, :10, :10] = np.nan
+    values[0, 20, 20] = np.nan
+    coords: dict[str, Any] = dict(xr_coords(GeoBox(PIXELS.shape[1:], TRANSFORM, CRS)))
+    table = xr.DataArray(values, dims=("band", "y", "x"), coords=coords, name="scene").to_dataset()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table.to_zarr(path, mode="w", encoding={"scene": encoding})
+    return path
+
+
+@pytest.mark.parametrize("scale", [{}, {"scale_factor": 1.0, "add_offset": 0.0}])
+def test_whole_numbers_that_a_scale_leaves_as_they_are_stay_whole(tmp_path: Path, scale: dict[str, float]) -> None:
+    path = write_whole_numbers(tmp_path / "scene.zarr", {"dtype": "uint8", "_FillValue": 0, **scale})
+    source = place_source(gather(path), None).choose((1, 2, 3))
+    assert source.dtype == "uint8"
+    pixels, valid = read_whole(source)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(valid[:10, :10], False)
+    assert valid.sum() == valid.size - 100
+    np.testing.assert_array_equal(pixels[1], np.where(valid, PIXELS[1], 0))
+
+
+def test_scaled_numbers_are_decoded(tmp_path: Path) -> None:
+    path = write_whole_numbers(tmp_path / "scene.zarr", {"dtype": "uint16", "_FillValue": 0, "scale_factor": 0.5})
+    source = place_source(gather(path), None).choose((2,))
+    pixels, valid = read_whole(source)
+    assert np.issubdtype(pixels.dtype, np.floating)
+    assert valid.sum() == valid.size - 100
+    np.testing.assert_allclose(pixels[0][valid], PIXELS[1][valid], atol=0.25)
+
+
 def test_what_does_not_fit_says_so(tmp_path: Path, scene: Path) -> None:
     with pytest.raises(MissingFileError, match=r"gone\.zarr"):
         gather(tmp_path / "gone.zarr")

@@ -17,10 +17,16 @@ from pyogrio import set_gdal_config_options
 from rasterio.features import rasterize
 from scipy.special import entr
 
-from geoseg.labels.coco import read_coco
+from geoseg.errors import ConfigError
+from geoseg.inference.planning import plan_run
+from geoseg.labels.coco import decode_runs, read_coco
+from geoseg.model.predictor import double_spec
+from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import MEASURE_SCALE
+from geoseg.products.exports import export_run
 from geoseg.runfolder.verify import verify_run
-from tests.doubles import read_all, read_band, read_layer
+from tests.doubles import configure, read_all, read_band, read_layer, write_package
+from tests.products.formats.conftest import run_double
 
 LAYERS = ("landcover", "buildings")
 
@@ -175,3 +181,33 @@ def test_verify_knows_all_files_and_sees_what_was_changed_in_any(finished: Path)
         assert failed.name == "checksums"
         assert name.split("/")[0] in failed.message
         path.write_bytes(whole)
+
+
+def test_coco_run_lengths_are_the_instances_to_the_pixel(finished: Path) -> None:
+    content = json.loads((finished / "coco-rle" / "annotations.json").read_bytes())
+    labels = read_band(finished / "instances.tif")
+    drawn = np.zeros(labels.shape, int)
+    for row in content["annotations"]:
+        mask = decode_runs(row["segmentation"]["counts"], tuple(row["segmentation"]["size"]))
+        assert row["area"] == mask.sum()
+        left, top, width, height = row["bbox"]
+        assert mask[top : top + height, left : left + width].sum() == mask.sum()
+        assert mask[top].any()
+        assert mask[:, left + width - 1].any()
+        drawn += mask
+    np.testing.assert_array_equal(drawn, labels > 0)
+    assert len(content["annotations"]) == labels.max()
+    assert len(read_coco((finished / "coco-rle" / "annotations.json").read_bytes()).images[0].shapes) == labels.max()
+
+
+@pytest.mark.parametrize("name", ["osm", "coco"])
+def test_formats_of_buildings_are_refused_where_the_model_finds_none(inputs: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    spec = double_spec().model_dump(exclude_none=True)
+    spec["classes"][1]["kind"] = "surface"
+    spec["heads"] = {"semantic": spec["heads"]["semantic"]}
+    package = write_package(tmp_path / "surfaces", ModelSpec.model_validate(spec))
+    with pytest.raises(ConfigError, match=f"'{name}' is written from buildings, .* a model that finds it"):
+        plan_run(configure(inputs[0], package, tmp_path / "out", formats=(name,)))
+    run = run_double(configure(inputs[0], package, tmp_path / "out"))
+    with pytest.raises(ConfigError, match=f"'{name}' is written from buildings"):
+        export_run(run, formats=(name,))

@@ -1,0 +1,1 @@
+"""What changed between two runs of one place: classes, buildings and roads."""

@@ -1,0 +1,202 @@
+"""What a flood does: the straight line from inputs to tables and files."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from pyproj import CRS
+
+from geoseg.errors import UsageError
+from geoseg.events import Finished, Listener, StageDone, Warned, ignore_events
+from geoseg.impact.depth import find_surface, measure_depths
+from geoseg.impact.districts import measure_zones_hit
+from geoseg.impact.files import check_output, write_impact
+from geoseg.impact.flood import Flood
+from geoseg.impact.houses import measure_buildings, replace_columns
+from geoseg.impact.metric import find_metric_crs
+from geoseg.impact.network import read_network
+from geoseg.impact.opening import open_flood, read_polygons
+from geoseg.impact.options import ImpactInputs, ImpactOptions
+from geoseg.impact.people import count_people, place_people
+from geoseg.impact.streets import CutNetwork, cut_network, list_places, reach_buildings, read_origins
+from geoseg.impact.tables import Impact, summarize
+from geoseg.io.raster import RasterSource, open_raster
+
+
+def measure_impact(
+    inputs: ImpactInputs,
+    output: Path | None = None,
+    options: ImpactOptions | None = None,
+    *,
+    overwrite: bool = False,
+    listener: Listener = ignore_events,
+) -> Impact:
+    """Measure what a flood does to buildings, roads, places and people.
+
+    Memory holds the features and a block of each raster; a flood in polygons is held whole.
+
+    Args:
+        inputs: The water, and what stands in it.
+        output: Folder for ``impact.gpkg``, tables, ``impact.json`` and ``impact.html``; None writes nothing.
+        options: What counts as flooded, cut and cut off.
+        overwrite: Replace an earlier impact.
+        listener: Takes events as they come.
+
+    Returns:
+        The tables, in the CRS of the flood, and the totals.
+
+    Raises:
+        MissingFileError: If an input is not there.
+        UsageError: If inputs do not fit, or the output is there already; nothing was written.
+        RunError: If a raster could not be read, or a result not be written.
+    """
+    began = time.monotonic()
+    if output is not None:
+        check_output(output, overwrite)
+    log = _Log(listener)
+    with open_flood(inputs.flood) as flood:
+        given = _read(inputs, flood, options or ImpactOptions())
+        impact = _measure(given, flood, log)
+        if output is not None:
+            with log.stage("files"):
+                write_impact(impact, flood, inputs, given.options, output)
+            listener(Finished(output=str(output), elapsed_s=time.monotonic() - began))
+    return impact
+
+
+@dataclass(slots=True)
+class _Log:
+    listener: Listener
+    warnings: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self.listener(StageDone(stage=name, elapsed_s=round(time.monotonic() - began, 3)))
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+        self.listener(Warned(message=message))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """Inputs that were opened."""
+
+    inputs: ImpactInputs
+    options: ImpactOptions
+    metric: CRS
+    buildings: gpd.GeoDataFrame | None
+    roads: Any
+    zones: gpd.GeoDataFrame | None
+    dem: RasterSource | None
+    population: RasterSource | None
+    origins: Any
+
+
+def _read(inputs: ImpactInputs, flood: Flood, options: ImpactOptions) -> _Given:
+    """Open everything, so that what cannot work is refused before work starts."""
+    buildings = None if inputs.buildings is None else read_polygons(inputs.buildings, "buildings", flood.crs)
+    zones = None if inputs.zones is None else read_polygons(inputs.zones, "zones", flood.crs)
+    metric = find_metric_crs(flood.bounds, flood.crs)
+    roads = None if inputs.roads is None else read_network(inputs.roads, flood.crs, metric, options.snap_m, options.bridge_column)
+    for name, table in (("buildings", buildings), ("roads", None if roads is None else roads.roads), ("zones", zones)):
+        if table is not None:
+            _check_near(name, table, flood)
+    return _Given(
+        inputs=inputs,
+        options=options,
+        metric=metric,
+        buildings=buildings,
+        roads=roads,
+        zones=zones,
+        dem=None if inputs.dem is None else open_raster(inputs.dem).choose((1,)),
+        population=None if inputs.population is None else open_raster(inputs.population).choose((1,)),
+        origins=read_origins(inputs.origins, metric),
+    )
+
+
+def _check_near(name: str, table: gpd.GeoDataFrame, flood: Flood) -> None:
+    """Refuse features far from the flood: their CRS is wrong, or a file is."""
+    left, bottom, right, top = flood.bounds
+    around = shapely.buffer(shapely.box(left, bottom, right, top), max(right - left, top - bottom))
+    if not shapely.intersects(shapely.box(*table.total_bounds), around):
+        raise UsageError(
+            f"The {name} lie far from the flood: they span {np.round(table.total_bounds, 3).tolist()} in its CRS, the flood "
+            f"{np.round(flood.bounds, 3).tolist()}. Check --{name}, and the CRS of both."
+        )
+
+
+def _measure(given: _Given, flood: Flood, log: _Log) -> Impact:
+    buildings, roads, places, zones = given.buildings, None, None, given.zones
+    elsewhere: float | None = None
+    if buildings is not None:
+        with log.stage("buildings"):
+            buildings = measure_buildings(buildings, flood, given.options, given.metric)
+        if given.dem is not None:
+            with log.stage("depth"):
+                buildings = _add_depths(buildings, flood, given.dem, given.metric, log)
+        if given.population is not None:
+            with log.stage("people"):
+                people = place_people(buildings.geometry.to_numpy(), flood.crs, given.population, given.options.population_unit)
+            buildings = replace_columns(buildings, {"people": people.in_buildings.round(3)})
+            elsewhere = people.without_building
+    if given.roads is not None:
+        with log.stage("roads"):
+            roads = cut_network(given.roads, flood, given.options, given.origins)
+            _warn_of_roads(roads, given, log)
+        with log.stage("places"):
+            spots = None
+            if buildings is not None:
+                buildings, spots = reach_buildings(buildings, roads, given.options, given.metric)
+            places, place_of = list_places(roads, buildings, spots, given.options.min_place_m, given.metric)
+            if buildings is not None:
+                buildings = replace_columns(buildings, {"place_id": place_of})
+    if zones is not None:
+        with log.stage("zones"):
+            zones = measure_zones_hit(zones, flood, buildings, roads)
+            if given.population is not None:
+                people_there = count_people(zones.geometry.to_numpy(), flood.crs, given.population, given.options.population_unit)
+                zones = replace_columns(zones, {"people": people_there.round(2)})
+    if buildings is not None and (buildings["unknown_share"] == 1).all():
+        log.warn("Nothing is known of the water at any of the buildings: the flood has no data there. Check --flood and --buildings.")
+    totals = summarize(buildings, roads, places, elsewhere)
+    return Impact(
+        buildings=buildings,
+        roads=None if roads is None else roads.table,
+        places=places,
+        zones=zones,
+        totals=totals,
+        warnings=tuple(log.warnings),
+        network=roads,
+    )
+
+
+def _add_depths(buildings: gpd.GeoDataFrame, flood: Flood, dem: RasterSource, metric: CRS, log: _Log) -> gpd.GeoDataFrame:
+    surface = find_surface(flood, dem, metric)
+    if not len(surface.heights):
+        log.warn("The depth of the water is not known: nowhere does the flood end on dry ground for which --dem has a height.")
+    wet = np.flatnonzero((buildings["state"] == "flooded").to_numpy())
+    columns = {name: np.full(len(buildings), np.nan) for name in ("depth_max_m", "depth_mean_m")}
+    if len(wet):
+        found = measure_depths(buildings.geometry.to_numpy()[wet], flood.crs, surface, dem, metric)
+        for values, depths in zip(columns.values(), found, strict=True):
+            values[wet] = depths.round(2)
+    return replace_columns(buildings, columns)
+
+
+def _warn_of_roads(roads: CutNetwork, given: _Given, log: _Log) -> None:
+    if roads.is_cut.any() and not roads.network.knows_bridges and given.inputs.flood.before is None:
+        log.warn(
+            f"Nothing tells bridges: the roads have no column '{given.options.bridge_column}', and no water of before was given, so every "
+            "road over water counts as cut. Give --flood-before, or name the column with --bridge-column."
+        )
+    if len(given.origins) and not (roads.pieces.access == "reached").any():
+        log.warn("All places given with --from stand on roads that are under water, so that nothing is within reach.")

@@ -1,0 +1,194 @@
+"""The flood and what stands in it, from run folders, rasters and vector files."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from rasterio.features import geometry_mask
+from rasterio.windows import Window
+from shapely import STRtree
+
+from geoseg.errors import MissingFileError, UsageError
+from geoseg.impact.flood import DRY, FLOODED, Flood
+from geoseg.impact.options import FloodInput
+from geoseg.impact.pixelflood import PixelFlood, WaterRule
+from geoseg.impact.shapeflood import make_shape_flood
+from geoseg.io.aligned import open_on_grid
+from geoseg.io.raster import RasterSource, open_raster
+from geoseg.io.tiffs.legend import describe_band
+from geoseg.io.vector import list_layers, read_vector
+from geoseg.runfolder.records import read_summary
+from geoseg.runfolder.report import read_scheme
+
+_VECTOR_ENDINGS = {".gpkg", ".geojson", ".json", ".fgb", ".shp", ".kml", ".gml", ".parquet"}
+_OUTSIDE = -(2**40)
+"""Value of pixels of which nothing is known; no class has it."""
+_POLYGONS = ["Polygon", "MultiPolygon"]
+
+
+@contextmanager
+def open_flood(given: FloodInput) -> Iterator[Flood]:
+    """Open a flood.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        UsageError: If it holds no water that could be told, or has no place on the ground.
+    """
+    if _is_vector(given.path):
+        yield _open_shapes(given)
+        return
+    with ExitStack() as stack:
+        source, rule = _find_pixels(given.path, given.water, given.nodata)
+        before = None if given.before is None else stack.enter_context(_open_before(given, source.geobox))
+        raster = stack.enter_context(source.open())
+        hides = rule.values is not None and given.path.is_dir()
+        yield PixelFlood(name=str(given.path), raster=raster, geobox=source.geobox, rule=rule, before=before, hides_ground=hides)
+
+
+def read_features(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
+    """Read a layer of a run folder, or of a vector file that has one of that name, or its first one, into a CRS.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        UsageError: If it cannot be read.
+    """
+    file = path / "features.gpkg" if path.is_dir() else path
+    if not file.exists():
+        raise MissingFileError(f"There is no {file}. Give a vector file, or a run folder whose run made {layer}.")
+    layers = list_layers(file)
+    if path.is_dir() and layer not in layers:
+        raise UsageError(f"The run in {path} made no {layer}; it has {', '.join(layers)}. Make them with --outputs {layer}.")
+    return read_vector(file, crs, layer if layer in layers else None)
+
+
+def read_polygons(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
+    """Read the polygons of a layer as multipolygons; see :func:`read_features`.
+
+    Raises:
+        UsageError: If there are none.
+    """
+    table = read_features(path, layer, crs)
+    chosen = table[table.geom_type.isin(_POLYGONS) & ~table.geometry.is_empty].reset_index(drop=True)
+    if chosen.empty:
+        raise UsageError(f"{path} holds {len(table)} features and no polygon; {layer} are polygons. Check --{layer}.")
+    many = [shape if shape.geom_type == "MultiPolygon" else shapely.MultiPolygon([shape]) for shape in chosen.geometry]
+    return gpd.GeoDataFrame(chosen.drop(columns=chosen.geometry.name), geometry=many, crs=chosen.crs)
+
+
+def _is_vector(path: Path) -> bool:
+    return not path.is_dir() and path.suffix.lower() in _VECTOR_ENDINGS
+
+
+def _find_pixels(path: Path, water: str | None, nodata: float | None) -> tuple[RasterSource, WaterRule]:
+    """Return the raster of a run folder or file, and which of its values are water."""
+    if path.is_dir():
+        classes = {row.name: row.value for row in read_scheme(read_summary(path / "summary.json")["classes"])}
+        value = _find_value(str(path), water or _guess_water(str(path), classes), classes)
+        return open_raster(path / "classes.tif").choose((1,)), WaterRule(path=str(path), values=frozenset({value}), nodata=nodata)
+    source = open_raster(path).choose((1,))
+    names = {name: value for value, name in describe_band(str(path), 1).names.items()}
+    values = None if water is None else frozenset({_find_value(str(path), water, names)})
+    return source, WaterRule(path=str(path), values=values, nodata=nodata)
+
+
+def _guess_water(path: str, classes: dict[str, int]) -> str:
+    for word in ("flood", "water"):
+        found = [name for name in classes if word in name.lower()]
+        if len(found) == 1:
+            return found[0]
+    raise UsageError(f"{path} has the classes {', '.join(classes)}; none of them is plainly water. Name it with --flood-class.")
+
+
+def _find_value(path: str, wanted: str, names: dict[str, int]) -> int:
+    found = {name.lower(): value for name, value in names.items()}.get(wanted.lower())
+    if found is not None:
+        return found
+    try:
+        return int(wanted)
+    except ValueError as exc:
+        known = f"has the classes {', '.join(names)}" if names else "names no classes, so that they are told by value"
+        raise UsageError(f"There is no class '{wanted}' in {path}, which {known}. Check --flood-class and --before-class.") from exc
+
+
+@contextmanager
+def _open_before(given: FloodInput, geobox: GeoBox) -> Iterator[Callable[[Window], NDArray[np.uint8]]]:
+    """Hold the water of before open on the grid of a flood."""
+    assert given.before is not None, "asked for"
+    if _is_vector(given.before):
+        assert geobox.crs is not None, "open_raster refuses rasters without a CRS"
+        water = _read_water(given.before, given.before_water, str(geobox.crs.to_wkt()))
+        yield _Burned(geobox=geobox, shapes=water, tree=STRtree(water))
+        return
+    source, rule = _find_pixels(given.before, given.before_water or given.water, given.nodata)
+    with open_on_grid(Path(source.path), geobox, _OUTSIDE) as read:
+        yield lambda window: _apply(rule, read(window))
+
+
+def _apply(rule: WaterRule, values: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return rule.apply(values, values != _OUTSIDE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Burned:
+    """Polygons on a grid: a pixel is water if its center lies in one."""
+
+    geobox: GeoBox
+    shapes: NDArray[np.object_]
+    tree: STRtree
+
+    def __call__(self, window: Window) -> NDArray[np.uint8]:
+        transform = self.geobox.transform @ Affine.translation(window.col_off, window.row_off)
+        shape = (int(window.height), int(window.width))
+        near = self.shapes[self.tree.query(GeoBox(shape, transform, self.geobox.crs).extent.geom)]
+        if not len(near):
+            return np.full(shape, DRY, np.uint8)
+        return np.where(geometry_mask(near.tolist(), shape, transform, invert=True), FLOODED, DRY).astype(np.uint8)
+
+
+def _open_shapes(given: FloodInput) -> Flood:
+    table = _read_table(given.path, given.water, None)
+    crs = str(table.crs.to_wkt())
+    wet = shapely.union_all(table.geometry.to_numpy())
+    return make_shape_flood(str(given.path), crs, wet, None if given.before is None else _find_before(given, crs))
+
+
+def _find_before(given: FloodInput, crs: str) -> tuple[shapely.Geometry, shapely.Geometry]:
+    """Return the areas that were water before, and of which that is not known."""
+    assert given.before is not None, "asked for"
+    if _is_vector(given.before):
+        return shapely.union_all(_read_water(given.before, given.before_water or given.water, crs)), shapely.Polygon()
+    source, rule = _find_pixels(given.before, given.before_water or given.water, given.nodata)
+    with source.open() as raster:
+        before = PixelFlood(name=source.path, raster=raster, geobox=source.geobox, rule=rule)
+        tables = [table.to_crs(crs) for table in before.patches()]
+        seen = shapely.segmentize(shapely.box(*before.bounds), max(source.geobox.shape) * abs(source.geobox.resolution.x) / 50)
+    states = np.concatenate([table["state"].to_numpy() for table in tables])
+    shapes = np.concatenate([table.geometry.to_numpy() for table in tables])
+    water, hidden = (shapely.union_all(shapely.make_valid(shapes[states == state])) for state in ("flooded", "unknown"))
+    looked_at = gpd.GeoSeries([seen], crs=before.crs).to_crs(crs)[0]
+    far = shapely.difference(shapely.buffer(shapely.envelope(looked_at), 10 * looked_at.length), looked_at)
+    return water, shapely.union(hidden, far)
+
+
+def _read_water(path: Path, water: str | None, crs: str) -> NDArray[np.object_]:
+    return np.asarray(_read_table(path, water, crs).geometry.to_numpy())
+
+
+def _read_table(path: Path, water: str | None, crs: str | None) -> gpd.GeoDataFrame:
+    """Read polygons of water; None keeps their CRS."""
+    table = read_vector(path, crs)
+    if water is not None:
+        if "class" not in table.columns:
+            raise UsageError(f"{path} has no column 'class' that names '{water}'. Leave --flood-class out where all polygons are water.")
+        table = table[table["class"].astype(str).str.lower() == water.lower()]
+    chosen = table[table.geom_type.isin(_POLYGONS) & ~table.geometry.is_empty]
+    if chosen.empty:
+        raise UsageError(f"{path} holds no polygon{' of ' + water if water else ''}; water is polygons. Check --flood and --flood-class.")
+    return chosen

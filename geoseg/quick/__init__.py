@@ -1,0 +1,1 @@
+"""A coarse map of the whole raster first, refined where it matters most."""

@@ -1,0 +1,106 @@
+"""A map on this machine: a port, a browser, and an end with Ctrl-C."""
+
+import ipaddress
+import secrets
+import socket
+import threading
+import time
+import webbrowser
+from collections.abc import Callable
+
+import uvicorn
+from starlette.applications import Starlette
+
+from geoseg.errors import UsageError
+from geoseg.view.guard import LOCAL_HOSTS
+
+FIRST_PORT = 8765
+"""Tried first where no port is asked for, so that bookmarks go on to work."""
+_GRACE_S = 1
+"""What requests that are under way may take when the server ends."""
+
+
+def is_local(host: str) -> bool:
+    """Tell whether only programs of this machine reach a host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def make_token(host: str) -> str | None:
+    """Return a token that nobody guesses for a host that others reach, none for one that only this machine reaches."""
+    return None if is_local(host) else secrets.token_urlsafe(24)
+
+
+def allowed_hosts(host: str) -> tuple[str, ...] | None:
+    """Return the names under which a server on a host may be asked for; None for one on all addresses of the machine."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return (*LOCAL_HOSTS, host)
+    if address.is_unspecified:
+        return None
+    return (*LOCAL_HOSTS, f"[{address}]" if address.version == 6 else str(address))
+
+
+def bind(host: str, port: int | None) -> socket.socket:
+    """Take a port.
+
+    Args:
+        host: Address or name.
+        port: None takes a usual one, or a free one if that is taken; 0 takes a free one.
+
+    Raises:
+        UsageError: If it cannot be had.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    except OSError as exc:
+        raise UsageError(f"There is no host {host!r}: {exc}. Leave --host out to show the map on this machine only.") from exc
+    for tried in (FIRST_PORT, 0) if port is None else (port,):
+        taken = socket.socket(family, socket.SOCK_STREAM)
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind((address[0], tried))
+        except (OSError, OverflowError) as exc:
+            taken.close()
+            fault = exc
+            continue
+        taken.listen(128)
+        return taken
+    raise UsageError(f"Port {port} of {host} cannot be had: {fault}. Choose another --port, or 0 for a free one.")
+
+
+def describe_address(host: str, port: int, token: str | None) -> str:
+    """Return what a browser opens."""
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
+
+
+def serve(app: Starlette, taken: socket.socket, on_ready: Callable[[], None]) -> None:
+    """Answer until Ctrl-C.
+
+    Args:
+        app: The map.
+        taken: The port.
+        on_ready: Called once the first request would be answered.
+
+    Raises:
+        KeyboardInterrupt: When it was stopped so.
+    """
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_GRACE_S, ws="none")
+    server = uvicorn.Server(config)
+
+    def tell() -> None:
+        while not server.started:
+            time.sleep(0.02)
+        on_ready()
+
+    threading.Thread(target=tell, name="ready", daemon=True).start()
+    server.run(sockets=[taken])
+
+
+def open_browser(address: str) -> None:
+    """Open a page in the browser of whoever sits at this machine; without one, the address that was printed has to do."""
+    webbrowser.open(address)

@@ -1,0 +1,284 @@
+"""Two dates compared: a drawn town with known edits, run folders, and what is refused."""
+
+import json
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from numpy.typing import NDArray
+
+import geoseg
+from geoseg.change.compare import compare
+from geoseg.change.dates import make_runs
+from geoseg.change.options import ChangeOptions
+from geoseg.change.side import Side
+from geoseg.errors import MissingFileError, RunFolderError, UsageError
+from geoseg.events import Finished, StageDone, ignore_events
+from geoseg.model.predictor import double_spec
+from geoseg.pipeline import segment_raster
+from geoseg.scene import SceneOptions
+from tests.doubles import (
+    NODATA,
+    TRANSFORM,
+    Copying,
+    Listening,
+    always,
+    call_geoseg,
+    configure,
+    read_band,
+    write_network,
+    write_package,
+    write_raster,
+)
+from tests.town import Town, draw_town, score, sides
+
+MOVED_PX = (1.2, 0.9)
+"""One and a half pixels."""
+
+
+@pytest.fixture(scope="module")
+def town() -> Town:
+    return draw_town(SceneOptions(height_px=480, width_px=480, seed=3, resolution_m=0.5), edits=5, roads=1)
+
+
+@pytest.fixture(scope="module")
+def dates(town: Town, tmp_path_factory: pytest.TempPathFactory) -> tuple[Side, Side]:
+    return sides(town, tmp_path_factory.mktemp("town"), MOVED_PX)
+
+
+@pytest.fixture(scope="module")
+def compared(dates: tuple[Side, Side], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("compared") / "out"
+    return compare(*dates, output, ChangeOptions(), ignore_events)
+
+
+def read_json(output: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((output / "change.json").read_text())
+    return told
+
+
+def test_edits_of_a_misplaced_town_are_found_and_nothing_else(town: Town, compared: Path) -> None:
+    whole = reduce(add, score(town, compared).values())
+    found, false = whole.shares
+    assert whole.edits == 22
+    assert found >= 0.95
+    assert false <= 0.02
+
+
+def test_the_same_holds_after_alignment_with_a_smaller_tolerance(town: Town, dates: tuple[Side, Side], tmp_path: Path) -> None:
+    output = compare(*dates, tmp_path / "out", ChangeOptions(align=True), ignore_events)
+    found, false = reduce(add, score(town, output).values()).shares
+    assert found >= 0.95
+    assert false <= 0.02
+    told = read_json(output)
+    assert told["misregistration"]["corrected"]
+    assert told["tolerance_m"] == pytest.approx(1.0, rel=0.001), "two pixels of half a metre"
+
+
+def test_misregistration_is_measured_to_a_fifth_of_a_pixel(compared: Path) -> None:
+    seen = read_json(compared)["misregistration"]
+    assert seen["reliable"]
+    assert (seen["cols_px"], seen["rows_px"]) == pytest.approx(MOVED_PX, abs=0.2)
+    assert seen["distance_m"] == pytest.approx(0.75, abs=0.1)
+
+
+def test_changed_pixels_are_those_of_the_truth_but_for_their_borders(town: Town, compared: Path) -> None:
+    codes = read_band(compared / "transitions.tif")
+    height, width = codes.shape
+    before, after = (scene.classes[-height:, -width:] for scene in (town.before, town.after))
+    both = (codes != NODATA) & (before != NODATA) & (after != NODATA)
+    np.testing.assert_array_equal((codes // 16)[both], before[both])
+    gone = shapely.area([p for kind, p in town.edits if kind == "gone"]).sum()
+    was_built = ((codes // 16 == 4) & (codes % 16 != 4) & both).sum()
+    shrunk = sum(0.4 * p.area for kind, p in town.edits if kind == "shrunk")
+    assert was_built == pytest.approx(gone + shrunk, rel=0.15)
+
+
+def test_matrix_raster_polygons_and_summary_agree(compared: Path) -> None:
+    codes = read_band(compared / "transitions.tif")
+    told = read_json(compared)
+    for row in told["transitions"]:
+        assert row["pixels"] == (codes == row["code"]).sum()
+        assert row["area_m2"] == pytest.approx(row["pixels"] * 0.25, rel=0.002)
+    assert told["unknown"]["pixels"] == (codes == NODATA).sum()
+    changes = gpd.read_file(compared / "change.gpkg", layer="transitions")
+    assert changes["area_m2"].sum() == pytest.approx(sum(row["area_m2"] for row in told["transitions"]), rel=0.03)
+    lines = (compared / "transitions.csv").read_text().splitlines()
+    assert lines[0] == "from \\ to (m2),land,water,vegetation,road,building,before"
+    assert float(lines[-1].split(",")[-1]) == pytest.approx((codes != NODATA).sum() * 0.25, rel=0.002)
+
+
+def test_the_raster_says_itself_what_its_values_mean(compared: Path) -> None:
+    with rasterio.open(compared / "transitions.tif") as dataset:
+        assert dataset.nodata == NODATA
+        assert dataset.driver == "GTiff"
+        assert dataset.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert dataset.colormap(1)[4] != dataset.colormap(1)[64]
+    names = (compared / "transitions.tif.aux.xml").read_text()
+    assert "building to land" in names
+
+
+def test_layers_bring_their_colors(compared: Path) -> None:
+    styles = gpd.read_file(compared / "change.gpkg", layer="layer_styles")
+    assert set(styles["f_table_name"]) == {"transitions", "buildings", "roads"}
+    qml = styles.set_index("f_table_name")["styleQML"]
+    assert 'value="grown"' in qml["buildings"]
+    assert 'attr="code"' in qml["transitions"]
+
+
+def test_the_page_needs_nothing_else(compared: Path) -> None:
+    page = (compared / "change.html").read_text()
+    assert "From class to class" in page
+    assert page.count("data:image/png") >= 4
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+
+
+def test_areas_are_added_up_in_zones(dates: tuple[Side, Side], compared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("exactextract")
+    grid = dates[0].geobox.boundingbox
+    middle = (grid.left + grid.right) / 2
+    halves = [shapely.box(grid.left, grid.bottom, middle, grid.top), shapely.box(middle, grid.bottom, grid.right, grid.top)]
+    gpd.GeoDataFrame({"name": ["west", "east"]}, geometry=halves, crs=dates[0].geobox.crs.to_wkt()).to_file(tmp_path / "zones.gpkg")
+    output = compare(*dates, tmp_path / "out", ChangeOptions(zones=tmp_path / "zones.gpkg"), ignore_events)
+    table = gpd.read_file(output / "change.gpkg", layer="zones")
+    whole = {f"{row['from']} to {row['to']}": row["area_m2"] for row in read_json(compared)["transitions"]}
+    for name, area_m2 in whole.items():
+        assert table[f"{name}_m2"].sum() == pytest.approx(area_m2, rel=0.01, abs=1)
+    assert "west" in (output / "zones.csv").read_text()
+
+
+BEFORE = [(10, 10, 20, 20), (10, 30, 20, 44), (30, 10, 44, 20), (40, 40, 50, 50), (60, 60, 70, 70)]
+AFTER = [(10, 10, 20, 20), (10, 30, 20, 36), (30, 10, 44, 30), (70, 8, 80, 20), (60, 60, 70, 70)]
+HOLE = (56, 64, 76, 90)
+
+
+def draw(boxes: list[tuple[int, int, int, int]], hole: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8]:
+    classes = np.zeros((96, 96), np.uint8)
+    for top, left, bottom, right in boxes:
+        classes[top:bottom, left:right] = 1
+    if hole is not None:
+        top, left, bottom, right = hole
+        classes[top:bottom, left:right] = NODATA
+    return np.repeat(classes[None], 3, axis=0)
+
+
+def make_run(folder: Path, name: str, pixels: NDArray[np.uint8], **place: Any) -> Path:
+    """A run by a double that copies class values."""
+    raster = write_raster(folder / f"{name}.tif", pixels, nodata=NODATA, **place)
+    model = folder / "model" if (folder / "model").exists() else write_package(folder / "model")
+    return segment_raster(configure(raster, model, folder / name), load=always(Copying(double_spec())))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    return make_run(folder, "one", draw(BEFORE)), make_run(folder, "two", draw(AFTER, HOLE))
+
+
+def test_two_run_folders_are_compared_once(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    heard = Listening()
+    output = geoseg.change_runs(*runs, tmp_path / "out", listener=heard)
+    counts = read_json(output)["counts"]
+    assert {name: counts[f"buildings_{name}"] for name in ("new", "gone", "grown", "shrunk", "same", "unknown")} == {
+        "new": 1,
+        "gone": 1,
+        "grown": 1,
+        "shrunk": 1,
+        "same": 1,
+        "unknown": 1,
+    }
+    assert [event.stage for event in heard.of(StageDone)][:3] == ["registration", "transitions", "buildings"]
+    assert not (output / ".work").exists()
+    again = Listening()
+    geoseg.change_runs(*runs, output, listener=again)
+    assert [type(event) for event in again] == [Finished]
+    assert again[0].elapsed_s == 0
+
+
+def test_nothing_is_said_where_a_date_has_no_data(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    for pair in (runs, runs[::-1]):
+        output = geoseg.change_runs(*pair, tmp_path / pair[0].name)
+        top, left, bottom, right = HOLE
+        codes = read_band(output / "transitions.tif")
+        assert (codes[top:bottom, left:right] == NODATA).all()
+        a, _, x, _, e, y = tuple(TRANSFORM)[:6]
+        hole = shapely.box(x + a * left, y + e * bottom, x + a * right, y + e * top)
+        assert not gpd.read_file(output / "change.gpkg", layer="transitions").intersection(hole).area.any()
+        buildings = gpd.read_file(output / "change.gpkg", layer="buildings")
+        assert set(buildings[buildings.intersects(hole)]["status"]) == {"unknown"}
+
+
+def test_another_comparison_is_not_overwritten_unless_asked(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    output = geoseg.change_runs(*runs, tmp_path / "out")
+    wider = ChangeOptions(tolerance_m=3.0)
+    with pytest.raises(RunFolderError, match=r"comparison of other runs or options.*--overwrite"):
+        geoseg.change_runs(*runs, output, wider)
+    geoseg.change_runs(*runs, output, wider, overwrite=True)
+    assert read_json(output)["tolerance_m"] == 3.0
+
+
+def test_grids_of_other_pixels_and_crs_are_compared_on_the_finer_one(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    coarse = np.repeat(np.repeat(draw(AFTER)[:, ::2, ::2], 1, axis=1), 1, axis=2)
+    other = make_run(tmp_path, "coarse", coarse, transform=TRANSFORM @ TRANSFORM.scale(2))
+    output = geoseg.change_runs(runs[0], other, tmp_path / "out")
+    told = read_json(output)
+    assert told["grid"]["pixel_m"] == pytest.approx([0.5, 0.5], rel=0.01)
+    assert {name: told["counts"][f"buildings_{name}"] for name in ("new", "gone", "grown", "shrunk", "same")} == {
+        "new": 1,
+        "gone": 1,
+        "grown": 1,
+        "shrunk": 1,
+        "same": 2,
+    }
+
+
+def test_runs_of_two_places_are_refused_with_where_they_lie(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    far = make_run(tmp_path, "far", draw(AFTER), transform=TRANSFORM @ TRANSFORM.translation(500, 0))
+    with pytest.raises(UsageError, match=r"share no ground: before \(.*spans \[85\.3.*after \("):
+        geoseg.change_runs(runs[0], far, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_hold_something_else_are_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunFolderError, match=r"1 files of something else, first notes\.txt"):
+        geoseg.change_runs(*runs, tmp_path)
+    with pytest.raises(RunFolderError, match="holds no run"):
+        geoseg.change_runs(tmp_path, runs[1], tmp_path / "out")
+    with pytest.raises(MissingFileError, match="nothing at"):
+        geoseg.change_runs(tmp_path / "none", runs[1], tmp_path / "out")
+
+
+def test_a_tolerance_below_the_misregistration_is_warned_of(dates: tuple[Side, Side], tmp_path: Path) -> None:
+    output = compare(*dates, tmp_path / "out", ChangeOptions(tolerance_m=0.2), ignore_events)
+    assert "more than the tolerance of 0.2 m" in read_json(output)["warnings"][0]
+
+
+def test_the_command_reports_json_lines(
+    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call_geoseg(monkeypatch, "change", *runs, "-o", tmp_path / "out", "--tolerance", "1", "--progress", "json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event["event"] for event in events][-1] == "Finished"
+    assert (tmp_path / "out" / "change.html").exists()
+    assert call_geoseg(monkeypatch, "change", *runs, "-o", tmp_path / "out2", "--match", "forest") == 2
+    assert "--match takes NAME=NAME" in capsys.readouterr().err
+
+
+def test_rasters_are_segmented_first_and_only_once(tmp_path: Path) -> None:
+    model = write_network(tmp_path / "model")
+    rasters = tuple(str(write_raster(tmp_path / f"{name}.tif", draw(boxes))) for name, boxes in (("a", BEFORE), ("b", AFTER)))
+    given = {"model": str(model), "memory": "8GB", "backend": "torch", "outputs": ("classes",)}
+    first, second = Listening(), Listening()
+    made = [make_runs(rasters, tmp_path / "out", ChangeOptions(), given, heard) for heard in (first, second)]
+    assert made[0] == made[1] == (tmp_path / "out" / "before", tmp_path / "out" / "after")
+    assert [event.elapsed_s for event in second.of(Finished)] == [0, 0]
+    output = geoseg.change_runs(*made[0], tmp_path / "out")
+    assert (output / "transitions.tif").exists()
+    assert "buildings_new" not in read_json(output)["counts"], "no buildings were asked for"

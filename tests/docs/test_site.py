@@ -1,0 +1,147 @@
+"""The documentation: it builds strictly, asks for nothing outside, and says what the code says."""
+
+import importlib.util
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+import geoseg
+from geoseg.cli.main import app
+from geoseg.config import RunConfig, make_config
+from geoseg.errors import GeosegError
+
+ROOT = Path(__file__).parents[2]
+needs_mkdocs = pytest.mark.skipif(
+    not all(map(find_spec, ("mkdocs", "material", "mkdocstrings"))), reason="the documentation needs mkdocs: pip install '.[docs]'"
+)
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs_site" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@needs_mkdocs
+def test_no_page_asks_for_anything_outside(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) >= 30
+    for page in pages:
+        html = page.read_text()
+        fetched = re.findall(r'<(?:script|img|link|iframe|source)\b[^>]*?(?:src|href)="([^"]*)"', html)
+        assert fetched
+        assert [address for address in fetched if "://" in address] == [], page
+    assert not re.search(rb"fonts\.g(oogle)?static|googleapis", b"".join(path.read_bytes() for path in site.rglob("*.css")))
+
+
+@needs_mkdocs
+def test_every_public_name_has_its_docstring_in_the_site(site: Path) -> None:
+    html = (site / "api.html").read_text()
+    assert [name for name in geoseg.__all__ if name != "Event" and f".{name}" not in html] == []
+    assert "Segment a raster into a run folder" in html
+
+
+def test_every_command_and_option_stands_on_its_page() -> None:
+    page = load("pages").write_commands()
+    for name, command in commands(get_command(app), "geoseg"):
+        assert f"## {name}\n" in page
+        for param in command.params:
+            assert any(opt in page for opt in param.opts), param.name
+
+
+def test_every_key_of_the_configuration_stands_on_its_page_with_its_meaning() -> None:
+    pages = load("pages")
+    page = pages.write_configuration()
+    documented = pages.read_field_docs(RunConfig)
+    for name in RunConfig.model_fields.keys() - {"objects"}:
+        assert f"| `{name}` |" in page
+        assert documented[name]
+    assert "[run.objects.buildings]" in page
+    assert "| `min_area_m2` |" in page
+
+
+def test_messages_of_errors_are_found_where_they_are_raised() -> None:
+    pages = load("pages")
+    found = pages.collect_messages()
+    texts = {text for messages in found.values() for text, _ in messages}
+    assert len(texts) > 200
+    assert "There is no vector file {zones}. Check --zones." in texts
+    assert {"UsageError", "RasterError", "ModelError", "RunFolderError", "ChunkError", "WriteError"} <= found.keys()
+    page = pages.write_errors()
+    for kind in kinds(GeosegError):
+        assert kind.__name__ in page
+
+
+def kinds(kind: type[GeosegError]) -> Iterator[type[GeosegError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        if below.__module__ == "geoseg.errors":
+            yield from kinds(below)
+
+
+def test_drawings_are_those_that_their_script_draws() -> None:
+    drawings = load("drawings")
+    assert {path.stem for path in (ROOT / "docs" / "drawings").iterdir()} == drawings.DRAWINGS.keys()
+    for name in drawings.DRAWINGS:
+        assert (ROOT / "docs" / "drawings" / f"{name}.svg").read_text() == drawings.render(name)
+
+
+def commands(group: Any, name: str) -> Iterator[tuple[str, Any]]:
+    for key, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{name} {key}")
+        else:
+            yield f"{name} {key}", command
+
+
+def written_commands() -> list[tuple[str, str]]:
+    """Return the lines of shell blocks that call geoseg, with the page that they stand on."""
+    found = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.S):
+            lines = block.replace("\\\n", " ").splitlines()
+            found += [(page.name, line.split("  #")[0].strip()) for line in lines if line.startswith("geoseg ")]
+    return found
+
+
+def test_commands_in_the_documentation_exist_with_their_options_and_settings() -> None:
+    known = dict(commands(get_command(app), "geoseg"))
+    written = written_commands()
+    assert len(written) > 30
+    for page, line in written:
+        words = shlex.split(line.replace("|", " "))
+        if len(words) > 1 and words[1].startswith("-"):
+            continue
+        name = " ".join(words[:3]) if " ".join(words[:3]) in known else " ".join(words[:2])
+        assert name in known, f"{page}: {line}"
+        options = {opt for param in known[name].params for opt in (*param.opts, *param.secondary_opts)}
+        used = {word.split("=")[0] for word in words if word.startswith("-")}
+        assert used <= options, f"{page}: {line}: {used - options}"
+        for setting in (after for word, after in itertools.pairwise(words) if word == "--set"):
+            table, key, value = re.fullmatch(r"(\w+)\.(\w+)=(.+)", setting).groups()  # type: ignore[union-attr]
+            if value.replace(".", "").isdigit():
+                make_config({"raster": "a.tif", "output": "out", "objects": {table: {key: float(value)}}})
