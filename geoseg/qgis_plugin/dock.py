@@ -9,9 +9,9 @@ import time
 from typing import Any
 
 from qgis.core import Qgis, QgsProject, QgsRasterLayer, QgsSettings
+from qgis.gui import QgsDockWidget
+from qgis.PyQt import QtGui, QtWidgets
 from qgis.PyQt.QtCore import Qt
-from qgis.PyQt.QtGui import QIcon
-from qgis.PyQt.QtWidgets import QAction, QDockWidget
 
 from .answers import ask, carry_out
 from .background import Background
@@ -26,6 +26,8 @@ from .runs import RunState, read_states, remember, remembered
 from .styling import add_run, dress
 from .text import ICON, tr
 
+# Qt 6 moved it
+_QAction = getattr(QtGui, "QAction", None) or QtWidgets.QAction
 _CLOSING_S = 3.0
 """How long QGIS waits for work to end when it closes."""
 
@@ -43,16 +45,16 @@ class GeosegDock:
         self._preview: tuple[str, str] | None = None
         self._python = ""
         self.panel = Panel()
-        self.dock = QDockWidget("geoseg", iface.mainWindow())
+        self.dock = QgsDockWidget("geoseg", iface.mainWindow())
         self.dock.setObjectName("geosegDock")
         self.dock.setWidget(self.panel)
-        self.action = QAction(QIcon(str(ICON)), tr("geoseg panel"), iface.mainWindow())
+        self.action = _QAction(QtGui.QIcon(str(ICON)), tr("geoseg panel"), iface.mainWindow())
         self.action.setCheckable(True)
         self._connect()
 
     def _connect(self) -> None:
         panel = self.panel
-        self.action.triggered.connect(self.dock.setUserVisible if hasattr(self.dock, "setUserVisible") else self.dock.setVisible)
+        self.action.triggered.connect(self.dock.setUserVisible)
         self.dock.visibilityChanged.connect(self._seen)
         panel.reload_button.clicked.connect(lambda _: self.look())
         panel.settings_wanted.connect(self.open_settings)
@@ -113,7 +115,9 @@ class GeosegDock:
         """Open the dialog of the toolbox with the layer and the model filled in."""
         from qgis import processing
 
-        given = {"INPUT": self.panel.layer.currentLayer(), "MODEL": self.panel.chosen_name()}
+        layer, model = self.panel.layer.currentLayer(), self.panel.chosen_name()
+        chosen = {"MODEL_FILE": os.path.join(model, "model.json")} if os.path.isdir(model) else {"MODEL": model}
+        given = {"INPUT": layer, **chosen}
         processing.execAlgorithmDialog("geoseg:segment", {key: value for key, value in given.items() if value})
 
     def preview(self) -> Background | None:
@@ -129,7 +133,8 @@ class GeosegDock:
             self.say(str(exc), Qgis.MessageLevel.Warning)
             return None
         folder = tempfile.mkdtemp(prefix="geoseg-preview-")
-        arguments, began = preview_arguments(address, folder, told["model"]), time.monotonic()
+        arguments = preview_arguments(address, folder, told["model"])
+        began = time.monotonic()
         work = self._prepare(lambda work: carry_out(python, arguments, work.tell, work.is_cancelled))
         self.panel.preview_row.watch(work, tr("Preview ..."))
         self.panel.enable()
@@ -163,16 +168,18 @@ class GeosegDock:
 
     def run_layer(self) -> Background | None:
         """Map the whole layer into the run folder, beside the window."""
-        folder = self.panel.output.filePath().strip()
+        folder, told, layer = self.panel.output.filePath().strip(), self.panel.chosen_model(), self.panel.layer.currentLayer()
+        if told is None or layer is None:
+            return None
         try:
-            path = file_of_layer(self.panel.layer.currentLayer())
+            path = file_of_layer(layer)
         except PreviewError as exc:
             self.say(str(exc), Qgis.MessageLevel.Warning)
             return None
         if not folder:
             self.say(tr("Name a run folder."), Qgis.MessageLevel.Warning)
             return None
-        return self._run(folder, ["segment", path, "-o", folder, "-m", self.panel.chosen_name(), "--progress", "json"])
+        return self._run(folder, ["segment", path, "-o", folder, "-m", told["model"], "--progress", "json"])
 
     def resume(self, state: RunState) -> Background | None:
         """Go on with a run that stopped."""

@@ -1,8 +1,6 @@
 """A real QGIS, started once on a display of its own; ``session.py`` says what it does there.
 
-QGIS starts geoseg in an environment. Its variables are cleaned of ``PYTHONPATH``, so that a small program stands for the environment:
-it sets ``PYTHONPATH`` to this working tree and becomes the Python of the tests. ``GEOSEG_PICTURES=docs/pictures`` keeps the pictures
-for the documentation.
+``GEOSEG_PICTURES=docs/pictures`` keeps the pictures for the documentation.
 """
 
 import json
@@ -21,10 +19,12 @@ from PIL import Image
 
 from geoseg import __version__
 from geoseg.model.package import find_package, shipped_models
-from geoseg.packing import PLUGIN, install_plugin
+from geoseg.packing.plugin import PLUGIN
+from geoseg.packing.profiles import install_plugin
 from geoseg.qgis_plugin.environment import check
 from geoseg.scene import SceneOptions, draw_scene
 from tests.doubles import write_raster
+from tests.qgis_plugin.conftest import write_python
 from tests.qgis_plugin.wheels import write_wheel
 
 ROOT = Path(__file__).parents[2]
@@ -37,15 +37,6 @@ HEIGHT_PX, WIDTH_PX = 560, 720
 WARNING_AND_ERROR = (1, 2)
 CLASSES = [[c.value, c.name, c.color] for c in find_package("aerial").spec.classes]
 COLORS = {name: color for _, name, color in CLASSES}
-
-
-def write_environment(folder: Path) -> Path:
-    """A Python that has this geoseg."""
-    python = folder / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" OMP_NUM_THREADS=1 exec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
-    return python
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +61,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, display: str) -> dict[str,
     raster = write_raster(folder / "orthophoto.tif", scene.pixels, transform=scene.transform, crs=scene.crs, nodata=0)
     pictures = folder / "pictures"
     pictures.mkdir()
-    install_plugin(folder / "profiles" / "default", __version__, str(write_environment(folder / "environment")))
+    install_plugin(folder / "profiles" / "default", __version__, write_python(folder / "environment", lines="export OMP_NUM_THREADS=1"))
     answer = folder / "answer.json"
     asked = {
         "pictures": pictures,
@@ -108,7 +99,7 @@ def keep_pictures(found: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in PICTURES:
         with Image.open(found / f"{name}.png") as picture:
-            picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(target / f"{name}.png", optimize=True)
+            picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(target / f"{name}.png", optimize=True)
 
 
 def test_every_step_goes_through(session: dict[str, Any]) -> None:
