@@ -127,7 +127,7 @@ class GeosegDock:
             return None
         try:
             path = file_of_layer(layer)
-            clip = clip_of_canvas(self._iface.mapCanvas(), layer, told["resolution_m"], told["coarsest_m"])
+            clip = clip_of_canvas(self._iface.mapCanvas(), layer, told["resolution_m"])
             address = clip_address(path, clip)
         except PreviewError as exc:
             self.say(str(exc), Qgis.MessageLevel.Warning)

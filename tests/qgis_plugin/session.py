@@ -188,7 +188,8 @@ def describe(layer: Any) -> dict[str, Any]:
     elif told["renderer"] == "categorizedSymbol":
         told["classes"] = [[int(one.value()), one.label(), one.symbol().color().name()] for one in renderer.categories()]
     else:
-        told["color"] = renderer.symbol().color().name()
+        symbol = renderer.symbol()
+        told["color"] = symbol.symbolLayer(symbol.symbolLayerCount() - 1).color().name()
     return told
 
 
