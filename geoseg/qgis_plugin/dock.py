@@ -204,6 +204,8 @@ class GeosegDock:
         return work.start()
 
     def _show_run(self, folder: str, result: Any) -> None:
+        # it would shine through the layers of the run
+        self._drop_preview()
         self.open_run(folder)
         lacking = tr("It is finished, but parts of it could not be made.") if result.exit_code == 3 else ""
         warnings = [event["message"] for event in result.events if event["event"] == "Warned"]

@@ -205,6 +205,8 @@ def fade_a_class() -> None:
 def run_layer() -> None:
     dock().panel.run_button.click()
     wait(lambda: named("Buildings"), "layers of the run")
+    seen["folder_after_run"] = dock().panel.output.filePath()
+    seen["previews_after_run"] = [layer.name() for layer in named("Preview")]
     root = QgsProject.instance().layerTreeRoot()
     seen["groups"] = {group.name(): [child.name() for child in group.children()] for group in root.findGroups()}
     seen["run"] = [describe(layer) for name in ("Classes", "Buildings", "Roads", "Land cover") for layer in named(name)]

@@ -99,7 +99,7 @@ def keep_pictures(found: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in PICTURES:
         with Image.open(found / f"{name}.png") as picture:
-            picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(target / f"{name}.png", optimize=True)
+            picture.convert("RGB").quantize(160, dither=Image.Dither.NONE).save(target / f"{name}.png", optimize=True)
 
 
 def test_every_step_goes_through(session: dict[str, Any]) -> None:
@@ -156,6 +156,8 @@ def test_a_slider_fades_its_class_and_no_other(session: dict[str, Any]) -> None:
 
 
 def test_the_layers_of_a_run_appear_in_a_group_with_the_colors_of_its_classes(session: dict[str, Any]) -> None:
+    assert session["previews_after_run"] == []
+    assert session["folder_after_run"] == str(session["folder"] / "town")
     assert session["groups"] == {"town": ["Buildings", "Roads", "Land cover", "Classes"]}
     layers = {layer["name"]: layer for layer in session["run"]}
     assert layers["Classes"]["classes"] == layers["Land cover"]["classes"] == CLASSES
