@@ -9,15 +9,16 @@ import time
 from typing import Any
 
 from qgis.core import Qgis, QgsProject, QgsRasterLayer, QgsSettings
+from qgis.gui import QgsDockWidget
+from qgis.PyQt import QtGui, QtWidgets
 from qgis.PyQt.QtCore import Qt
-from qgis.PyQt.QtGui import QIcon
-from qgis.PyQt.QtWidgets import QAction, QDockWidget
 
 from .answers import ask, carry_out
 from .background import Background
 from .environment import SETTING, pick_python
 from .legend import is_class_layer
 from .mapview import clip_of_canvas, file_of_layer
+from .options import MODELS_SETTING
 from .panel import Panel
 from .preview import PreviewError, clip_address, preview_arguments
 from .runner import NotStartedError
@@ -25,6 +26,8 @@ from .runs import RunState, read_states, remember, remembered
 from .styling import add_run, dress
 from .text import ICON, tr
 
+# Qt 6 moved it
+_QAction = getattr(QtGui, "QAction", None) or QtWidgets.QAction
 _CLOSING_S = 3.0
 """How long QGIS waits for work to end when it closes."""
 
@@ -42,16 +45,16 @@ class GeosegDock:
         self._preview: tuple[str, str] | None = None
         self._python = ""
         self.panel = Panel()
-        self.dock = QDockWidget("geoseg", iface.mainWindow())
+        self.dock = QgsDockWidget("geoseg", iface.mainWindow())
         self.dock.setObjectName("geosegDock")
         self.dock.setWidget(self.panel)
-        self.action = QAction(QIcon(str(ICON)), tr("geoseg panel"), iface.mainWindow())
+        self.action = _QAction(QtGui.QIcon(str(ICON)), tr("geoseg panel"), iface.mainWindow())
         self.action.setCheckable(True)
         self._connect()
 
     def _connect(self) -> None:
         panel = self.panel
-        self.action.triggered.connect(self.dock.setUserVisible if hasattr(self.dock, "setUserVisible") else self.dock.setVisible)
+        self.action.triggered.connect(self.dock.setUserVisible)
         self.dock.visibilityChanged.connect(self._seen)
         panel.reload_button.clicked.connect(lambda _: self.look())
         panel.settings_wanted.connect(self.open_settings)
@@ -92,8 +95,8 @@ class GeosegDock:
 
     def look(self) -> Background:
         """Look for the environment and its models."""
-        setting = str(QgsSettings().value(SETTING, "") or "")
-        work = self._prepare(lambda work: _look(setting, work))
+        setting, own = (str(QgsSettings().value(name, "") or "") for name in (SETTING, MODELS_SETTING))
+        work = self._prepare(lambda work: _look(setting, own, work))
         work.done.connect(self._show_models)
         work.failed.connect(self.panel.show_problem)
         return work.start()
@@ -112,7 +115,9 @@ class GeosegDock:
         """Open the dialog of the toolbox with the layer and the model filled in."""
         from qgis import processing
 
-        given = {"INPUT": self.panel.layer.currentLayer(), "MODEL": self.panel.chosen_name()}
+        layer, model = self.panel.layer.currentLayer(), self.panel.chosen_name()
+        chosen = {"MODEL_FILE": os.path.join(model, "model.json")} if os.path.isdir(model) else {"MODEL": model}
+        given = {"INPUT": layer, **chosen}
         processing.execAlgorithmDialog("geoseg:segment", {key: value for key, value in given.items() if value})
 
     def preview(self) -> Background | None:
@@ -122,32 +127,37 @@ class GeosegDock:
             return None
         try:
             path = file_of_layer(layer)
-            clip = clip_of_canvas(self._iface.mapCanvas(), layer, told["resolution_m"], told["coarsest_m"])
+            clip = clip_of_canvas(self._iface.mapCanvas(), layer, told["resolution_m"])
             address = clip_address(path, clip)
         except PreviewError as exc:
             self.say(str(exc), Qgis.MessageLevel.Warning)
             return None
         folder = tempfile.mkdtemp(prefix="geoseg-preview-")
-        arguments, began = preview_arguments(address, folder, told["model"]), time.monotonic()
+        arguments = preview_arguments(address, folder, told["model"])
+        began = time.monotonic()
         work = self._prepare(lambda work: carry_out(python, arguments, work.tell, work.is_cancelled))
         self.panel.preview_row.watch(work, tr("Preview ..."))
         self.panel.enable()
-        work.failed.connect(lambda text: self.say(text, Qgis.MessageLevel.Critical))
+        work.failed.connect(lambda text: self.say(text.replace(address, path), Qgis.MessageLevel.Critical))
         for end in (work.failed, work.stopped):
             end.connect(lambda *_: shutil.rmtree(folder, ignore_errors=True))
-        work.done.connect(lambda _: self._show_preview(folder, told["name"], clip.is_whole, time.monotonic() - began))
+        note = "" if clip.is_whole else " " + tr("It shows the middle of the map; zoom in for a preview of all of it.")
+        work.done.connect(lambda _: self._show_preview(folder, layer.crs(), tr("Preview ({model})").format(model=told["name"])))
+        work.done.connect(
+            lambda _: self.say(tr("Preview in {seconds:.1f} s.").format(seconds=time.monotonic() - began) + note, Qgis.MessageLevel.Info)
+        )
         return work.start()
 
-    def _show_preview(self, folder: str, model: str, is_whole: bool, seconds: float) -> None:
+    def _show_preview(self, folder: str, crs: Any, name: str) -> None:
         self._drop_preview()
-        layer = QgsRasterLayer(os.path.join(folder, "classes.tif"), tr("Preview ({model})").format(model=model))
+        layer = QgsRasterLayer(os.path.join(folder, "classes.tif"), name)
         dress(layer, "classes", folder)
+        if not layer.crs().isValid():
+            layer.setCrs(crs)
         QgsProject.instance().addMapLayer(layer, False)
         QgsProject.instance().layerTreeRoot().insertLayer(0, layer)
         self._preview = (layer.id(), folder)
         self._iface.setActiveLayer(layer)
-        part = "" if is_whole else " " + tr("It shows the middle of the map; zoom in for a preview of all of it.")
-        self.say(tr("Preview in {seconds:.1f} s.").format(seconds=seconds) + part, Qgis.MessageLevel.Info)
 
     def _drop_preview(self) -> None:
         if self._preview is not None:
@@ -158,16 +168,18 @@ class GeosegDock:
 
     def run_layer(self) -> Background | None:
         """Map the whole layer into the run folder, beside the window."""
-        folder = self.panel.output.filePath().strip()
+        folder, told, layer = self.panel.output.filePath().strip(), self.panel.chosen_model(), self.panel.layer.currentLayer()
+        if told is None or layer is None:
+            return None
         try:
-            path = file_of_layer(self.panel.layer.currentLayer())
+            path = file_of_layer(layer)
         except PreviewError as exc:
             self.say(str(exc), Qgis.MessageLevel.Warning)
             return None
         if not folder:
             self.say(tr("Name a run folder."), Qgis.MessageLevel.Warning)
             return None
-        return self._run(folder, ["segment", path, "-o", folder, "-m", self.panel.chosen_name(), "--progress", "json"])
+        return self._run(folder, ["segment", path, "-o", folder, "-m", told["model"], "--progress", "json"])
 
     def resume(self, state: RunState) -> Background | None:
         """Go on with a run that stopped."""
@@ -192,6 +204,8 @@ class GeosegDock:
         return work.start()
 
     def _show_run(self, folder: str, result: Any) -> None:
+        # it would shine through the layers of the run
+        self._drop_preview()
         self.open_run(folder)
         lacking = tr("It is finished, but parts of it could not be made.") if result.exit_code == 3 else ""
         warnings = [event["message"] for event in result.events if event["event"] == "Warned"]
@@ -234,8 +248,8 @@ class GeosegDock:
         return work
 
 
-def _look(setting: str, work: Background) -> tuple[str, list[dict[str, Any]]]:
+def _look(setting: str, own: str, work: Background) -> tuple[str, list[dict[str, Any]]]:
     python = pick_python(setting)
     if python is None:
         raise NotStartedError(tr("No Python with geoseg was found."))
-    return python, ask(python, ["models", "list", "--json"], work.is_cancelled)
+    return python, ask(python, ["models", "list", "--json", *(["--folder", own] if own else [])], work.is_cancelled)

@@ -11,14 +11,13 @@ from .preview import Clip, Grid, PreviewError, plan_clip
 from .text import tr
 
 
-def clip_of_canvas(canvas: Any, layer: Any, resolution_m: float | None, coarsest_m: float | None) -> Clip:
+def clip_of_canvas(canvas: Any, layer: Any, resolution_m: float | None) -> Clip:
     """Choose the pixels of a raster layer that a canvas shows.
 
     Args:
         canvas: The map.
         layer: Raster layer.
         resolution_m: What the model was trained for; see :func:`geoseg.qgis_plugin.preview.plan_clip`.
-        coarsest_m: The coarsest pixels that the model takes.
 
     Raises:
         PreviewError: If the canvas shows nothing of the layer, or its place is unknown.
@@ -31,7 +30,7 @@ def clip_of_canvas(canvas: Any, layer: Any, resolution_m: float | None, coarsest
     except QgsCsException as exc:
         raise PreviewError(tr("The map has no place in the coordinate system of the layer: {error}").format(error=exc)) from exc
     box = (seen.xMinimum(), seen.yMinimum(), seen.xMaximum(), seen.yMaximum())
-    return plan_clip(grid_of(layer), box, seen.width() / max(1, canvas.width()), resolution_m, coarsest_m)
+    return plan_clip(grid_of(layer), box, resolution_m)
 
 
 def file_of_layer(layer: Any) -> str:

@@ -16,6 +16,9 @@ from .environment import SETTING, Environment, check, find_environments, own_fol
 from .settingsform import SettingsForm
 from .text import ICON, tr
 
+MODELS_SETTING = "geoseg/models"
+"""Where QGIS keeps the folder with the user's own model packages."""
+
 
 class GeosegOptions:
     """The settings page in the options of QGIS.
@@ -62,6 +65,7 @@ class SettingsPage(QgsOptionsPageWidget):
         self.form = form = SettingsForm(self)
         self._creation: Background | None = None
         form.python.setCurrentText(str(QgsSettings().value(SETTING, "") or ""))
+        form.models.setFilePath(str(QgsSettings().value(MODELS_SETTING, "") or ""))
         form.source.setFilePath(guess_source(Path(__file__).parent))
         form.folder.setText(_short(own_folder()))
         form.find_button.clicked.connect(lambda _: self.find())
@@ -73,8 +77,9 @@ class SettingsPage(QgsOptionsPageWidget):
             self.find()
 
     def apply(self) -> None:
-        """Keep the Python that is chosen; QGIS calls this for OK and Apply."""
+        """Keep the Python and the folder of models that are chosen; QGIS calls this for OK and Apply."""
         QgsSettings().setValue(SETTING, self.form.chosen_python())
+        QgsSettings().setValue(MODELS_SETTING, self.form.models.filePath())
 
     def cancel(self) -> None:
         """Leave everything as it was; an environment that is being made goes on for nobody, so it is ended."""

@@ -35,6 +35,7 @@ class Panel(QScrollArea):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._proposed_for = ""
         self.model = QComboBox(self)
         self.reload_button = _tool(self, tr("Reload"), tr("Look for geoseg and its models again"))
         self.layer = QgsMapLayerComboBox(self)
@@ -131,7 +132,9 @@ class Panel(QScrollArea):
         """Propose a folder beside the raster."""
         source = layer.source().split("|")[0] if layer is not None else ""
         folder = os.path.dirname(source) if os.path.isfile(source) else os.path.expanduser("~")
-        if layer is not None:
+        # the list tells of its layer anew whenever layers come and go
+        if layer is not None and layer.id() != self._proposed_for:
+            self._proposed_for = layer.id()
             name = os.path.splitext(os.path.basename(source))[0] if os.path.isfile(source) else layer.name()
             self.output.setFilePath(os.path.join(folder, f"{name}-geoseg"))
         self.enable()

@@ -1,4 +1,4 @@
-"""What a preview looks at: the part of a layer that the canvas shows, at the canvas's resolution, and no more than takes seconds."""
+"""What a preview looks at: the part of a layer that the canvas shows, as a run would see it, and no more than takes seconds."""
 
 from __future__ import annotations
 
@@ -35,36 +35,31 @@ class Grid:
 
 @dataclass(frozen=True)
 class Clip:
-    """Part of a raster, and how it is read."""
+    """Part of a raster."""
 
     column: int
-    """First column."""
+    """First column, counted in pixels of the raster like all else here."""
     row: int
     """First row."""
     width_px: int
-    """Columns of the raster."""
+    """Columns."""
     height_px: int
-    """Rows of the raster."""
-    factor: int
-    """Pixels of the raster, each way, whose mean is one pixel of the preview."""
+    """Rows."""
     is_whole: bool
     """Whether it is all of the canvas; else its middle."""
 
 
-def plan_clip(
-    grid: Grid, seen: tuple[float, float, float, float], canvas_px: float, resolution_m: float | None, coarsest_m: float | None
-) -> Clip:
+def plan_clip(grid: Grid, seen: tuple[float, float, float, float], resolution_m: float | None) -> Clip:
     """Choose the pixels of a preview.
 
-    Its resolution is the canvas's, but not coarser than the model takes; what is still more than :data:`LARGEST_PX` is cut to the
-    middle. Factors are whole, so that means are exact.
+    They are those that the canvas shows, or the middle of them where that is more than :data:`LARGEST_PX`. Nothing is made coarser for
+    a canvas that shows much: on pixels of another size a network sees other things, and the preview would not be what a run gives.
+    The clip begins where pixels of the run begin, so that means are taken over the same pixels.
 
     Args:
         grid: Of the raster.
         seen: West, south, east and north of the canvas, in the CRS of the raster.
-        canvas_px: Side of a pixel of the canvas, in units of that CRS.
-        resolution_m: What the model was trained for; finer imagery is averaged to it by geoseg. None takes it as it is.
-        coarsest_m: The coarsest pixels that the model takes; None takes them as they are.
+        resolution_m: What the model was trained for; geoseg averages finer imagery to it. None takes imagery as it is.
 
     Raises:
         PreviewError: If the canvas shows nothing of the raster.
@@ -74,26 +69,21 @@ def plan_clip(
     top, bottom = _cut((grid.north - north) / grid.pixel_y, (grid.north - south) / grid.pixel_y, grid.height_px)
     if right <= left or bottom <= top:
         raise PreviewError("The map shows nothing of this layer. Zoom to the layer, then preview again.")
-    limit = 1
-    if coarsest_m and grid.pixel_m:
-        limit = max(1, math.floor(coarsest_m / grid.pixel_m * (1 + 1e-9)))
-    factor = min(max(1, round(canvas_px / grid.pixel_x)), limit, max(1, min(right - left, bottom - top)))
-    # geoseg averages the rest by itself: what counts is what the network sees
-    seen_px = factor * max(1, round(resolution_m / (factor * grid.pixel_m))) if resolution_m and grid.pixel_m else factor
-    largest = LARGEST_PX * seen_px
-    column, width = _middle(left, right, largest, factor)
-    row, height = _middle(top, bottom, largest, factor)
-    return Clip(column, row, width, height, factor, is_whole=right - left <= largest and bottom - top <= largest)
+    averaged = max(1, round(resolution_m / grid.pixel_m)) if resolution_m and grid.pixel_m else 1
+    column, width = _middle(left, right, averaged)
+    row, height = _middle(top, bottom, averaged)
+    return Clip(column, row, width, height, is_whole=max(right - left, bottom - top) <= LARGEST_PX * averaged)
 
 
 def _cut(low: float, high: float, size: int) -> tuple[int, int]:
     return max(0, math.floor(low + 1e-6)), min(size, math.ceil(high - 1e-6))
 
 
-def _middle(low: int, high: int, largest: int, factor: int) -> tuple[int, int]:
-    """Return first pixel and number of pixels, a multiple of the factor."""
-    size = min(high - low, largest) // factor * factor
-    return low + (high - low - size) // 2, size
+def _middle(low: int, high: int, averaged: int) -> tuple[int, int]:
+    """Return first pixel, a multiple of those that are averaged, and number of pixels."""
+    largest = LARGEST_PX * averaged
+    start = (low + max(0, high - low - largest) // 2) // averaged * averaged
+    return start, min(high - start, largest)
 
 
 def clip_address(path: str, clip: Clip) -> str:
@@ -105,8 +95,7 @@ def clip_address(path: str, clip: Clip) -> str:
     if "?" in path or "&" in path:
         raise PreviewError(f"The name of {path} holds '?' or '&', which cuts an address in two. Rename the file or its folder.")
     window = f"{clip.column},{clip.row},{clip.width_px},{clip.height_px}"
-    smaller = f"&outsize={clip.width_px // clip.factor},{clip.height_px // clip.factor}&r=average" if clip.factor > 1 else ""
-    return f"vrt://{path}?srcwin={window}{smaller}"
+    return f"vrt://{path}?srcwin={window}"
 
 
 def preview_arguments(address: str, output: str, model: str) -> list[str]:

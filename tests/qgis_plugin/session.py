@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qgis import utils
-from qgis.core import Qgis, QgsApplication, QgsProject, QgsRasterLayer
+from qgis.core import Qgis, QgsApplication, QgsProject, QgsRasterLayer, QgsRectangle
 from qgis.PyQt.QtCore import QEventLoop, Qt, QTimer
 from qgis.PyQt.QtWidgets import QApplication, QDialog, QDockWidget, QWidget
 from qgis.utils import iface
@@ -111,6 +111,36 @@ def open_settings() -> None:
     dialog.close()
 
 
+def create_environment() -> None:
+    """Press Create with a small wheel and no internet, then Create and Cancel."""
+    dialog = QDialog(iface.mainWindow())
+    options = next(part for part in plugin()._parts if type(part).__name__ == "GeosegOptions")
+    page = options._factory.createWidget(dialog)
+    dialog.show()
+    form = page.form
+    before = form.chosen_python()
+    form.source.setFilePath(ASKED["wheel"])
+    form.wheels.setFilePath(os.path.dirname(ASKED["wheel"]))
+    form.base.setFilePath(ASKED["base"])
+    form.create_button.click()
+    seen["while_creating"] = form.create_button.text()
+    wait(lambda: form.create_button.text() == "Create", "the end of the creation")
+    wait(lambda: "works" in form.status.text() or form.status.text().startswith("\N{WARNING SIGN}"), "the test of what was created")
+    seen["created"] = [form.chosen_python(), form.status.text(), form.log.toPlainText()]
+    form.create_button.click()
+    wait(form.log.toPlainText, "a first line")
+    form.create_button.click()
+    wait(lambda: form.create_button.text() == "Create", "the end of the cancelled creation")
+    seen["cancelled_creation"] = form.log.toPlainText().splitlines()[-1]
+    form.source.setFilePath("")
+    form.create_button.click()
+    wait(lambda: form.create_button.text() == "Create", "a refusal")
+    seen["refused_creation"] = form.log.toPlainText()
+    form.python.setCurrentText(before)
+    page.apply()
+    dialog.close()
+
+
 def open_dock() -> None:
     dock().action.trigger()
     wait(lambda: dock().panel.chosen_model() is not None, "a list of models")
@@ -158,7 +188,8 @@ def describe(layer: Any) -> dict[str, Any]:
     elif told["renderer"] == "categorizedSymbol":
         told["classes"] = [[int(one.value()), one.label(), one.symbol().color().name()] for one in renderer.categories()]
     else:
-        told["color"] = renderer.symbol().color().name()
+        symbol = renderer.symbol()
+        told["color"] = symbol.symbolLayer(symbol.symbolLayerCount() - 1).color().name()
     return told
 
 
@@ -174,6 +205,8 @@ def fade_a_class() -> None:
 def run_layer() -> None:
     dock().panel.run_button.click()
     wait(lambda: named("Buildings"), "layers of the run")
+    seen["folder_after_run"] = dock().panel.output.filePath()
+    seen["previews_after_run"] = [layer.name() for layer in named("Preview")]
     root = QgsProject.instance().layerTreeRoot()
     seen["groups"] = {group.name(): [child.name() for child in group.children()] for group in root.findGroups()}
     seen["run"] = [describe(layer) for name in ("Classes", "Buildings", "Roads", "Land cover") for layer in named(name)]
@@ -181,7 +214,6 @@ def run_layer() -> None:
     iface.zoomToActiveLayer()
     settle(1.5)
     picture("qgis-run", iface.mainWindow())
-    picture("qgis-panel", dock().dock)
 
 
 def stop_and_resume() -> None:
@@ -198,6 +230,7 @@ def stop_and_resume() -> None:
     seen["after_cancel"] = states()[ASKED["second"]].state
     panel.runs.select(ASKED["second"])
     seen["can_resume"] = panel.runs.resume_button.isEnabled()
+    picture("qgis-panel", dock().dock)
     panel.runs.resume_button.click()
     wait(lambda: states()[ASKED["second"]].state == "finished", "the resumed run")
     seen["after_resume"] = states()[ASKED["second"]].state
@@ -216,6 +249,27 @@ def open_dialog() -> None:
         dialog.close()
 
 
+def refusals() -> None:
+    """Ask for what cannot be done; each time one message says why."""
+    panel, orthophoto = dock().panel, named("orthophoto")[0]
+    seen["refusals"] = {}
+
+    def ask(name: str, layer: Any, button: Any) -> None:
+        count = len(seen["bar"])
+        panel.layer.setLayer(layer)
+        button.click()
+        wait(lambda: len(seen["bar"]) > count and panel.preview_row.is_free and panel.run_row.is_free, f"a message about {name}")
+        seen["refusals"][name] = seen["bar"][count][1:]
+
+    gray = QgsRasterLayer(ASKED["gray"], "gray")
+    tiles = QgsRasterLayer("type=xyz&url=http://localhost/%7Bz%7D/%7Bx%7D/%7By%7D.png&zmax=1&zmin=0", "tiles", "wms")
+    QgsProject.instance().addMapLayers([gray, tiles], False)
+    ask("too few bands", gray, panel.preview_button)
+    ask("tiles of a server", tiles, panel.run_button)
+    iface.mapCanvas().setExtent(QgsRectangle(0, 0, 10, 10))
+    ask("map elsewhere", orthophoto, panel.preview_button)
+
+
 def unload() -> None:
     QApplication.processEvents()
     assert utils.unloadPlugin(ASKED["plugin"]), "unloadPlugin"
@@ -226,6 +280,9 @@ def hear_exception(*what: Any) -> None:
     seen["log"].append(["".join(traceback.format_exception(*what)), "excepthook", int(Qgis.MessageLevel.Critical)])
 
 
-STEPS = (load_plugin, show_imagery, open_settings, open_dock, preview, fade_a_class, run_layer, stop_and_resume, open_dialog, unload)
+STEPS = (
+    load_plugin, show_imagery, open_settings, create_environment, open_dock, preview, fade_a_class, run_layer, stop_and_resume,
+    open_dialog, refusals, unload,
+)  # fmt: skip
 sys.excepthook = hear_exception
 QTimer.singleShot(0, main)

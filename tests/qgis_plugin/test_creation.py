@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,9 @@ from geoseg.qgis_plugin.creation import (
     pip_arguments,
 )
 from geoseg.qgis_plugin.environment import check, python_of
+from tests.qgis_plugin.wheels import write_wheel
 
 BASE = getattr(sys, "_base_executable", sys.executable)
-
-
-def write_wheel(folder: Path, version: str = "9.8.7") -> Path:
-    """A wheel of a package that only says its version."""
-    info = f"geoseg-{version}.dist-info"
-    path = folder / f"geoseg-{version}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as wheel:
-        wheel.writestr("geoseg/__init__.py", f'__version__ = "{version}"\n')
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: geoseg\nVersion: {version}\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    return path
 
 
 @pytest.fixture(scope="module")

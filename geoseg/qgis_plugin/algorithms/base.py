@@ -28,7 +28,6 @@ from ..environment import SETTING, VARIABLE, pick_python
 from ..layers import vector_file
 from ..progress import FeedbackListener
 from ..runner import NotStartedError, Result, Runner
-from ..runs import remember
 from ..styling import load_run
 from ..text import ICON, tr
 
@@ -108,8 +107,7 @@ class GeosegAlgorithm(QgsProcessingAlgorithm):
         return vector_file(source, self.parameterAsVectorLayer(parameters, name, context), beside)
 
     def report_run(self, run: str, parameters: dict[str, Any], context: QgsProcessingContext) -> dict[str, Any]:
-        """Have the layers of a run loaded and the dock list it, and return the outputs."""
-        remember(run)
+        """Have the layers of a run loaded, and return the outputs."""
         found = load_run(run, context, self.parameterAsBool(parameters, "LOAD", context))
         return {"OUTPUT": run, **{key.upper(): uri for key, uri in found}}
 

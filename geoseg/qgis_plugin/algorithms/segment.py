@@ -23,6 +23,7 @@ from qgis.core import (
 
 from ..enums import POLYGON
 from ..layers import band_names, match_bands, raster_file
+from ..runs import remember
 from ..text import tr
 from .base import GeosegAlgorithm, folder_for, read_card
 
@@ -106,6 +107,8 @@ class SegmentRaster(GeosegAlgorithm):
         arguments += self._where(parameters, context, run) + self._what(parameters, context)
         if self.parameterAsBool(parameters, "OVERWRITE", context):
             arguments.append("--overwrite")
+        # the dock lists it, also if it is cancelled
+        remember(run)
         result = self.run_geoseg([*arguments, *self.more_of(parameters, context)], feedback)
         return {"OUTPUT": run} if result.cancelled else self.report_run(run, parameters, context)
 
