@@ -36,7 +36,7 @@ def write_commands() -> str:
             lines += ["```", f"{name} {' '.join(command.collect_usage_pieces(context))}", "```", ""]
             rows = [_describe_parameter(param, context) for param in command.params if not param.hidden]
         if rows:
-            lines += ["| | |", "| --- | --- |", *rows, ""]
+            lines += ["| option | what |", "| --- | --- |", *rows, ""]
     return "\n".join(lines)
 
 
@@ -52,7 +52,7 @@ def _describe_parameter(param: Any, context: Any) -> str:
     names, what = param.get_help_record(context) or (param.name, param.help or "")
     # brackets would be taken for links
     plain = re.sub(r"\[([^\]]*)\]", r"(\1)", _escape(what))
-    return f"| `{_cell(names)}` | {_cell(plain)} |"
+    return f"| `{names}` | {_cell(plain)} |"
 
 
 def write_configuration() -> str:

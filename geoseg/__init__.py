@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from geoseg.runfolder.verify import Verdict, verify_run
     from geoseg.settings import ObjectSettings
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 __all__ = [
     "ChangeOptions",

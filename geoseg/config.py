@@ -196,6 +196,8 @@ class RunConfig(BaseModel):
         dumped = self.model_dump(mode="json")
         # runs of earlier versions have no report, and are none the worse
         dumped["outputs"] = [output for output in self.outputs if output != "report"]
+        # TOML has no word for what a rule leaves out
+        dumped["checks"] = [rule.model_dump(mode="json", exclude_none=True) for rule in self.checks]
         fields = type(self).model_fields
         return {key: dumped[key] for key in _RESULT_KEYS} | {
             key: dumped[key] for key in _RESULT_KEYS_SINCE if getattr(self, key) != fields[key].default

@@ -145,7 +145,26 @@ class Finished:
     """Chunks that could not be made; nothing is known of their pixels."""
 
 
-Event = Tuned | RunPlanned | ClusterReady | ChunkDone | FirstMap | MapRefined | ChunkFailed | StageDone | Warned | Finished
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceChanged:
+    """A raster of a watched folder is in another state than before."""
+
+    source: str
+    """Its name in the watched folder."""
+    state: str
+    """``waiting``, ``running``, ``done`` or ``failed``."""
+    output: str
+    """Its run folder."""
+    elapsed_s: float
+    """Seconds that it took; 0 before it ended."""
+    error: str | None = None
+    """Why it failed, or what it lacks; secrets in it are hidden."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "error", None if self.error is None else redact(self.error))
+
+
+Event = Tuned | RunPlanned | ClusterReady | ChunkDone | FirstMap | MapRefined | ChunkFailed | StageDone | Warned | Finished | SourceChanged
 Listener = Callable[[Event], None]
 """Takes each event as it comes."""
 

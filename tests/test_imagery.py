@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 from pyproj import Geod, Transformer
 from rasterio.windows import Window
 
+from geoseg.errors import RasterError
+from geoseg.io.sources.arrangement import Arrangement
+from geoseg.io.sources.dataset import RasterOptions
+from geoseg.io.sources.gather import gather_imagery
 from geoseg.model.predictor import NeighborhoodPredictor, Predictor, ThresholdPredictor, double_spec
 from geoseg.model.spec import ModelSpec
 from geoseg.pipeline import segment_raster
-from tests.doubles import NODATA, always, configure, read_band, write_package
+from tests.doubles import NODATA, always, configure, draw_blobs, read_band, write_package, write_raster
 
 _DATA = Path(__file__).parents[1] / "../shared/data"
 _NAIP = ("timeseries/m_4709963_se_14_1_20100629.tif", "timeseries/m_4709963_se_14_1_20200831.tif")
@@ -165,3 +170,13 @@ def test_what_lies_outside_a_box_or_is_excluded_is_neither_read_nor_inferred(tmp
     assert found["ground"] + found["building"] == pytest.approx(ground_m2(path, wanted), rel=5e-3)
     assert (classes[:, 700:] == NODATA).all()
     assert (classes[-200:, :200] == NODATA).all()
+
+
+def test_rasters_far_apart_are_refused_with_the_size_that_their_grid_would_have(tmp_path: Path) -> None:
+    near = write_raster(tmp_path / "near.tif", draw_blobs(20, 20))
+    far = write_raster(tmp_path / "far.tif", draw_blobs(20, 20), transform=Affine(0.5, 0, 437_200, 0, -0.5, 2_858_800))
+    with pytest.raises(RasterError, match=r"2 rasters .* lie far apart: .* 200,020 x 400,020 px, 100 x 200 km, .* cover 1e-08 at most"):
+        gather_imagery([str(near), str(far)], RasterOptions(), Arrangement())
+    # a large mosaic that is covered, and a small one that is not, are made
+    beside = write_raster(tmp_path / "beside.tif", draw_blobs(20, 20), transform=Affine(0.5, 0, 338_200, 0, -0.5, 3_058_800))
+    assert gather_imagery([str(near), str(beside)], RasterOptions(), Arrangement()).geobox.shape == (20, 2020)

@@ -16,6 +16,9 @@ FloodClass = Annotated[
 FloodNodata = Annotated[
     float | None, typer.Option("--flood-nodata", metavar="V", help="Value of which nothing is known, beside the raster's nodata.")
 ]
+FloodArea = Annotated[
+    Path | None, typer.Option("--flood-area", metavar="FILE", help="Polygons that were looked at; beyond nothing is known.")
+]
 FloodBefore = Annotated[
     Path | None, typer.Option("--flood-before", metavar="BEFORE", help="The same before the flood; water that was there floods nothing.")
 ]
@@ -64,6 +67,7 @@ def impact(
     origins: Origins = None,
     flood_class: FloodClass = None,
     flood_nodata: FloodNodata = None,
+    flood_area: FloodArea = None,
     flood_before: FloodBefore = None,
     before_class: BeforeClass = None,
     flooded_from: FloodedFrom = 0.1,
@@ -81,7 +85,7 @@ def impact(
     from geoseg.impact.measure import measure_impact
     from geoseg.impact.options import FloodInput, ImpactInputs, ImpactOptions
 
-    water = FloodInput(path=flood, water=flood_class, nodata=flood_nodata, before=flood_before, before_water=before_class)
+    water = FloodInput(path=flood, water=flood_class, nodata=flood_nodata, area=flood_area, before=flood_before, before_water=before_class)
     inputs = ImpactInputs(
         flood=water,
         buildings=buildings,

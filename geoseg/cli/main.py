@@ -30,6 +30,7 @@ from geoseg.cli.train import train
 from geoseg.cli.vectorize import vectorize
 from geoseg.cli.verify import verify
 from geoseg.cli.view import view
+from geoseg.cli.watch import watch
 from geoseg.errors import GeosegError, MissingFileError, UsageError
 from geoseg.redact import redact
 
@@ -44,6 +45,7 @@ app = typer.Typer(
 for command in (
     segment,
     batch,
+    watch,
     objects,
     export,
     areas,

@@ -18,6 +18,7 @@ from geoseg.events import (
     Listener,
     MapRefined,
     RunPlanned,
+    SourceChanged,
     StageDone,
     Tuned,
     Warned,
@@ -66,7 +67,7 @@ class _Bar:
                 self._progress.reset(self._task, total=event.chunks, completed=event.chunks_done, description="chunks")
             case ChunkDone():
                 self._progress.update(self._task, completed=event.done)
-            case StageDone() | Tuned() | Warned() | Finished() | ClusterReady() | ChunkFailed() | FirstMap() | MapRefined():
+            case _:
                 self._progress.console.print(describe(event))
 
 
@@ -96,8 +97,8 @@ def _describe(event: Event) -> str:
             return f"{event.workers} workers with {event.threads} threads in all{shown}"
         case ChunkFailed():
             return f"Chunk {event.chunk} could not be made: {event.error}"
-        case FirstMap() | MapRefined():
-            return _describe_map(event)
+        case FirstMap() | MapRefined() | SourceChanged():
+            return _describe_more(event)
         case StageDone():
             return f"{event.stage}: {event.elapsed_s:.1f} s"
         case Warned():
@@ -107,7 +108,10 @@ def _describe(event: Event) -> str:
             return f"Done in {event.elapsed_s:.0f} s{lacking}: {event.output}" if event.elapsed_s else f"Already complete: {event.output}"
 
 
-def _describe_map(event: FirstMap | MapRefined) -> str:
+def _describe_more(event: FirstMap | MapRefined | SourceChanged) -> str:
+    if isinstance(event, SourceChanged):
+        told = event.error or (f"{event.elapsed_s:.1f} s" if event.elapsed_s else event.output)
+        return f"{event.source}: {event.state}, {told}"
     if isinstance(event, FirstMap):
         return f"First map, {event.factor} times as coarse, after {event.elapsed_s:.1f} s: {event.output}"
     return f"Map refined: {event.done} of {event.chunks} chunks in full, {event.elapsed_s:.1f} s"

@@ -6,12 +6,10 @@ import pandas as pd
 import shapely
 from numpy.typing import NDArray
 from shapely import STRtree
-from shapely.ops import substring
 
-from geoseg.impact.flood import FLOODED, Flood, Stretches
+from geoseg.impact.flood import FLOODED, Flood
 from geoseg.impact.houses import replace_columns
-from geoseg.impact.network import Network
-from geoseg.impact.streets import CutNetwork
+from geoseg.impact.streets import CutNetwork, draw_stretches
 from geoseg.io.ground import measure_lines
 
 
@@ -81,16 +79,6 @@ def _measure_roads(zones: gpd.GeoDataFrame, roads: CutNetwork) -> dict[str, NDAr
         "flooded_road_m": _length_inside(shapes, flooded, crs).round(2),
         "cut_roads": np.bincount(pairs[:, 0].astype(np.int64), minlength=len(zones)),
     }
-
-
-def draw_stretches(stretches: Stretches, network: Network) -> NDArray[np.object_]:
-    """Return the lines of stretches in the CRS of the roads."""
-    length, lines = network.length_m, network.roads.geometry.to_numpy()
-    drawn = [
-        substring(lines[line], begin / length[line], end / length[line], normalized=True)
-        for line, begin, end in zip(stretches.line, stretches.from_m, stretches.to_m, strict=True)
-    ]
-    return np.array(drawn, dtype=object)
 
 
 def _length_inside(zones: NDArray[np.object_], lines: NDArray[np.object_], crs: str) -> NDArray[np.float64]:

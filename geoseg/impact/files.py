@@ -23,8 +23,15 @@ from geoseg.products.formats.styles import Look, tabulate_looks
 from geoseg.redact import redact_all
 
 _SUMMARY, _FEATURES, _REPORT = "impact.json", "impact.gpkg", "impact.html"
-_TABLES = ("buildings", "roads", "places", "zones")
-_SHAPES = {"flood": "Polygon", "buildings": "MultiPolygon", "roads": "LineString", "places": "Polygon", "zones": "MultiPolygon"}
+_TABLES = ("buildings", "roads", "cuts", "places", "zones")
+_SHAPES = {
+    "flood": "Polygon",
+    "buildings": "MultiPolygon",
+    "roads": "LineString",
+    "cuts": "LineString",
+    "places": "Polygon",
+    "zones": "MultiPolygon",
+}
 _SKETCH_PX = 1000
 """Longest side of an overview; smaller patches of water are left out of it."""
 
@@ -118,6 +125,7 @@ _LOOKS = {
     "flood": _look("fill", FLOOD_COLORS),
     "buildings": _look("fill", STATE_COLORS),
     "roads": _look("line", ROAD_COLORS),
+    "cuts": Look(kind="line", column=None, rows=((0, "cut", ROAD_COLORS["cut"]),)),
     "places": Look(kind="fill", column=None, rows=((0, "cut off", "#8e44ad"),)),
     "zones": Look(kind="fill", column=None, rows=((0, "zones", "#9aa5b1"),)),
 }

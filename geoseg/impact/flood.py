@@ -109,7 +109,7 @@ class Flood(Protocol):
         ...
 
     def shores(self, step: float) -> Iterator[NDArray[np.float64]]:
-        """Yield points (n, 2) where water ends on dry ground, not where the data end; one about every step (units of the CRS)."""
+        """Yield points (n, 2) where water ends on dry ground, not where the data end; on lines one about every step (units of the CRS)."""
         ...
 
 
@@ -143,7 +143,7 @@ def join_stretches(segments: Segments, index: NDArray[np.int64], t: NDArray[np.f
     gap = places[1:, 0] - places[:-1, 1]
     is_first[1:] = (line[1:] != line[:-1]) | (state[1:] != state[:-1]) | (gap > _TOUCH_M)
     first = np.flatnonzero(is_first)
-    last = np.append(first[1:], len(line)) - 1
+    last = np.append(first[1:], len(line))[: len(first)] - 1
     return Stretches(line=line[first], from_m=places[first, 0], to_m=places[last, 1], state=state[first])
 
 

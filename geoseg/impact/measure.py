@@ -171,6 +171,7 @@ def _measure(given: _Given, flood: Flood, log: _Log) -> Impact:
     return Impact(
         buildings=buildings,
         roads=None if roads is None else roads.table,
+        cuts=None if roads is None else roads.cuts,
         places=places,
         zones=zones,
         totals=totals,

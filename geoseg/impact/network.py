@@ -74,7 +74,7 @@ def read_network(path: Path, crs: str, metric: object, snap_m: float, bridge_col
     if lines.empty:
         raise UsageError(f"{path} holds {len(table)} features and no line; roads are lines. Check --roads.")
     single = lines.explode(index_parts=False, ignore_index=True)
-    single = single[single.geometry.length > 0].reset_index(drop=True)
+    single = single[shapely.length(single.geometry.to_numpy()) > 0].reset_index(drop=True)
     drawn = move(single.geometry.to_numpy(), crs, metric)
     if {"from_node", "to_node"} <= set(single.columns) and len(single) == len(lines):
         nodes, ends = np.unique(single[["from_node", "to_node"]].to_numpy(), return_inverse=True)

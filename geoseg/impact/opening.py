@@ -24,6 +24,7 @@ from geoseg.io.aligned import open_on_grid
 from geoseg.io.raster import RasterSource, open_raster
 from geoseg.io.tiffs.legend import describe_band
 from geoseg.io.vector import list_layers, read_vector
+from geoseg.pixels.classes import ClassKind
 from geoseg.runfolder.records import read_summary
 from geoseg.runfolder.report import read_scheme
 
@@ -48,8 +49,10 @@ def open_flood(given: FloodInput) -> Iterator[Flood]:
         source, rule = _find_pixels(given.path, given.water, given.nodata)
         before = None if given.before is None else stack.enter_context(_open_before(given, source.geobox))
         raster = stack.enter_context(source.open())
+        area = None if given.area is None else _burn(_read_area(given.area, _wkt(source.geobox)), source.geobox)
         hides = rule.values is not None and given.path.is_dir()
-        yield PixelFlood(name=str(given.path), raster=raster, geobox=source.geobox, rule=rule, before=before, hides_ground=hides)
+        name = str(given.path)
+        yield PixelFlood(name=name, raster=raster, geobox=source.geobox, rule=rule, before=before, area=area, hides_ground=hides)
 
 
 def read_features(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
@@ -65,7 +68,9 @@ def read_features(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
     layers = list_layers(file)
     if path.is_dir() and layer not in layers:
         raise UsageError(f"The run in {path} made no {layer}; it has {', '.join(layers)}. Make them with --outputs {layer}.")
-    return read_vector(file, crs, layer if layer in layers else None)
+    table = read_vector(file, crs, layer if layer in layers else None)
+    # heights of corners are no matter here, and layers with and without them do not mix
+    return table.set_geometry(gpd.GeoSeries(shapely.force_2d(table.geometry.to_numpy()), index=table.index, crs=table.crs))
 
 
 def read_polygons(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
@@ -89,9 +94,12 @@ def _is_vector(path: Path) -> bool:
 def _find_pixels(path: Path, water: str | None, nodata: float | None) -> tuple[RasterSource, WaterRule]:
     """Return the raster of a run folder or file, and which of its values are water."""
     if path.is_dir():
-        classes = {row.name: row.value for row in read_scheme(read_summary(path / "summary.json")["classes"])}
+        scheme = read_scheme(read_summary(path / "summary.json")["classes"])
+        classes = {row.name: row.value for row in scheme}
         value = _find_value(str(path), water or _guess_water(str(path), classes), classes)
-        return open_raster(path / "classes.tif").choose((1,)), WaterRule(path=str(path), values=frozenset({value}), nodata=nodata)
+        standing = frozenset(row.value for row in scheme if row.kind is not ClassKind.SURFACE)
+        rule = WaterRule(path=str(path), values=frozenset({value}), nodata=nodata, standing=standing)
+        return open_raster(path / "classes.tif").choose((1,)), rule
     source = open_raster(path).choose((1,))
     names = {name: value for value, name in describe_band(str(path), 1).names.items()}
     values = None if water is None else frozenset({_find_value(str(path), water, names)})
@@ -122,9 +130,7 @@ def _open_before(given: FloodInput, geobox: GeoBox) -> Iterator[Callable[[Window
     """Hold the water of before open on the grid of a flood."""
     assert given.before is not None, "asked for"
     if _is_vector(given.before):
-        assert geobox.crs is not None, "open_raster refuses rasters without a CRS"
-        water = _read_water(given.before, given.before_water, str(geobox.crs.to_wkt()))
-        yield _Burned(geobox=geobox, shapes=water, tree=STRtree(water))
+        yield _burn(_read_table(given.before, given.before_water, _wkt(geobox)), geobox)
         return
     source, rule = _find_pixels(given.before, given.before_water or given.water, given.nodata)
     with open_on_grid(Path(source.path), geobox, _OUTSIDE) as read:
@@ -156,14 +162,16 @@ def _open_shapes(given: FloodInput) -> Flood:
     table = _read_table(given.path, given.water, None)
     crs = str(table.crs.to_wkt())
     wet = shapely.union_all(table.geometry.to_numpy())
-    return make_shape_flood(str(given.path), crs, wet, None if given.before is None else _find_before(given, crs))
+    before = None if given.before is None else _find_before(given, crs)
+    seen = None if given.area is None else shapely.union_all(_read_area(given.area, crs).geometry.to_numpy())
+    return make_shape_flood(str(given.path), crs, wet, before, seen)
 
 
 def _find_before(given: FloodInput, crs: str) -> tuple[shapely.Geometry, shapely.Geometry]:
     """Return the areas that were water before, and of which that is not known."""
     assert given.before is not None, "asked for"
     if _is_vector(given.before):
-        return shapely.union_all(_read_water(given.before, given.before_water or given.water, crs)), shapely.Polygon()
+        return shapely.union_all(_read_table(given.before, given.before_water, crs).geometry.to_numpy()), shapely.Polygon()
     source, rule = _find_pixels(given.before, given.before_water or given.water, given.nodata)
     with source.open() as raster:
         before = PixelFlood(name=source.path, raster=raster, geobox=source.geobox, rule=rule)
@@ -177,8 +185,22 @@ def _find_before(given: FloodInput, crs: str) -> tuple[shapely.Geometry, shapely
     return water, shapely.union(hidden, far)
 
 
-def _read_water(path: Path, water: str | None, crs: str) -> NDArray[np.object_]:
-    return np.asarray(_read_table(path, water, crs).geometry.to_numpy())
+def _burn(table: gpd.GeoDataFrame, geobox: GeoBox) -> _Burned:
+    shapes = np.asarray(table.geometry.to_numpy())
+    return _Burned(geobox=geobox, shapes=shapes, tree=STRtree(shapes))
+
+
+def _wkt(geobox: GeoBox) -> str:
+    assert geobox.crs is not None, "open_raster refuses rasters without a CRS"
+    return str(geobox.crs.to_wkt())
+
+
+def _read_area(path: Path, crs: str) -> gpd.GeoDataFrame:
+    table = read_vector(path, crs)
+    chosen = table[table.geom_type.isin(_POLYGONS) & ~table.geometry.is_empty]
+    if chosen.empty:
+        raise UsageError(f"{path} holds {len(table)} features and no polygon; what was looked at is polygons. Check --flood-area.")
+    return chosen
 
 
 def _read_table(path: Path, water: str | None, crs: str | None) -> gpd.GeoDataFrame:

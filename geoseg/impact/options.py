@@ -21,6 +21,8 @@ class FloodInput:
     """Name or value of the class that is water; None takes the class of a run that is called so, or the only value beside 0."""
     nodata: float | None = None
     """Value of the raster of which nothing is known, beside its own nodata."""
+    area: Path | None = None
+    """Polygons that were looked at; beyond them nothing is known. None: all of a raster, and everywhere around polygons."""
     before: Path | None = None
     """The same place before the flood; water that was there then is permanent."""
     before_water: str | None = None

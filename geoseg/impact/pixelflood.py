@@ -26,12 +26,11 @@ from geoseg.tiling import partition
 
 _BLOCK_PX = 1024
 _WHOLE = 0.999
-"""A polygon of which this share lies on known pixels is known whole: pixels and polygons are measured in different ways."""
-_SCHEME = ClassScheme(
-    classes=tuple(
-        LandClass(value=value, name=name, color="#000000") for value, name in ((DRY, "dry"), (FLOODED, "wet"), (PERMANENT, "standing"))
-    )
-)
+"""A polygon of which this share lies on the raster lies there whole: pixels and polygons are measured in different ways."""
+_NOT_SEEN = 254
+"""Stands for ``UNKNOWN`` where areas are measured, since 255 is no class."""
+_MEASURED = {DRY: "dry", FLOODED: "wet", PERMANENT: "standing", _NOT_SEEN: "hidden"}
+_SCHEME = ClassScheme(classes=tuple(LandClass(value=value, name=name, color="#000000") for value, name in _MEASURED.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +43,8 @@ class WaterRule:
     """Values of water; None takes the only one beside 0, or everything above 0 where values are fractions."""
     nodata: float | None
     """Value of which nothing is known."""
+    standing: frozenset[int] = frozenset()
+    """Values of what stands in water or above it, roofs and decks: beside them water does not end."""
 
     def apply(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Return ``DRY``, ``FLOODED`` or ``UNKNOWN`` for values (H, W).
@@ -81,6 +82,8 @@ class PixelFlood:
     """Which values are water."""
     before: Callable[[Window], NDArray[np.uint8]] | None = None
     """States of a window before the flood, ``FLOODED`` where water was."""
+    area: Callable[[Window], NDArray[np.uint8]] | None = None
+    """``FLOODED`` where a window was looked at."""
     hides_ground: bool = False
     """Whether roofs hide the water."""
 
@@ -106,22 +109,29 @@ class PixelFlood:
 
         What is dry now is dry whatever was before; water is new or permanent only where it is known what was before.
         """
+        return self._read(window)[0]
+
+    def _read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        """Return states and values."""
         pixels, valid = self.raster.read(window)
         now = self.rule.apply(pixels[0], valid)
+        if self.area is not None:
+            now[self.area(window) != FLOODED] = UNKNOWN
         if self.before is None:
-            return now
+            return now, pixels[0]
         then, wet = self.before(window), now == FLOODED
         now[wet & (then == FLOODED)] = PERMANENT
         now[wet & (then == UNKNOWN)] = UNKNOWN
-        return now
+        return now, pixels[0]
 
     def measure(self, polygons: NDArray[np.object_]) -> FloodAreas:
         """Measure how much of polygons is under water; pixels on their borders count by the part inside (exactextract)."""
-        table = measure_zones(self.read, _SCHEME, self.geobox, gpd.GeoDataFrame(geometry=polygons, crs=self.crs))
+        table = measure_zones(self._read_for_measuring, _SCHEME, self.geobox, gpd.GeoDataFrame(geometry=polygons, crs=self.crs))
         whole, mapped = table["zone_m2"].to_numpy(), table["mapped_m2"].to_numpy()
         whole = np.where(mapped >= _WHOLE * whole, mapped, whole)
+        unknown = whole - mapped + table["hidden_m2"].to_numpy()
         flooded, permanent = table["wet_m2"].to_numpy(), table["standing_m2"].to_numpy()
-        return FloodAreas(whole_m2=whole, flooded_m2=flooded, permanent_m2=permanent, unknown_m2=whole - mapped)
+        return FloodAreas(whole_m2=whole, flooded_m2=flooded, permanent_m2=permanent, unknown_m2=unknown)
 
     def cut(self, segments: Segments) -> Stretches:
         """Cut lines where they go from pixel to pixel; what lies outside the raster is unknown."""
@@ -150,21 +160,20 @@ class PixelFlood:
             yield self._tabulate(patches)
 
     def shores(self, step: float) -> Iterator[NDArray[np.float64]]:
-        """Yield the middles of pixel edges between water and dry ground."""
+        """Yield the middles of all pixel edges between water and dry ground."""
         height, width = self.shape
-        coarser = max(1, round(step / max(abs(self.geobox.resolution.x), abs(self.geobox.resolution.y))))
         for window in partition(self.shape, _BLOCK_PX):
             # one more row and column, where the next block begins
-            more = Window(
-                window.col_off,
-                window.row_off,
-                min(window.width + 1, width - window.col_off),
-                min(window.height + 1, height - window.row_off),
-            )
-            points = _find_edges(self.read(more))
+            rows, cols = min(window.height + 1, height - window.row_off), min(window.width + 1, width - window.col_off)
+            states, values = self._read(Window(window.col_off, window.row_off, cols, rows))
+            states[np.isin(values, list(self.rule.standing))] = UNKNOWN
+            points = _find_edges(states, (window.height, window.width)) + np.array([window.col_off, window.row_off])
             if len(points):
-                _, chosen = np.unique((points // coarser).astype(np.int64), axis=0, return_index=True)
-                yield _to_ground(points[chosen] + (window.col_off, window.row_off), self.geobox)
+                yield _to_ground(points, self.geobox)
+
+    def _read_for_measuring(self, window: Window) -> NDArray[np.uint8]:
+        states = self.read(window)
+        return np.where(states == UNKNOWN, np.uint8(_NOT_SEEN), states)
 
     def _read_for_drawing(self, window: Window) -> NDArray[np.int16]:
         return self.read(window).astype(np.int16)
@@ -175,12 +184,12 @@ class PixelFlood:
         return gpd.GeoDataFrame({"state": states, "area_m2": measure_areas(polygons, self.crs).round(2)}, geometry=polygons, crs=self.crs)
 
 
-def _find_edges(states: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the middles of pixel edges between water and dry ground, (n, 2) column and row."""
+def _find_edges(states: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the middles of edges between water and dry ground right of and below the pixels of a block, (n, 2) column and row."""
     wet, dry = (states == FLOODED) | (states == PERMANENT), states == DRY
-    rows, cols = np.nonzero((wet[:, :-1] & dry[:, 1:]) | (dry[:, :-1] & wet[:, 1:]))
+    rows, cols = np.nonzero(((wet[:, :-1] & dry[:, 1:]) | (dry[:, :-1] & wet[:, 1:]))[: shape[0]])
     upright = np.column_stack([cols + 1.0, rows + 0.5])
-    rows, cols = np.nonzero((wet[:-1] & dry[1:]) | (dry[:-1] & wet[1:]))
+    rows, cols = np.nonzero(((wet[:-1] & dry[1:]) | (dry[:-1] & wet[1:]))[:, : shape[1]])
     return np.concatenate([upright, np.column_stack([cols + 0.5, rows + 1.0])])
 
 

@@ -114,14 +114,19 @@ def split_network(network: Network, cuts: Stretches, origins: Spots | None) -> P
     return Pieces(edge=edge, from_m=start, to_m=end, group=group, access=access, before=before, was_reached=was_reached)
 
 
-def draw_pieces(pieces: Pieces, network: Network, chosen: NDArray[np.int64]) -> NDArray[np.object_]:
-    """Return the lines of some pieces, in metres."""
-    length = network.length_m
-    lines = [
-        substring(network.metric[edge], start / length[edge], end / length[edge], normalized=True)
-        for edge, start, end in zip(pieces.edge[chosen], pieces.from_m[chosen], pieces.to_m[chosen], strict=True)
-    ]
-    return np.array(lines, dtype=object)
+def draw_pieces(lines: NDArray[np.object_], network: Network, pieces: Pieces, chosen: NDArray[np.int64]) -> NDArray[np.object_]:
+    """Return some pieces of the lines (edges,) of a network, in any CRS."""
+    edge = pieces.edge[chosen]
+    return cut_lines(lines[edge], network.length_m[edge], pieces.from_m[chosen], pieces.to_m[chosen])
+
+
+def cut_lines(
+    lines: NDArray[np.object_], length_m: NDArray[np.float64], from_m: NDArray[np.float64], to_m: NDArray[np.float64]
+) -> NDArray[np.object_]:
+    """Return the part of each line (n,) between two places, metres along it, from its length on the ground."""
+    ends = zip(lines, from_m / length_m, to_m / length_m, strict=True)
+    parts = [substring(line, start, end, normalized=True) for line, start, end in ends]
+    return np.array(parts, dtype=object)
 
 
 def _cut_edges(length_m: NDArray[np.float64], cuts: Stretches) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:

@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from PIL import Image
 
 from geoseg.impact.options import ImpactInputs, ImpactOptions
+from geoseg.impact.streets import draw_roads
 from geoseg.impact.tables import Impact
 from geoseg.io.ground import pixel_step_m
 from geoseg.redact import redact
@@ -28,6 +29,8 @@ _ROWS = 25
 """Rows of a table in the report; the files hold all."""
 _PLACES = 4
 """Places that are shown from near."""
+_WHOLE_FROM = 1000
+"""Numbers from which no fractions are shown."""
 _INCH_PX = 110
 _TITLES = {
     "count": "in all",
@@ -67,7 +70,7 @@ class Sketch:
     def add(self, patches: gpd.GeoDataFrame) -> None:
         """Keep the patches that can be seen."""
         near = patches[shapely.intersects(patches.geometry.to_numpy(), shapely.box(*self.bounds))]
-        seen = near[near.geometry.area >= self.step**2]
+        seen = near[shapely.area(near.geometry.to_numpy()) >= self.step**2]
         if len(seen):
             self.parts.append(seen.set_geometry(seen.geometry.simplify(self.step)))
 
@@ -81,12 +84,12 @@ def write_report(impact: Impact, water: Sketch, inputs: ImpactInputs, options: I
     page = Page(title="Flood impact")
     page.text(redact(_introduce(inputs, options)))
     for warning in impact.warnings:
-        page.text(f"Note: {redact(warning)}")
+        page.alert(redact(warning))
     for name, totals in impact.totals.items():
         page.heading(name.capitalize())
-        page.table(("what", "value"), [(_TITLES.get(key, key.replace("_", " ")), "-" if v is None else v) for key, v in totals.items()])
+        page.table(("what", "value"), [(_TITLES.get(key, key.replace("_", " ")), _plain(value)) for key, value in totals.items()])
     page.heading("Map")
-    page.gallery([("Water, buildings, roads and places that are cut off.", draw_map(impact, water, water.bounds))])
+    page.gallery([("Water, buildings, roads and places that are cut off.", draw_map(impact, water, water.bounds))], wide=True)
     if impact.places is not None and len(impact.places):
         page.heading("Places cut off")
         _add_table(page, impact.places)
@@ -139,10 +142,10 @@ def _list_layers(impact: Impact, water: Sketch) -> Iterator[tuple[gpd.GeoDataFra
     if impact.places is not None:
         color = ROAD_COLORS["cut off"]
         yield impact.places, "place cut off", color, {"facecolor": color, "edgecolor": color, "alpha": 0.25, "linewidth": 1.5}
-    if impact.roads is not None:
-        for state, color in reversed(ROAD_COLORS.items()):
-            roads = impact.roads[impact.roads["state"] == state]
-            yield roads, f"road {state}", color, {"color": color, "linewidth": 2.2 if state == "cut" else 1.4}
+    if impact.network is not None:
+        for state, lines in draw_roads(impact.network):
+            color = ROAD_COLORS[state]
+            yield lines, f"road {state}", color, {"color": color, "linewidth": 2.4 if state == "cut" else 1.4}
     if impact.buildings is not None:
         for state, color in reversed(STATE_COLORS.items()):
             houses = impact.buildings[impact.buildings["state"] == state]
@@ -186,4 +189,8 @@ def _add_table(page: Page, table: pd.DataFrame) -> None:
 
 
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
+    """Return what a table shows of a value: no powers of ten for square metres, a dash for what is not known."""
+    bare = value.item() if isinstance(value, np.generic) else value
+    if isinstance(bare, float) and abs(bare) >= _WHOLE_FROM:
+        return round(bare)
+    return "-" if bare is None else bare

@@ -18,7 +18,7 @@ _MOST_VERTICES = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShapeFlood:
-    """A flood in polygons; see :class:`geoseg.impact.flood.Flood`. Memory holds all of them; what lies outside is dry."""
+    """A flood in polygons; see :class:`geoseg.impact.flood.Flood`. Memory holds all of them; what was looked at around them is dry."""
 
     name: str
     """What it is called."""
@@ -30,14 +30,12 @@ class ShapeFlood:
     """(n,) the same in small polygons."""
     states: NDArray[np.uint8]
     """(n,) their states."""
+    bounds: tuple[float, float, float, float]
+    """Left, bottom, right and top of all water."""
+    seen: shapely.Geometry | None
+    """What was looked at; None = everything."""
     hides_ground: bool = False
     """Whether roofs hide the water."""
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, bottom, right and top of all water."""
-        left, bottom, right, top = shapely.total_bounds(self.parts)
-        return float(left), float(bottom), float(right), float(top)
 
     def measure(self, polygons: NDArray[np.object_]) -> FloodAreas:
         """Measure how much of polygons is under water, by intersection."""
@@ -45,6 +43,9 @@ class ShapeFlood:
         which, part = STRtree(self.parts).query(polygons, predicate="intersects")
         shared = shapely.area(shapely.intersection(polygons[which], self.parts[part]))
         np.add.at(sums, (self.states[part], which), shared)
+        if self.seen is not None:
+            beyond = np.flatnonzero(~shapely.covered_by(polygons, self.seen))
+            sums[UNKNOWN, beyond] += shapely.area(shapely.difference(polygons[beyond], self.seen))
         whole, flat = measure_areas(polygons, self.crs), shapely.area(polygons)
         # on the map shares are those of the ground, as far as a polygon is small against the globe
         scale = np.divide(whole, flat, out=np.zeros_like(whole), where=flat > 0)
@@ -55,10 +56,15 @@ class ShapeFlood:
         """Cut lines where they cross the borders of water."""
         lines = shapely.linestrings(segments.ends)
         which, part = STRtree(self.parts).query(lines, predicate="intersects")
-        wet, index = shapely.get_parts(shapely.intersection(lines[which], self.parts[part]), return_index=True)
+        inside, state = shapely.intersection(lines[which], self.parts[part]), self.states[part]
+        if self.seen is not None:
+            beyond = np.flatnonzero(~shapely.covered_by(lines, self.seen))
+            inside = np.concatenate([inside, shapely.difference(lines[beyond], self.seen)])
+            which, state = np.append(which, beyond), np.append(state, np.full(len(beyond), UNKNOWN, np.uint8))
+        wet, index = shapely.get_parts(inside, return_index=True)
         is_line = shapely.get_type_id(wet) == shapely.GeometryType.LINESTRING
         wet, index = wet[is_line], index[is_line]
-        segment, state = which[index], self.states[part[index]]
+        segment, state = which[index], state[index]
         first = shapely.get_coordinates(shapely.get_point(wet, 0))
         last = shapely.get_coordinates(shapely.get_point(wet, -1))
         start, step = segments.ends[segment, 0], segments.ends[segment, 1] - segments.ends[segment, 0]
@@ -77,13 +83,31 @@ class ShapeFlood:
         """Yield points along the borders between water and what is dry."""
         wet = shapely.union_all([area for state, area in self.water.items() if state != UNKNOWN])
         border = shapely.boundary(wet)
-        if UNKNOWN in self.water:
-            border = shapely.difference(border, shapely.buffer(self.water[UNKNOWN], step / 1000))
+        for unknown in (self.water.get(UNKNOWN), None if self.seen is None else shapely.boundary(self.seen)):
+            if unknown is not None:
+                border = shapely.difference(border, shapely.buffer(unknown, step / 10))
         yield shapely.get_coordinates(shapely.segmentize(border, step))
 
 
-def make_shape_flood(name: str, crs: str, wet: shapely.Geometry, before: tuple[shapely.Geometry, shapely.Geometry] | None) -> ShapeFlood:
-    """Make a flood of the area of water and, if it is known, the areas that were water before and of which that is not known."""
+def make_shape_flood(
+    name: str,
+    crs: str,
+    wet: shapely.Geometry,
+    before: tuple[shapely.Geometry, shapely.Geometry] | None = None,
+    seen: shapely.Geometry | None = None,
+) -> ShapeFlood:
+    """Make a flood of areas in a CRS.
+
+    Args:
+        name: What it is called.
+        crs: The CRS.
+        wet: The water.
+        before: What was water before, and of what that is not known.
+        seen: What was looked at; None = everything.
+    """
+    bounds = shapely.bounds(wet)
+    if seen is not None:
+        wet = shapely.intersection(wet, seen)
     water = {FLOODED: wet}
     if before is not None:
         then, unseen = before
@@ -95,7 +119,8 @@ def make_shape_flood(name: str, crs: str, wet: shapely.Geometry, before: tuple[s
     small = {state: list(_quarter(area)) for state, area in water.items()}
     parts = np.array([part for row in small.values() for part in row], dtype=object)
     states = np.repeat(np.array([*small], np.uint8), [len(row) for row in small.values()])
-    return ShapeFlood(name=name, crs=crs, water=water, parts=parts, states=states)
+    left, bottom, right, top = bounds.tolist()
+    return ShapeFlood(name=name, crs=crs, water=water, parts=parts, states=states, bounds=(left, bottom, right, top), seen=seen)
 
 
 def _take_polygons(shapes: NDArray[np.object_]) -> NDArray[np.object_]:

@@ -1,5 +1,6 @@
 """Roads in water, and places that they no longer reach."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from geoseg.impact.houses import replace_columns
 from geoseg.impact.metric import move
 from geoseg.impact.network import Network
 from geoseg.impact.options import ImpactOptions
-from geoseg.impact.reach import Access, Pieces, Spots, draw_pieces, find_spots, split_network
+from geoseg.impact.reach import Access, Pieces, Spots, cut_lines, draw_pieces, find_spots, split_network
 from geoseg.io.vector import read_vector
 
 ROAD_STATES = ("cut", "cut off", "open")
@@ -40,6 +41,8 @@ class CutNetwork:
     """(pieces,) metres of each that lie on the ground, not over a river."""
     is_cut: NDArray[np.bool_]
     """(edges,) whether nobody passes."""
+    cuts: gpd.GeoDataFrame
+    """The stretches that cut them; see :func:`list_cuts`."""
     table: gpd.GeoDataFrame
     """The roads with ``flooded_m, flooded_share, longest_m, permanent_m, unknown_m, bridge, state``."""
 
@@ -80,7 +83,35 @@ def cut_network(network: Network, flood: Flood, options: ImpactOptions, origins:
         "state": np.where(is_cut, "cut", np.where(is_lost, "cut off", "open")).astype(object),
     }
     table = replace_columns(network.roads, columns)
-    return CutNetwork(network=network, stretches=stretches, pieces=pieces, dry_m=dry_m, is_cut=is_cut, table=table)
+    return CutNetwork(
+        network=network, stretches=stretches, pieces=pieces, dry_m=dry_m, is_cut=is_cut, cuts=list_cuts(network, cuts), table=table
+    )
+
+
+def draw_roads(roads: CutNetwork) -> Iterator[tuple[str, gpd.GeoDataFrame]]:
+    """Yield what is left of roads, and what cuts them, by state: cut roads are open or cut off on either side of the water."""
+    pieces, crs = roads.pieces, str(roads.table.crs.to_wkt())
+    for state, is_lost in (("open", False), ("cut off", True)):
+        chosen = np.flatnonzero((pieces.access == Access.CUT_OFF) == is_lost)
+        lines = draw_pieces(roads.network.roads.geometry.to_numpy(), roads.network, pieces, chosen)
+        yield state, gpd.GeoDataFrame(geometry=lines, crs=crs)
+    yield "cut", roads.cuts
+
+
+def list_cuts(network: Network, cuts: Stretches) -> gpd.GeoDataFrame:
+    """Return the stretches that cut roads, with ``edge_id, from_m, to_m, length_m``."""
+    columns = {
+        "edge_id": network.roads["edge_id"].to_numpy()[cuts.line],
+        "from_m": cuts.from_m.round(2),
+        "to_m": cuts.to_m.round(2),
+        "length_m": (cuts.to_m - cuts.from_m).round(2),
+    }
+    return gpd.GeoDataFrame(columns, geometry=draw_stretches(cuts, network), crs=network.roads.crs)
+
+
+def draw_stretches(stretches: Stretches, network: Network) -> NDArray[np.object_]:
+    """Return the lines of stretches in the CRS of the roads."""
+    return cut_lines(network.roads.geometry.to_numpy()[stretches.line], network.length_m[stretches.line], stretches.from_m, stretches.to_m)
 
 
 def read_origins(origins: tuple[tuple[float, float] | Path, ...], metric: CRS) -> NDArray[np.object_]:
@@ -145,7 +176,10 @@ def list_places(
     number = dict(zip(chosen.index.tolist(), range(1, len(chosen) + 1), strict=True))
     homes = None if buildings is None else move(buildings.geometry.to_numpy(), buildings.crs, metric)
     hulls = [
-        _outline(draw_pieces(pieces, roads.network, lost[pieces.group[lost] == place]), None if homes is None else homes[group == place])
+        _outline(
+            draw_pieces(roads.network.metric, roads.network, pieces, lost[pieces.group[lost] == place]),
+            None if homes is None else homes[group == place],
+        )
         for place in number
     ]
     geometry = gpd.GeoSeries(hulls, crs=metric).to_crs(roads.table.crs)

@@ -17,6 +17,8 @@ class Impact:
     """Buildings with ``building_id, state, flooded_share``, and ``depth_max_m, people, access, place_id`` as far as they are known."""
     roads: gpd.GeoDataFrame | None
     """Roads with ``edge_id, from_node, to_node, state, flooded_m, longest_m, unknown_m``."""
+    cuts: gpd.GeoDataFrame | None
+    """Stretches that cut roads with ``edge_id, from_m, to_m, length_m``."""
     places: gpd.GeoDataFrame | None
     """Places cut off with ``place_id, road_m, buildings, flooded_buildings``, and ``people``."""
     zones: gpd.GeoDataFrame | None

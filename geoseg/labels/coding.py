@@ -14,6 +14,9 @@ UNLABELLED = 255
 NOT_BUILDING = 254
 """Semantic target of pixels that are known to be no building, and no more."""
 
+EMPTY = "(empty)"
+"""What stands for a value that is missing."""
+
 
 class _Row(Protocol):
     @property
@@ -46,12 +49,13 @@ def code_classes(values: Iterable[Any], known: Mapping[str, int]) -> tuple[NDArr
         (n,) channels, -1 where there is none, and the count of each value without one.
     """
     folded = {name.lower(): channel for name, channel in known.items()}
-    texts = [_as_text(value) for value in values]
+    texts = [class_text(value) for value in values]
     channels = np.array([known.get(text, folded.get(text.lower(), -1)) for text in texts], np.int64)
     return channels, dict(Counter(text for text, channel in zip(texts, channels, strict=True) if channel < 0))
 
 
-def _as_text(value: Any) -> str:
+def class_text(value: Any) -> str:
+    """Return a value of a class column as recipes name it."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
-        return "(empty)"
+        return EMPTY
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()

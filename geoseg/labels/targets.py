@@ -38,7 +38,7 @@ class LabelledRaster:
     source: RasterSource | None
     """Where the pixels came from; None if they were drawn."""
     pixels: NDArray[np.uint8]
-    """(C, H, W)."""
+    """(C, H, W); other values than those of bytes are clipped to them."""
     targets: NDArray[np.uint8]
     """(3, H, W): semantic channel or NOT_BUILDING or UNLABELLED; building interior; building boundary (0, 1, UNLABELLED)."""
     valid: NDArray[np.bool_] | None = None
@@ -57,11 +57,14 @@ class Reading:
     """Pixel size on the ground that finer rasters are averaged to; None takes rasters as they are."""
     bands: int | None = None
     """Bands of the model; None takes all."""
+    any_values: bool = False
+    """Whether values outside 0..255 are fine, as for models that learn from the raster's own values."""
 
     @classmethod
     def of(cls, spec: ModelSpec) -> Self:
         """Return what a model asks."""
-        return cls(scheme=spec.scheme, resolution_m=spec.resolution_m, bands=len(spec.bands))
+        any_values = spec.network.library == "sklearn"
+        return cls(scheme=spec.scheme, resolution_m=spec.resolution_m, bands=len(spec.bands), any_values=any_values)
 
 
 def load_site(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledRaster]:
@@ -92,8 +95,11 @@ def raster_paths(site: Site, data_dir: Path) -> list[Path]:
     """Return the raster files of a site, sorted.
 
     Raises:
-        LabelError: If a glob, of ``rasters`` or ``exclude``, finds nothing.
+        LabelError: If a glob, of ``rasters`` or ``exclude``, finds nothing or is absolute.
     """
+    absolute = next((pattern for pattern in (*site.globs, *site.exclude) if Path(pattern).is_absolute()), None)
+    if absolute is not None:
+        raise LabelError(f"Site '{site.name}': {absolute} is absolute; rasters are named below the folder of --data, {data_dir}.")
     found = {pattern: set(data_dir.glob(pattern)) for pattern in (*site.globs, *site.exclude) if pattern}
     idle = next((pattern for pattern, paths in found.items() if not paths), None)
     if idle is not None or not any(site.globs):
@@ -118,11 +124,11 @@ def load_raster(path: Path, site: Site, reading: Reading, data_dir: Path) -> Lab
         targets[:, ~kept_pixels(site.blocks, source.geobox)] = UNLABELLED
     if (targets[0] == UNLABELLED).all():
         notes = (*notes, f"no pixel of {path.name} is labelled")
-    rounded = np.clip(np.rint(pixels), 0, 255)
-    clipped = float((np.abs(pixels - rounded)[:, valid] > 1).mean()) if valid.any() else 0.0
+    rounded = np.clip(np.rint(np.nan_to_num(pixels)), 0, 255)
+    clipped = float((np.abs(pixels - rounded)[:, valid] > 1).mean()) if valid.any() and not reading.any_values else 0.0
     if clipped > _MOST_CLIPPED:
         raise LabelError(
-            f"{clipped:.1%} of the values of {path} ({source.dtype}) lie outside 0..255; training takes 8-bit imagery. "
+            f"{clipped:.1%} of the values of {path} ({source.dtype}) lie outside 0..255; networks are trained on 8-bit imagery. "
             "Scale it to 8 bits first, for example with gdal_translate -ot Byte -scale, and scale what the model is run on alike."
         )
     if clipped:

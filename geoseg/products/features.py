@@ -1,5 +1,6 @@
 """Objects in pixel coordinates to tables on the ground, with the columns of the run folder."""
 
+import math
 from dataclasses import replace
 
 import geopandas as gpd
@@ -9,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from geoseg.io.ground import measure_areas, measure_lines, measure_polygons, pixel_step_m
+from geoseg.io.ground import measure_areas, measure_lines, measure_polygons, pixel_size_m, pixel_step_m
 from geoseg.objects.instances import InstanceTable
 from geoseg.objects.options import RegularizeOptions
 from geoseg.objects.outlines.cut import cut_off, largest_polygon
@@ -24,8 +25,8 @@ def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) ->
     """Return class polygons with ``class_value, class, area_m2``."""
     names = {c.value: c.name for c in scheme}
     polygons, _ = mend(to_ground(patches.polygons, geobox))
-    area = measure_areas(polygons, geobox.crs)
-    columns = {"class_value": patches.values.astype(np.int32), "class": [names[int(v)] for v in patches.values], "area_m2": area.round(2)}
+    area = measure_areas(polygons, geobox.crs).round(_decimals(geobox))
+    columns = {"class_value": patches.values.astype(np.int32), "class": [names[int(v)] for v in patches.values], "area_m2": area}
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
 
 
@@ -101,6 +102,11 @@ def road_node_features(network: RoadNetwork, geobox: GeoBox) -> gpd.GeoDataFrame
     points = to_ground(shapely.points(network.node_xy), geobox)
     degree = np.bincount(np.concatenate([network.from_node, network.to_node]).astype(np.int64), minlength=len(points))
     return gpd.GeoDataFrame({"node_id": np.arange(1, len(points) + 1), "degree": degree}, geometry=points, crs=_crs(geobox))
+
+
+def _decimals(geobox: GeoBox) -> int:
+    """Return the decimals of an area in m2 that tell a pixel to a tenth, at least two, so that small patches add up."""
+    return max(2, 1 + math.ceil(-2 * math.log10(pixel_size_m(geobox))))
 
 
 def to_ground(geometries: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.object_]:

@@ -21,7 +21,7 @@ VARIABLE = "GEOSEG_PYTHON"
 """Environment variable that names the Python to use, before any setting."""
 SETTING = "geoseg/python"
 """Where QGIS keeps the Python that the user chose."""
-OLDEST_VERSION = "0.5.0"
+OLDEST_VERSION = "0.6.0"
 """The oldest geoseg that this plugin can drive."""
 
 _QGIS_ONLY = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,6 @@ from qgis.core import QgsApplication, QgsSettings
 from qgis.PyQt.QtCore import QCoreApplication, QTranslator
 
 from .provider import GeosegProvider
-
-_WITH_A_WINDOW = (("dock", "GeosegDock"), ("options", "GeosegOptions"))
-"""Modules and their classes that need the window of QGIS; each is made with ``iface`` and has ``add()`` and ``remove()``."""
 
 
 class GeosegPlugin:
@@ -36,10 +32,12 @@ class GeosegPlugin:
     def initGui(self) -> None:  # noqa: N802  of QGIS
         """Add the algorithms, the dock and the settings page."""
         self.initProcessing()
-        for module, name in _WITH_A_WINDOW:
-            if not Path(__file__).with_name(f"{module}.py").is_file():
-                continue
-            part = getattr(import_module(f".{module}", __package__), name)(self._iface)
+        # qgis_process has no widgets
+        from .dock import GeosegDock
+        from .options import GeosegOptions
+
+        for kind in (GeosegDock, GeosegOptions):
+            part = kind(self._iface)
             part.add()
             self._parts.append(part)
 

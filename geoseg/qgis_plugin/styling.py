@@ -17,6 +17,7 @@ from qgis.core import (
     QgsProject,
     QgsRasterLayer,
     QgsRendererCategory,
+    QgsSimpleLineSymbolLayer,
     QgsSymbol,
     QgsVectorLayer,
 )
@@ -28,6 +29,9 @@ GROUP = "geoseg/group"
 """Property of a layer group: the run folder whose layers it holds."""
 
 _NODATA = 255
+_CASING_MM = 0.8
+_UNDER_OBJECTS = 0.55
+"""Opacity of the class map: objects on it have its colors, and the imagery below is wanted too."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,19 @@ def dress(layer: Any, key: str, run: str) -> None:
             layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, palette))
     else:
         layer.loadDefaultStyle()
+        if key == "roads":
+            _add_casing(layer.renderer().symbol())
+
+
+def _add_casing(symbol: Any) -> None:
+    """Draw a darker edge around roads, which have the color of the pixels below them."""
+    casing = QgsSimpleLineSymbolLayer(symbol.color().darker(250), symbol.width() + _CASING_MM)
+    symbol.insertSymbolLayer(0, casing)
+
+
+def _let_through(layer: Any, key: str) -> None:
+    if key == "classes":
+        layer.setOpacity(_UNDER_OBJECTS)
 
 
 def read_palette(run: str) -> list[Any]:
@@ -104,6 +121,7 @@ def add_run(run: str, project: QgsProject, keys: Sequence[str] | None = None) ->
         project.addMapLayer(opened, False)
         node = group_of(run, project).insertLayer(0, opened)
         node.setItemVisibilityChecked(layer.shown)
+        _let_through(opened, layer.key)
         added.append(opened)
     return added
 
@@ -129,6 +147,7 @@ class _IntoGroup(QgsProcessingLayerPostProcessorInterface):
     def postProcessLayer(self, layer: Any, context: QgsProcessingContext, feedback: Any) -> None:  # noqa: N802  of QGIS
         """Do it, in the main thread."""
         dress(layer, self._key, self._run)
+        _let_through(layer, self._key)
         project = context.project() or QgsProject.instance()
         node = project.layerTreeRoot().findLayer(layer.id())
         if node is None:

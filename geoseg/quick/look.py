@@ -104,7 +104,11 @@ class QuickLook:
         done = folder.chunks(plan).list_done(plan.tiles)
         if done.count == done.total:
             return mapping
-        if not folder.quick.summary.exists():
+        if folder.quick.summary.exists():
+            # an earlier command made it
+            table = folder.quick.read_summary()["quick"]
+            listener(FirstMap(output=str(folder.path), factor=table["factor"], elapsed_s=table["seconds"]))
+        else:
             self._make()
         self._area = area
         return self._refine
@@ -118,7 +122,7 @@ class QuickLook:
                 (self._folder.path / name).unlink(missing_ok=True)
         if not quick.summary.exists():
             return {"state": "refined"}
-        told = quick.read_summary()["quick"]
+        told = {name: value for name, value in quick.read_summary()["quick"].items() if name not in ("chunks_done", "chunks")}
         with open_layer(quick.path / "classes.tif") as first, stitched.open("class") as final:
             agreement = measure_agreement(first, final, told["factor"], stitched.shape, stitched.scheme)
         return {**told, "state": "refined", **agreement}

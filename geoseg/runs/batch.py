@@ -88,7 +88,7 @@ def segment_list(
         UsageError: If the cluster cannot be reached.
         WriteError: If the ledger cannot be written.
     """
-    with _open_place(options, listener) as mapping:
+    with open_workplace(options, listener) as mapping:
         batch = _Batch(output, configure, options, listener, partial(segment_raster, load=load, mapping=mapping))
         _work_off(batch, AttemptQueue(items), options.rasters_at_once)
     return BatchResult(
@@ -112,8 +112,12 @@ def find_workplace(items: Iterable[RunItem], configure: Configure, output: Path)
 
 
 @contextmanager
-def _open_place(options: BatchOptions, listener: Hears) -> Iterator[MapChunks]:
-    """Open what does the chunks of all rasters: workers that load a network once, or the raster's own thread."""
+def open_workplace(options: BatchOptions, listener: Hears) -> Iterator[MapChunks]:
+    """Open what does the chunks of all rasters: workers that load a network once, or the raster's own thread.
+
+    Raises:
+        UsageError: If the cluster cannot be reached.
+    """
     if options.cluster is not None:
 
         def hear(event: Event) -> None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.errors import MissingFileError, UsageError
+from geoseg.io.sources.gather import RASTER_SUFFIXES
 from geoseg.io.sources.stac import is_stac, read_items
 
-_SUFFIXES = {".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg"}
-"""What is taken of a folder."""
 _LIST_SUFFIXES = {".txt", ".csv"}
 
 
@@ -51,7 +50,7 @@ def read_run_list(given: str) -> tuple[RunItem, ...]:
     if is_stac(given):
         found = list(_read_stac(given))
     elif path.is_dir():
-        found = [(str(p), "", 0.0) for p in sorted(path.rglob("*")) if p.suffix.lower() in _SUFFIXES and p.is_file()]
+        found = [(str(p), "", 0.0) for p in sorted(path.rglob("*")) if p.suffix.lower() in RASTER_SUFFIXES and p.is_file()]
     elif path.suffix.lower() in _LIST_SUFFIXES:
         found = list(_read_list(path))
     else:

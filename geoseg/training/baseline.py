@@ -98,7 +98,8 @@ def _choose(semantic: NDArray[np.uint8], quota: int, classes: int, rng: np.rando
 
 def _features_at(raster: LabelledRaster, chosen: NDArray[np.bool_], spec: ModelSpec, options: BaselineOptions) -> NDArray[np.float32]:
     """Compute features block by block, so that memory does not grow with the raster; rows in row-major order of the image."""
-    valid = raster.targets[1] != UNLABELLED if raster.source is None else read_whole(raster.source)[1]
+    # the raster's own values, as a run reads them
+    pixels, valid = (raster.pixels, raster.targets[1] != UNLABELLED) if raster.source is None else read_whole(raster.source)
     radius = feature_radius(options.scales_px)
     found: NDArray[np.float32] | None = None
     order = np.cumsum(chosen.ravel()).reshape(chosen.shape) - 1
@@ -106,7 +107,7 @@ def _features_at(raster: LabelledRaster, chosen: NDArray[np.bool_], spec: ModelS
         rows, cols = block.toslices()
         here = chosen[rows, cols]
         wide, inner = _widen(block, radius)
-        features = pixel_features(raster.pixels[:, *wide], valid[wide], spec.scaling, options.scales_px)[inner]
+        features = pixel_features(pixels[:, *wide], valid[wide], spec.scaling, options.scales_px)[inner]
         if found is None:
             found = np.empty((int(chosen.sum()), features.shape[-1]), np.float32)
         found[order[rows, cols][here]] = features[: here.shape[0], : here.shape[1]][here]

@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
+import pandas as pd
+
 from geoseg.config import to_toml
 from geoseg.errors import LabelError, ModelError, UsageError
 from geoseg.io.files import write_whole
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.raster import open_raster
 from geoseg.io.vector import read_as_drawn
+from geoseg.labels.coding import EMPTY, class_text
 from geoseg.model.package import ModelPackage
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.classes import ClassKind
@@ -62,7 +66,8 @@ def draft_recipe(raster: Path, labels: Path, base: ModelPackage, start_from: str
     """
     if base.spec.network.backend is not None:
         raise ModelError(f"Model '{base.spec.name}' cannot be trained on: geoseg did not build its network. Start from base or aerial.")
-    names = _order(_read_classes(labels, options), base.spec)
+    table = _read_labels(labels, options)
+    names = _order(_name_classes(table[options.column], labels, options), base.spec)
     spec = _adapt(base.spec, names, raster.stem)
     train, test = _split(raster, spec, options.test_share)
     site = {
@@ -72,6 +77,7 @@ def draft_recipe(raster: Path, labels: Path, base: ModelPackage, start_from: str
         "labels": str(labels.resolve()).replace("{", "{{").replace("}", "}}"),
         "column": options.column,
         "background": options.background,
+        "ignore": [EMPTY] if table[options.column].isna().any() else [],
     }
     return Recipe.model_validate(
         {
@@ -100,12 +106,16 @@ def write_recipe(recipe: Recipe, path: Path, overwrite: bool = False) -> None:
     write_whole(path, to_toml(table).encode())
 
 
-def _read_classes(labels: Path, options: DraftOptions) -> set[str]:
+def _read_labels(labels: Path, options: DraftOptions) -> gpd.GeoDataFrame:
     table = read_as_drawn(labels, None)
     if options.column not in table.columns:
         have = ", ".join(map(str, table.columns.drop(table.geometry.name)))
         raise LabelError(f"{labels} has no column '{options.column}' for the classes; it has {have or 'none'}. Choose with --column.")
-    names = {str(value) for value in table[options.column].dropna().unique()} | ({options.background} if options.background else set())
+    return table
+
+
+def _name_classes(column: pd.Series, labels: Path, options: DraftOptions) -> set[str]:
+    names = {class_text(value) for value in column.dropna().unique()} | ({options.background} if options.background else set())
     if not 2 <= len(names) <= _MOST_CLASSES:
         raise LabelError(
             f"{labels} names {len(names)} classes in '{options.column}'; a model tells 2 to {_MOST_CLASSES} apart. "

@@ -70,12 +70,17 @@ def place(shape: shapely.Geometry) -> shapely.Geometry:
     return shapely.transform(shape, lambda points: points + np.array([LEFT, TOP - HIGH_M]))
 
 
+def place_xy(x: float, y: float) -> tuple[float, float]:
+    return LEFT + x, TOP - HIGH_M + y
+
+
 def draw_houses() -> gpd.GeoDataFrame:
     rng = np.random.default_rng(8)
     rows: list[dict[str, Any]] = []
     spots = [(x, y) for x in range(200, 460, 20) for y in range(30, 390, 24) if min(abs(y - 200), abs(y - 100), abs(y - 340)) > 8]
     spots += [(x, y) for x in (530, 550, 570) for y in (325, 355)]
-    for x, y in spots:
+    # not halfway between roads, nor in line with pixels
+    for x, y in np.array(spots) + np.array([1.3, 0.7]):
         turned = partial(shapely.affinity.rotate, angle=rng.uniform(0, 90), origin=(x, y))
         box = turned(shapely.box(x - 5, y - 4, x + 5, y + 4))
         inside = np.stack(np.meshgrid(x + np.linspace(-4.95, 4.95, 100), y + np.linspace(-3.95, 3.95, 80)), -1).reshape(-1, 2)
@@ -85,7 +90,13 @@ def draw_houses() -> gpd.GeoDataFrame:
         # what lies at the threshold is no test of it
         if not 0.07 < share < 0.13 and away_m(*points.T).min() > RIVER_M + 1:
             rows.append(
-                {"name": f"{x}/{y}", "share": share, "deepest": float(depth_m(*wall.T).max()), "hamlet": x > 520, "geometry": place(box)}
+                {
+                    "name": f"{x:.0f}/{y:.0f}",
+                    "share": share,
+                    "deepest": float(depth_m(*wall.T).max()),
+                    "hamlet": bool(x > 520),
+                    "geometry": place(box),
+                }
             )
     return gpd.GeoDataFrame(rows, crs=CRS)
 

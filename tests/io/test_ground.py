@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Geod, Transformer
 
-from geoseg.io.ground import measure_lines, measure_polygons, pixel_size_m, pixel_step_m, row_areas_m2
+from geoseg.io.ground import measure_areas, measure_lines, measure_polygons, pixel_size_m, pixel_step_m, row_areas_m2
 
 GEOD = Geod(ellps="WGS84")
 
@@ -139,3 +139,14 @@ def test_a_polygon_around_the_pole_and_one_around_the_world_have_their_areas() -
     assert measure_polygons(np.array([polar]), "EPSG:3413")[0] == pytest.approx([exact], rel=1e-4)
     earth = 510_065_621_724_089
     assert measure_polygons(np.array([shapely.box(-180, -90, 180, 90)]), "EPSG:4326")[0] == pytest.approx([earth], rel=1e-9)
+
+
+def test_the_area_of_an_outline_along_tiny_pixels_is_that_of_its_pixels() -> None:
+    # eight hundred edges of 2 cm, thousands of kilometres from the equator
+    steps = np.arange(400)
+    x, y = np.repeat(steps, 2)[1:] * 0.02, np.repeat(steps, 2)[:-1] * 0.02
+    stairs = shapely.Polygon([*zip(638_838.7 + x, 5_802_604.9 - y, strict=True), (638_838.7, 5_802_604.9 - y[-1])])
+    square = shapely.box(638_838.7, 5_802_604.9, 638_838.72, 5_802_604.92)
+    areas = measure_areas(np.array([stairs, square]), "EPSG:32633")
+    # the scale of the projection there is 0.99984
+    np.testing.assert_allclose(areas, [stairs.area / 0.99984**2, square.area / 0.99984**2], rtol=1e-4)

@@ -1,5 +1,6 @@
 """A server on loopback that serves files by ranges, and counts."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 
 @dataclass(slots=True)
@@ -23,6 +24,17 @@ class Web:
     """Of all bodies."""
     answers: dict[str, bytes] = field(default_factory=dict)
     """Documents that are no files, by path."""
+    signature: str = ""
+    """Query without which no file is given out; ``/sign?href=`` answers with it."""
+
+    def find(self, folder: Path, target: str) -> bytes | None:
+        """What is given out for a path with its query."""
+        asked = urlsplit(target)
+        if self.signature and asked.path == "/sign":
+            return json.dumps({"href": f"{parse_qs(asked.query)['href'][0]}?{self.signature}"}).encode()
+        path = folder / asked.path.lstrip("/")
+        given_out = path.is_file() and self.signature in ("", asked.query)
+        return self.answers.get(asked.path) or (path.read_bytes() if given_out else None)
 
 
 @contextmanager
@@ -47,8 +59,7 @@ def serve(folder: Path) -> Iterator[Web]:
 
         def _answer(self, body: bool) -> None:
             web.requests.append((self.command, self.path))
-            path = folder / urlsplit(self.path).path.lstrip("/")
-            content = web.answers.get(urlsplit(self.path).path) or (path.read_bytes() if path.is_file() else None)
+            content = web.find(folder, self.path)
             if content is None:
                 self.send_response(404)
                 self.send_header("Content-Length", "0")

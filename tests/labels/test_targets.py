@@ -274,6 +274,10 @@ class TestSites:
         with pytest.raises(LabelError, match=r"no raster matches tets\*"):
             raster_paths(Site(name="here", kind="class_raster", rasters="*", exclude=("tets*",)), tmp_path)
 
+    def test_an_absolute_pattern_is_refused_with_the_folder_that_counts(self, tmp_path: Path) -> None:
+        with pytest.raises(LabelError, match="is absolute; rasters are named below"):
+            raster_paths(Site(name="here", kind="class_raster", rasters=f"{tmp_path}/*.tif"), tmp_path)
+
     def test_labels_that_are_the_raster_itself_are_refused(self, folder: Path) -> None:
         with pytest.raises(LabelError, match="are the raster itself"):
             load(folder, kind="class_raster", labels="{stem}.tif", replace={"img": "mask"})

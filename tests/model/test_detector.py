@@ -157,6 +157,8 @@ def test_a_detector_gives_no_probabilities(tmp_path: Path) -> None:
     raster = write_raster(tmp_path / "town.tif", draw_town())
     with pytest.raises(ConfigError, match=r"no probabilities of classes\. Leave probabilities out"):
         segment_raster(configure(raster, package.folder, tmp_path / "run", outputs=("classes", "probabilities")))
+    with pytest.raises(ConfigError, match=r"averaged over views\. Leave --tta and --tta-scales out"):
+        segment_raster(configure(raster, package.folder, tmp_path / "run", tta="flips"))
 
 
 def test_boxes_of_one_class_that_overlap_are_suppressed_and_masks_end_at_their_box(tmp_path: Path) -> None:

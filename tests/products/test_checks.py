@@ -15,6 +15,7 @@ from rasterio.features import rasterize
 from geoseg.checkrules import CheckRule
 from geoseg.config import make_config
 from geoseg.errors import ConfigError
+from geoseg.events import Finished
 from geoseg.inference.planning import plan_run
 from geoseg.model.predictor import double_spec
 from geoseg.pipeline import segment_raster
@@ -22,7 +23,8 @@ from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
 from geoseg.products import zonal
 from geoseg.products.checks import mark_features
 from geoseg.redo import redo_objects
-from tests.doubles import CRS, TRANSFORM, Copying, always, configure, read_layer, write_package, write_raster
+from geoseg.runfolder.verify import verify_run
+from tests.doubles import CRS, TRANSFORM, Copying, Listening, always, configure, read_layer, write_package, write_raster
 
 SCHEME = ClassScheme(
     classes=(
@@ -121,6 +123,10 @@ def test_a_run_fills_the_column_and_counts(run: Path) -> None:
     table = read_layer(run, "buildings")
     assert sorted(table["check"].fillna("")) == ["", "", "", "small"]
     assert json.loads((run / "summary.json").read_text())["counts"]["check: small"] == 1
+    assert not verify_run(run).failed
+    heard = Listening()
+    segment_raster(make_config({}, run / "run.toml"), heard, load=always(Copying(double_spec())))
+    assert [type(event) for event in heard] == [Finished]
     redo_objects(run, {"buildings": {"min_area_m2": 10}})
     assert (read_layer(run, "buildings")["check"].fillna("") == "").all()
     assert json.loads((run / "summary.json").read_text())["counts"]["check: small"] == 0

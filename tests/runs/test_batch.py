@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -316,3 +317,28 @@ def test_the_command_says_what_is_missing(
     assert code == 3
     assert "bad: " in said.err
     assert "2 of 3 done, 1 failed" in said.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--bbox", "0,0,1,1"), "scene0: .*box"),
+        (("--exclude", "nothing.gpkg"), "scene0: .*nothing.gpkg"),
+        (("--chunks-at", "s3://key:secret@bucket"), "secrets do not belong"),
+        (("--chunk-size", "-5"), "chunk_size"),
+        (("--collar", "sideways"), "sideways"),
+        (("--formats", "osn"), "scene0: .*did you mean 'osm'"),
+    ],
+)
+def test_the_command_takes_the_options_of_a_single_run(
+    images: Path,
+    package: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, str],
+    message: str,
+) -> None:
+    words = ("batch", images, "-o", tmp_path / "out", "-m", package, "--retries", "0", "--at-once", "1", *options)
+    assert call_geoseg(monkeypatch, *words) in (2, 3)
+    assert re.search(message, capsys.readouterr().err)

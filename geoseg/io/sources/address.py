@@ -15,6 +15,13 @@ _STORES = {"s3": "/vsis3/", "gs": "/vsigs/", "gcs": "/vsigs/", "az": "/vsiaz/", 
 _WEB = ("http://", "https://", "ftp://")
 _NETWORK = ("/vsicurl", "/vsis3", "/vsigs", "/vsiaz", "/vsiadls", "/vsioss", "/vsiswift", "/vsihdfs", "/vsiwebhdfs")
 _PATIENCE_S = 20
+_SIGNATURES = {"sig", "signature", "x-amz-signature", "x-goog-signature"}
+_SIGNING = _SIGNATURES | {
+    *("st", "se", "sp", "sv", "sr", "spr", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv"),
+    *("awsaccesskeyid", "googleaccessid", "expires", "policy", "key-pair-id"),
+}
+_SIGNING_STARTS = ("x-amz-", "x-goog-")
+"""Keys in addresses that Azure, Amazon and Google have signed."""
 
 
 def gdal_name(name: str) -> str:
@@ -42,15 +49,26 @@ def identify(name: str) -> str:
         found = path.stat()
         return f"{path.absolute()} {found.st_size} {found.st_mtime_ns}"
     web = gdal_name(name).removeprefix("/vsicurl/")
+    plain = without_signature(name)
     if not web.lower().startswith(("http://", "https://")):
-        return redact(name)
+        return redact(plain)
     try:
         with urlopen(Request(web, method="HEAD"), timeout=_PATIENCE_S) as answer:
             told = [answer.headers.get(key, "") for key in ("ETag", "Last-Modified", "Content-Length")]
     except (URLError, OSError, ValueError):
         # signed addresses may be for GET only
         told = []
-    return " ".join((redact(name), *told))
+    return " ".join((redact(plain), *told))
+
+
+def without_signature(name: str) -> str:
+    """Return an address without what signs it, and says for how long: a new signature makes no other raster."""
+    start, mark, query = name.partition("?")
+    given = [part.partition("=")[0].lower() for part in query.split("&")]
+    if "://" not in start or not _SIGNATURES & set(given):
+        return name
+    kept = [part for part, key in zip(query.split("&"), given, strict=True) if key not in _SIGNING and not key.startswith(_SIGNING_STARTS)]
+    return f"{start}{mark if kept else ''}{'&'.join(kept)}"
 
 
 def checksum_names(names: Iterable[str]) -> str:

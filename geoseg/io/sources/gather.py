@@ -25,7 +25,7 @@ from geoseg.io.sources.stack import Stack, stack_imagery
 
 _LARGE_PX, _SPARSE = 10**10, 0.01
 """A mosaic of at least so many pixels has to be covered by at least this share."""
-_SUFFIXES = {".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg"}
+RASTER_SUFFIXES = {".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg"}
 """What is taken of a folder."""
 
 
@@ -60,6 +60,15 @@ def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Ar
     return stack_imagery(given) if arrangement.stack else mosaic_imagery(given, arrangement)
 
 
+def list_rasters(folder: Path) -> list[Path]:
+    """Return the files of a folder that are taken for rasters by their endings, sorted by name.
+
+    Raises:
+        OSError: If it cannot be looked at.
+    """
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in RASTER_SUFFIXES and path.is_file())
+
+
 def expand_names(names: Sequence[str]) -> list[str]:
     """Return the rasters that names stand for: those of folders and patterns sorted by name.
 
@@ -74,7 +83,7 @@ def expand_names(names: Sequence[str]) -> list[str]:
             inside = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
         elif is_plain_file(name) and Path(name).is_dir():
             # some formats are folders
-            inside = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file()) or [name]
+            inside = [str(path) for path in list_rasters(Path(name))] or [name]
         else:
             inside = [name]
         if not inside:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtGui import QIcon
 
+from ..answers import CommandError, ask
 from ..enums import ADVANCED
 from ..environment import SETTING, VARIABLE, pick_python
 from ..layers import vector_file
@@ -142,19 +142,10 @@ def read_card(model: str, feedback: QgsProcessingFeedback) -> dict[str, Any]:
     Raises:
         QgsProcessingException: If there is no such model.
     """
-    lines: list[str] = []
-
-    def hear(event: dict[str, Any]) -> None:
-        if event.get("stream") == "stdout":
-            lines.append(event["text"])
-
     try:
-        result = Runner(find_python()).start(["models", "info", model, "--json"], hear).wait(feedback.isCanceled)
-    except NotStartedError as exc:
+        card: dict[str, Any] = ask(find_python(), ["models", "info", model, "--json"], feedback.isCanceled)
+    except (NotStartedError, CommandError) as exc:
         raise QgsProcessingException(str(exc)) from exc
-    if result.exit_code:
-        raise QgsProcessingException(result.error_text)
-    card: dict[str, Any] = json.loads("\n".join(lines))
     return card
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,22 @@ import pytest
 from affine import Affine
 from numpy.typing import NDArray
 
-from geoseg.errors import MissingFileError, RasterError, UsageError
+from geoseg import plugins
+from geoseg.config import RunConfig
+from geoseg.errors import ConfigError, MissingFileError, RasterError, RunFolderError, UsageError
+from geoseg.inference.planning import plan_run
 from geoseg.io.raster import RasterSource, place_source, read_whole
+from geoseg.io.sources.address import without_signature
 from geoseg.io.sources.arrangement import Arrangement, Rule
 from geoseg.io.sources.dataset import RasterOptions
 from geoseg.io.sources.gather import gather_imagery
 from geoseg.io.sources.imagery import FileImagery
+from geoseg.io.sources.signing import sign_address
 from geoseg.io.sources.stac import is_stac, read_items
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
+from geoseg.runs.batch import BatchOptions, segment_list
+from geoseg.runs.runlist import read_run_list
 from tests.doubles import TRANSFORM, always, configure, draw_blobs, read_band, write_package, write_raster
 from tests.io.webserver import Web, serve
 
@@ -238,3 +246,105 @@ def test_what_only_looks_like_an_item_is_refused(folder: Path, wrong: Any) -> No
     (folder / "wrong.json").write_text(json.dumps(wrong))
     with pytest.raises(RasterError, match=r"wrong\.json is no valid STAC"):
         source_of(folder / "wrong.json")
+
+
+SIGNED = "sv=2024&sig=abc%2B1"
+
+
+def signing(web: Web, folder: Path, package: Path, **options: Any) -> RunConfig:
+    config = configure(Path("x"), package, folder, outputs=("classes",), stac_sign=f"{web.address}/sign", **options)
+    return config.model_copy(update={"raster": f"{web.address}/search?limit=1"})
+
+
+def test_a_catalog_that_wants_signed_addresses_gets_them_and_no_file_of_the_run_does(web: Web, folder: Path, tmp_path: Path) -> None:
+    spec = double_spec().model_copy(update={"bands": RGB})
+    package, load = write_package(tmp_path / "model", spec), always(ThresholdPredictor(spec=spec))
+    config = signing(web, tmp_path / "out", package)
+    here = {"output": tmp_path / "plain", "stac_sign": None, "raster": f"{folder}/items.json#scene-0"}
+    plain = segment_raster(config.model_copy(update=here), load=load)
+    web.signature = SIGNED
+    with pytest.raises((RasterError, MissingFileError)):
+        plan_run(config.model_copy(update={"stac_sign": None}))
+    run = segment_raster(config, load=load)
+    np.testing.assert_array_equal(read_band(run / "classes.tif"), read_band(plain / "classes.tif"))
+    assert not [path.name for path in run.rglob("*") if path.is_file() and b"abc%2B1" in path.read_bytes()]
+    first = plan_run(config).fingerprint()
+    web.signature = "sv=2025&sig=def"
+    assert plan_run(config).fingerprint() == first
+
+
+def test_an_asset_that_changed_on_its_server_makes_another_run(web: Web, folder: Path, tmp_path: Path) -> None:
+    spec = double_spec().model_copy(update={"bands": RGB})
+    package, load = write_package(tmp_path / "model", spec), always(ThresholdPredictor(spec=spec))
+    config = signing(web, tmp_path / "out", package, collar="none").model_copy(update={"stac_sign": None})
+    segment_raster(config, load=load)
+    content = (folder / "0_B03.tif").read_bytes()
+    try:
+        (folder / "0_B03.tif").write_bytes(content + b" ")
+        with pytest.raises(RunFolderError, match="sources_sha256"):
+            segment_raster(config, load=load)
+    finally:
+        (folder / "0_B03.tif").write_bytes(content)
+
+
+def test_a_service_that_does_not_sign_or_points_elsewhere_is_named(web: Web) -> None:
+    with pytest.raises(RasterError, match=r"does not sign .*a\.tif: 404"):
+        sign_address(f"{web.address}/a.tif", f"{web.address}/nothing")
+    for answer, message in ((b"[]", "could not be asked to sign"), (b'{"href": "https://evil.example/a.tif?sig=1"}', "another place")):
+        web.answers["/odd"] = answer
+        with pytest.raises(RasterError, match=message):
+            sign_address(f"{web.address}/a.tif", f"{web.address}/odd")
+    assert sign_address("s3://bucket/a.tif", f"{web.address}/nothing") == "s3://bucket/a.tif"
+    with pytest.raises(ConfigError, match=r"adds 'nobody' to geoseg\.signers"):
+        sign_address(f"{web.address}/a.tif", "nobody")
+
+
+def test_another_package_can_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("mine", "tests:sign", plugins.SIGNERS)
+    object.__setattr__(entry, "load", lambda: lambda href: f"{href}?key=1")
+    monkeypatch.setattr(plugins, "entry_points", lambda **_: [entry])
+    assert sign_address("https://a.org/b.tif", "mine") == "https://a.org/b.tif?key=1"
+
+
+def test_a_list_of_items_is_a_raster_each(folder: Path, web: Web) -> None:
+    local = read_run_list(str(folder / "items.json"))
+    assert [(item.raster, item.name) for item in local] == [(f"{folder}/items.json#scene-{n}", f"scene-{n}") for n in range(3)]
+    found = json.loads(web.answers["/search"])
+    for number, item in enumerate(found["features"]):
+        item["links"] = [{"rel": "self", "href": f"{web.address}/collections/small/items/scene-{number}"}]
+    web.answers["/search"] = json.dumps(found).encode()
+    assert [item.raster for item in read_run_list(f"{web.address}/search?cloud_cover=30")] == [
+        f"{web.address}/collections/small/items/scene-{n}" for n in (0, 1)
+    ]
+    found["features"][1]["id"] = ""
+    web.answers["/search"] = json.dumps(found).encode()
+    with pytest.raises(UsageError, match="has no id"):
+        read_run_list(f"{web.address}/search")
+
+
+def test_items_of_a_collection_are_segmented_each_into_its_folder(folder: Path, tmp_path: Path) -> None:
+    spec = double_spec().model_copy(update={"bands": RGB})
+    package, load = write_package(tmp_path / "model", spec), always(ThresholdPredictor(spec=spec))
+
+    def configuring(raster: str, output: Path) -> RunConfig:
+        return configure(Path("x"), package, output, outputs=("classes",)).model_copy(update={"raster": raster})
+
+    result = segment_list(read_run_list(str(folder / "items.json")), tmp_path / "out", configuring, BatchOptions(), load=load)
+    assert sorted(result.done) == ["scene-0", "scene-1", "scene-2"]
+    for number, pixels in enumerate(SCENES):
+        run = tmp_path / "out" / f"scene-{number}"
+        expected = np.where(pixels.mean(axis=0) >= 128, 1, 0)
+        assert (read_band(run / "classes.tif") == expected)[(pixels != 0).all(axis=0)].all()
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("https://a.org/b.tif?st=1&se=2&sig=x%3D", "https://a.org/b.tif"),
+        ("https://a.org/b.tif?version=3&X-Amz-Date=1&X-Amz-Signature=2", "https://a.org/b.tif?version=3"),
+        ("https://a.org/b.tif?se=2", "https://a.org/b.tif?se=2"),
+        ("a?sig=1.tif", "a?sig=1.tif"),
+    ],
+)
+def test_what_signs_an_address_is_no_part_of_its_name(name: str, plain: str) -> None:
+    assert without_signature(name) == plain

@@ -15,6 +15,7 @@ import xarray as xr
 from PIL import Image
 from pyogrio import set_gdal_config_options
 from rasterio.features import rasterize
+from rio_cogeo.cogeo import cog_validate
 from scipy.special import entr
 
 from geoseg.errors import ConfigError
@@ -211,3 +212,11 @@ def test_formats_of_buildings_are_refused_where_the_model_finds_none(inputs: tup
     run = run_double(configure(inputs[0], package, tmp_path / "out"))
     with pytest.raises(ConfigError, match=f"'{name}' is written from buildings"):
         export_run(run, formats=(name,))
+
+
+def test_every_raster_is_a_cog_for_another_validator(finished: Path) -> None:
+    names = {"classes", "confidence", "evidence", "instances", "panoptic", "probabilities", "uncertainty"}
+    assert {path.stem for path in finished.glob("*.tif")} == names
+    for path in finished.glob("*.tif"):
+        valid, errors, warned = cog_validate(path, strict=True)
+        assert (valid, errors, warned) == (True, [], []), path.name

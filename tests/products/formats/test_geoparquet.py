@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import jsonschema
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
 from odc.geo.geobox import GeoBox
+from pyproj import CRS
 
 from geoseg.io.vector import open_layers
 from geoseg.pixels.classes import ClassScheme, LandClass
@@ -98,3 +101,63 @@ def test_a_run_reads_the_curve_in_batches(tmp_path: Path, monkeypatch: pytest.Mo
     write_geoparquet(draw(tmp_path, 300), tmp_path / "made", part_rows=100)
     assert max(sizes) == 64
     assert sum(sizes) == 600
+
+
+_PATH = {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
+_KINDS = "^(GeometryCollection|(Multi)?(Point|LineString|Polygon))( Z)?$"
+RULES = {
+    "type": "object",
+    "required": ["version", "primary_column", "columns"],
+    "properties": {
+        "version": {"const": "1.1.0"},
+        "primary_column": {"type": "string", "minLength": 1},
+        "columns": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {
+                "type": "object",
+                "required": ["encoding", "geometry_types"],
+                "properties": {
+                    "encoding": {"enum": ["WKB", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon"]},
+                    "geometry_types": {"type": "array", "uniqueItems": True, "items": {"type": "string", "pattern": _KINDS}},
+                    "crs": {"type": ["object", "null"]},
+                    "edges": {"enum": ["planar", "spherical"]},
+                    "orientation": {"const": "counterclockwise"},
+                    "bbox": {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 6},
+                    "epoch": {"type": "number"},
+                    "covering": {
+                        "type": "object",
+                        "required": ["bbox"],
+                        "properties": {
+                            "bbox": {
+                                "type": "object",
+                                "required": ["xmin", "ymin", "xmax", "ymax"],
+                                "additionalProperties": _PATH,
+                            }
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+"""What version 1.1 of the standard says of the metadata, in words of JSON Schema."""
+
+
+@pytest.mark.parametrize("layer", ["landcover", "buildings"])
+def test_a_file_keeps_the_rules_of_the_standard_and_other_programs_agree_on_its_crs(finished: Path, layer: str) -> None:
+    path = finished / f"{layer}.parquet"
+    geo = geo_of(path)
+    jsonschema.validate(geo, RULES)
+    column = geo["columns"][geo["primary_column"]]
+    assert CRS.from_json_dict(column["crs"]) == CRS(32645)
+    rows = pq.read_table(path)
+    shapes = shapely.from_wkb(rows.column(geo["primary_column"]).to_pylist())
+    assert {shape.geom_type for shape in shapes} <= set(column["geometry_types"])
+    for side, names in column["covering"]["bbox"].items():
+        assert rows.schema.field(names[0]).type.field(names[1]).type in (pa.float32(), pa.float64())
+        assert side == names[1]
+    if "orientation" in column:
+        assert shapely.is_ccw(shapely.get_exterior_ring(shapely.get_parts(shapes))).all()
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(geo | {"version": "1.0.0"}, RULES)

@@ -1,0 +1,95 @@
+"""Building outlines of any vector file, straightened."""
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoseg.errors import UsageError
+from geoseg.objects.options import RegularizeMethod, RegularizeOptions
+from geoseg.products.outlines import OutlineOptions, regularize_file
+from tests.doubles import call_geoseg
+
+UTM = "EPSG:32645"
+_AT = (337_200.0, 3_058_800.0)
+
+
+def draw_house(turn_deg: float = 20, noise_m: float = 0.25, east_m: float = 0.0) -> shapely.Polygon:
+    """An L of 20 m with walls that shake."""
+    corners = np.array([(0, 0), (20, 0), (20, 8), (9, 8), (9, 15), (0, 15)], float)
+    ring = np.asarray(shapely.segmentize(shapely.Polygon(corners), 1.0).exterior.coords)[:-1]
+    ring += np.random.default_rng(7).uniform(-noise_m, noise_m, ring.shape)
+    turn = np.radians(turn_deg)
+    return shapely.Polygon(ring @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) + _AT + (east_m, 0))
+
+
+def write(path: Path, shapes: list[object], crs: str = UTM) -> Path:
+    table = gpd.GeoDataFrame({"owner": [f"number {i}" for i in range(len(shapes))]}, geometry=gpd.GeoSeries(shapes, crs=UTM).to_crs(crs))
+    table.to_file(path)
+    return path
+
+
+def corners_deg(polygon: shapely.Polygon) -> np.ndarray:
+    """Angles at the corners of a polygon."""
+    steps = np.diff(np.asarray(polygon.exterior.coords), axis=0)
+    steps = np.vstack([steps, steps[:1]])
+    turns = np.degrees(np.diff(np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))))
+    return np.abs(turns)
+
+
+@pytest.mark.parametrize("crs", [UTM, "EPSG:4326", "EPSG:3857"])
+def test_corners_are_right_on_the_ground_in_every_crs(crs: str, tmp_path: Path) -> None:
+    counts = regularize_file(write(tmp_path / "in.gpkg", [draw_house()], crs), tmp_path / "out.gpkg", OutlineOptions())
+    assert counts["regularized"] == 1
+    out = gpd.read_file(tmp_path / "out.gpkg")
+    assert out.crs == crs
+    (house,) = out.geometry.to_crs(UTM)
+    assert len(house.exterior.coords) == 7
+    np.testing.assert_allclose(corners_deg(house), 90, atol=1e-3)
+    assert out["area_m2"][0] == pytest.approx(223, rel=0.03)
+    assert out["perimeter_m"][0] == pytest.approx(70, rel=0.03)
+    assert (out["owner"][0], out["status"][0]) == ("number 0", "regularized")
+
+
+@settings(max_examples=5)
+@given(turn=st.floats(0, 90), tolerance=st.floats(0.5, 3))
+def test_no_outline_moves_farther_than_the_tolerance(turn: float, tolerance: float, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("outlines")
+    options = OutlineOptions(drawing=RegularizeOptions(tolerance_m=tolerance))
+    regularize_file(write(folder / "in.geojson", [draw_house(turn)]), folder / "out.gpkg", options)
+    (before,), (after,) = (gpd.read_file(folder / name).geometry.to_crs(UTM) for name in ("in.geojson", "out.gpkg"))
+    assert shapely.hausdorff_distance(before.exterior, after.exterior, densify=0.1) <= tolerance * 1.001 + 1e-3
+
+
+def test_multipolygons_stay_together_and_parts_are_straightened_each(tmp_path: Path) -> None:
+    pair = shapely.MultiPolygon([draw_house(), draw_house(east_m=60)])
+    counts = regularize_file(write(tmp_path / "in.gpkg", [pair, draw_house(east_m=120)]), tmp_path / "out.fgb", OutlineOptions())
+    out = gpd.read_file(tmp_path / "out.fgb")
+    assert (counts["regularized"], sorted(len(shape.geoms) for shape in out.geometry)) == (2, [1, 2])
+
+
+def test_circles_take_round_outlines_only(tmp_path: Path) -> None:
+    tank = shapely.Point(_AT).buffer(9, quad_segs=4)
+    options = OutlineOptions(drawing=RegularizeOptions(method=RegularizeMethod.CIRCLE))
+    counts = regularize_file(write(tmp_path / "in.gpkg", [tank, draw_house(east_m=60)]), tmp_path / "out.gpkg", options)
+    assert counts == {"regularized": 0, "circle": 1, "simplified": 1, "unchanged": 0}
+
+
+def test_other_shapes_are_counted_and_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "in.gpkg", [shapely.Point(_AT), shapely.Point(_AT)])
+    with pytest.raises(UsageError, match="holds 0 polygons and 2 other shapes"):
+        regularize_file(path, tmp_path / "out.gpkg", OutlineOptions())
+
+
+def test_the_command_counts_and_does_not_replace_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("regularize", write(tmp_path / "in.gpkg", [draw_house()]), "-o", tmp_path / "out.gpkg")
+    assert call_geoseg(monkeypatch, *words, "--method", "any_angle") == 0
+    assert "1 outlines (1 regularized)" in capsys.readouterr().out
+    assert call_geoseg(monkeypatch, *words) == 2
+    assert "exists. Name another file" in capsys.readouterr().err
