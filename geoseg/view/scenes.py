@@ -153,7 +153,14 @@ class Scene:
     def _describe_archive(number: int, archive: VectorArchive) -> dict[str, Any]:
         layer = archive.layer
         least, most = archive.zooms
-        told = {"id": number, "layer": layer.name, "kind": layer.kind, "count": layer.count, "columns": layer.columns}
+        told = {
+            "id": number,
+            "group": _group(archive),
+            "layer": layer.name,
+            "kind": layer.kind,
+            "count": layer.count,
+            "columns": layer.columns,
+        }
         return {**told, "file": layer.path.name, "version": archive.version, "minzoom": least, "maxzoom": most}
 
     def _describe_runs(self) -> list[dict[str, Any]]:
@@ -177,7 +184,7 @@ class Scene:
         """Return how many features each vector layer has."""
         counts: dict[str, int] = {}
         for archive in self.archives:
-            counts[archive.layer.name] = counts.get(archive.layer.name, 0) + archive.layer.count
+            counts[_group(archive)] = counts.get(_group(archive), 0) + archive.layer.count
         return counts
 
     def _tables(self) -> list[Path]:
@@ -185,7 +192,8 @@ class Scene:
         over = [self.folder / name for name in _TABLES if (self.folder / name).exists()] if self.folder is not None else []
         if any(path.name == "watch.gpkg" for path in over):
             return over
-        return [*over, *(run.features for run in self.runs)]
+        # what became of things lies over the things
+        return [*(run.features for run in self.runs), *over]
 
     def _look_around(self) -> None:
         """Find runs that have come to a folder of many."""
@@ -233,6 +241,12 @@ class Scene:
             self._notes[what] = str(exc)
         finally:
             self._pending.discard(what)
+
+
+def _group(archive: VectorArchive) -> str:
+    """Return what layers have in common that are switched together: their name, and what they tell of."""
+    about = archive.layer.path.stem
+    return archive.layer.name if about in ("features", "watch") else f"{about}:{archive.layer.name}"
 
 
 def read_watched(folder: Path) -> list[dict[str, Any]]:

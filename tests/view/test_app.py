@@ -248,7 +248,8 @@ def test_a_folder_of_changes_shows_both_dates_and_the_changes_over_the_later(tow
         assert (before["name"], after["name"]) == ("before", "after")
         assert "transitions" not in {layer["id"] for layer in before["layers"]}
         assert "transitions" in {layer["id"] for layer in after["layers"]}
-        assert {vector["file"] for vector in after["vectors"]} == {"change.gpkg", "features.gpkg"}
+        assert [vector["file"] for vector in after["vectors"] if vector["layer"] == "buildings"] == ["features.gpkg", "change.gpkg"]
+        assert after["counts"]["change:buildings"] == after["counts"]["buildings"] == 16
         assert color_at(client, degrees_of(town, *HOUSE), "transitions", scene=1) == [*COLORS[1], 255]
 
 

@@ -14,7 +14,7 @@ const FATES = {
 /** The column that tells what became of a thing, in files that hold what was found between dates or in a flood. */
 const FATE_COLUMNS = { "change.gpkg": "status", "impact.gpkg": "state" };
 /** Layers that are hidden until somebody asks for them. */
-export const QUIET = new Set(["road_nodes", "zones", "matches"]);
+export const QUIET = new Set(["road_nodes", "zones", "impact:zones", "change:transitions"]);
 
 /** The color of a layer, as a swatch shows it. */
 export function colorOf(layer, number) {

@@ -11,7 +11,7 @@ import { make } from "./words.js";
 const SOON_MS = 1000;
 const LATER_MS = 4000;
 const NARROW_PX = 640;
-const OPACITY = { classes: 0.55, confidence: 0.8, uncertainty: 0.8, transitions: 0.85 };
+const OPACITY = { classes: 0.55, confidence: 0.8, uncertainty: 0.8, transitions: 0.7 };
 const OFF = new Set(["confidence", "uncertainty"]);
 const find = (id) => document.getElementById(id);
 

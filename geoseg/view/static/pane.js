@@ -92,7 +92,7 @@ export class Pane {
 
   showVector(archive, number, { on, opacity }) {
     const id = `vector-${archive.id}-${archive.version}`;
-    const name = `vector:${archive.layer}`;
+    const name = `vector:${archive.group}`;
     if (!this.shown.has(id)) {
       const tiles = [`${location.origin}/vectors/${number}/${archive.version}/{z}/{x}/{y}`];
       this.map.addSource(id, { type: "vector", tiles, minzoom: archive.minzoom, maxzoom: archive.maxzoom });

@@ -1,7 +1,7 @@
 // The panel: layers, classes, runs, progress and notes.
 
 import { colorOf } from "./drawing.js";
-import { make, sayArea, sayCount, sayLayer, sayTime } from "./words.js";
+import { make, sayArea, sayCount, sayGroup, sayLayer, sayTime } from "./words.js";
 
 const find = (id) => document.getElementById(id);
 
@@ -15,9 +15,9 @@ function fill(list, key, items) {
 
 /** The layers of a scene as the list has them, the topmost first: each once, however many files hold it. */
 export function listLayers(scene) {
-  const vectors = [...new Map(scene.vectors.map((archive) => [archive.layer, archive])).values()];
+  const vectors = [...new Map(scene.vectors.map((archive) => [archive.group, archive])).values()];
   return [
-    ...vectors.map((archive) => ({ key: `vector:${archive.layer}`, title: sayLayer(archive.layer), archive })).reverse(),
+    ...vectors.map((archive) => ({ key: `vector:${archive.group}`, title: sayGroup(archive.group), archive })).reverse(),
     ...scene.layers.map(({ id, title }) => ({ key: id, title })).reverse(),
   ];
 }
@@ -36,7 +36,7 @@ export function showLayers(scene, settings, onChange) {
         name.append(swatch);
       }
       name.append(make("span", { className: "name", textContent: title }));
-      if (archive) name.append(make("span", { className: "count", textContent: sayCount(scene.counts[archive.layer]) }));
+      if (archive) name.append(make("span", { className: "count", textContent: sayCount(scene.counts[archive.group]) }));
       const slide = make("input", { type: "range", min: 0, max: 100, value: 100 * settings.opacity[key], ariaLabel: `Opacity of ${title}` });
       slide.addEventListener("input", () => { settings.opacity[key] = slide.value / 100; onChange(); });
       return make("li", {}, name, slide);

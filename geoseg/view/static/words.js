@@ -42,6 +42,12 @@ export function sayLayer(name) {
   return said.charAt(0).toUpperCase() + said.slice(1);
 }
 
+/** Layers that are switched together: their name, and what they tell of if that is not what was found. */
+export function sayGroup(group) {
+  const [about, name] = group.includes(":") ? group.split(":") : [null, group];
+  return about ? `${sayLayer(about)}: ${name.replaceAll("_", " ")}` : sayLayer(name);
+}
+
 /** A place: degrees, or pixels of a picture that has no place on the earth. */
 export function sayPlace({ lng, lat }, inPixels) {
   if (inPixels) {
