@@ -182,9 +182,12 @@ def find_environments(setting: str = "", timeout_s: float = 30.0) -> list[Enviro
         timeout_s: How long each may take to answer.
     """
     named = list(_named(setting))
-    pythons = list(dict.fromkeys([*named, *_guessed()]))
+    pythons: dict[str, str] = {}
+    for python in [*named, *_guessed()]:
+        # an environment calls its Python by several names
+        pythons.setdefault(os.path.dirname(python), python)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda python: check(python, timeout_s, ask_device=False), pythons))
+        found = list(pool.map(lambda python: check(python, timeout_s, ask_device=False), pythons.values()))
     return [one for one in found if one.python in named or one.version is not None]
 
 

@@ -92,6 +92,9 @@ def test_environments_are_found_where_tools_make_them(python: str, monkeypatch: 
     for folder in (environment.own_folder(), tmp_path / ".local/share/pipx/venvs/geoseg"):
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "python").symlink_to(python)
+    # the same environment by another name
+    monkeypatch.setenv("PATH", str(tmp_path / ".local/share/pipx/venvs/geoseg/bin"))
+    (tmp_path / ".local/share/pipx/venvs/geoseg/bin/python3").symlink_to(python)
     found = environment.find_environments("/gone/python")
     assert [(one.python, one.problem is None) for one in found] == [
         ("/gone/python", False),
