@@ -30,6 +30,11 @@ def end_on_signals() -> None:
     threading.Thread(target=_watch, args=(told,), name="signals", daemon=True).start()
 
 
+def leave_signals_to_server() -> None:
+    """Have nobody end the process some time after a signal: a server closes its connections first, and ends at once after a second one."""
+    signal.set_wakeup_fd(-1)
+
+
 def leave(code: int, said: str) -> NoReturn:
     """Say why a command ends, and end it at once.
 

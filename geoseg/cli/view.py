@@ -46,7 +46,7 @@ def view(
     """Show runs on a map in the browser: offline, from this machine only. Ctrl-C ends it."""
     given = o.collect(model=model, output=output, bands=bands, assume_crs=assume_crs, warp=warp, halo=halo, device=device, memory=memory)
     folders, config = _sort_out(paths, given)
-    from geoseg.cli.stop import leave
+    from geoseg.cli.stop import leave, leave_signals_to_server
     from geoseg.view import make_app
     from geoseg.view.serve import allowed_hosts, bind, describe_address, make_token, open_browser, serve
 
@@ -60,6 +60,7 @@ def view(
         if browser:
             open_browser(address)
 
+    leave_signals_to_server()
     try:
         serve(app, taken, tell)
     except KeyboardInterrupt:
