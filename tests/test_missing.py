@@ -149,7 +149,7 @@ def test_what_is_still_missing_leaves_the_run_as_it_is(run: RunConfig) -> None:
 
 def test_a_run_that_is_killed_while_it_becomes_whole_keeps_no_raster_with_holes(run: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     def cut_off(_path: Path, missing_ok: bool = False) -> None:
-        if len(removed) == 3:
+        if removed and removed[-1].name == "classes.tif":
             raise KeyboardInterrupt
         removed.append(_path)
         remove(_path, missing_ok=missing_ok)
@@ -161,7 +161,7 @@ def test_a_run_that_is_killed_while_it_becomes_whole_keeps_no_raster_with_holes(
         patch.setattr(Path, "unlink", cut_off)
         with pytest.raises(KeyboardInterrupt):
             segment_raster(run, load=always(NEAR))
-    assert [path.name for path in removed] == ["summary.json", "accuracy.json", "classes.tif"]
+    assert (removed[0].name, removed[-1].name) == ("summary.json", "classes.tif")
     segment_raster(run, load=always(NEAR))
     assert (read_band(run.output / "confidence.tif")[LACKING] != NODATA).all()
 
