@@ -289,7 +289,9 @@ def list_layers(path: Path) -> dict[str, int]:
 
     Raises:
         UsageError: If it cannot be read.
+        RasterError: If it makes GDAL open files elsewhere.
     """
+    refuse_far_pointers(path)
     try:
         return {str(name): int(read_info(path, layer=name, force_feature_count=True)["features"]) for name, _ in find_layers(path)}
     except (DataSourceError, DataLayerError, ValueError) as exc:
