@@ -23,37 +23,42 @@ def reach_length(network: Network, wet: Stretches, least_m: float) -> NDArray[np
         wet: Stretches of theirs under water.
         least_m: The length.
     """
-    length = wet.to_m - wet.from_m
-    graph = _link(network, wet, length)
-    _, water = csgraph.connected_components(graph, directed=False)
-    mids = np.arange(len(wet.line))
-    water = water[mids]
+    length, ends = wet.to_m - wet.from_m, _find_ends(network, wet)
+    water = _connect(length, ends)[1][: len(length)]
     total, longest = np.bincount(water, length), np.zeros(water.max(initial=-1) + 1)
     np.maximum.at(longest, water, length)
     is_long = longest >= least_m
     # only these are worth a look
-    for number in np.flatnonzero(~is_long & (total >= least_m)):
-        start = int(np.flatnonzero(water == number)[0])
-        is_long[number] = _find_width(graph, start) >= least_m
+    doubtful = ~is_long & (total >= least_m)
+    order = np.flatnonzero(doubtful[water])
+    order = order[np.argsort(water[order], kind="stable")]
+    for members in np.split(order, np.flatnonzero(np.diff(water[order])) + 1):
+        if len(members):
+            is_long[water[members[0]]] = _find_width(length[members], ends[members]) >= least_m
     return np.asarray(is_long[water], bool)
 
 
-def _link(network: Network, wet: Stretches, length: NDArray[np.float64]) -> sparse.csr_array:
-    """Return a graph of the middles of stretches, their ends, and the nodes that these reach; weights are metres."""
-    count = len(wet.line)
-    mids, first_node = np.arange(count), 3 * count
-    at_start, at_end = wet.from_m <= _AT_NODE_M, wet.to_m >= network.length_m[wet.line] - _AT_NODE_M
-    begins = np.where(at_start, first_node + network.from_node[wet.line], count + mids)
-    ends = np.where(at_end, first_node + network.to_node[wet.line], 2 * count + mids)
-    size = first_node + network.node_count
-    # a weight of 0 is no edge
-    half = np.maximum(np.tile(length / 2, 2), 1e-9)
-    return sparse.csr_array(sparse.coo_array((half, (np.tile(mids, 2), np.concatenate([begins, ends]))), shape=(size, size)))
+def _find_ends(network: Network, wet: Stretches) -> NDArray[np.int64]:
+    """Return a number for both ends of each stretch, (n, 2): those that reach a node have that of the node."""
+    own = network.node_count + np.arange(2 * len(wet.line)).reshape(-1, 2)
+    begins = np.where(wet.from_m <= _AT_NODE_M, network.from_node[wet.line], own[:, 0])
+    ends = np.where(wet.to_m >= network.length_m[wet.line] - _AT_NODE_M, network.to_node[wet.line], own[:, 1])
+    return np.column_stack([begins, ends])
 
 
-def _find_width(graph: sparse.csr_array, start: int) -> float:
-    """Return the longest of the shortest ways in the part of a graph around a place; exact where there are no rings."""
-    one = csgraph.dijkstra(graph, directed=False, indices=start)
-    far = int(np.where(np.isfinite(one), one, -1.0).argmax())
-    other = csgraph.dijkstra(graph, directed=False, indices=far)
-    return float(other[np.isfinite(other)].max())
+def _connect(length: NDArray[np.float64], ends: NDArray[np.int64]) -> tuple[sparse.csr_array, NDArray[np.int64]]:
+    """Return the graph of the middles of stretches, which come first, and their ends, and what is connected in it; weights are metres."""
+    names, place = np.unique(ends, return_inverse=True)
+    size = len(length) + len(names)
+    # two stretches may have the same ends, but never the same middle; a weight of 0 is no edge
+    half, mids = np.maximum(np.tile(length / 2, 2), 1e-9), np.tile(np.arange(len(length)), 2)
+    others = len(length) + place.reshape(-1, 2).T.ravel()
+    graph = sparse.csr_array(sparse.coo_array((half, (mids, others)), shape=(size, size)))
+    return graph, csgraph.connected_components(graph, directed=False)[1]
+
+
+def _find_width(length: NDArray[np.float64], ends: NDArray[np.int64]) -> float:
+    """Return the longest of the shortest ways through connected stretches; exact where there are no rings."""
+    graph, _ = _connect(length, ends)
+    far = int(csgraph.dijkstra(graph, directed=False, indices=0).argmax())
+    return float(csgraph.dijkstra(graph, directed=False, indices=far).max())
