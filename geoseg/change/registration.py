@@ -1,5 +1,6 @@
 """How far two dates lie beside each other, measured by phase correlation in many places."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from skimage.registration import phase_cross_correlation
 
 from geoseg.change.ground import Ground
 from geoseg.errors import GeosegError
+from geoseg.io.ground import pixel_size_m
 from geoseg.io.raster import RasterSource
 from geoseg.io.warp import read_onto
 from geoseg.pixels.average import average_blocks, whole_blocks
@@ -33,6 +35,8 @@ _AGREE_PX = 0.75
 _FEWEST = 3
 _LEAST_AGREEING = 0.4
 _FINER = 4
+_EDGE_REACH_PX = 4
+"""The filter of edges ends at four times its width of one pixel."""
 _TONES = np.random.default_rng(0).permutation(256).astype(np.float32)
 """Gray of classes, so that those of neighboring numbers differ as much as others."""
 
@@ -157,6 +161,10 @@ def _level(picture: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np
 
 
 def _imagery_of(ground: Ground, before: RasterSource, after: RasterSource) -> Picture:
+    coarsest = max(pixel_size_m(source.geobox) for source in (before, after)) / pixel_size_m(ground.geobox)
+    # values where there is no data reach so far, by being interpolated and by the filter of edges
+    reach = math.ceil(coarsest - 1e-6) + _EDGE_REACH_PX
+
     def look(window: Window) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]] | None:
         grid = ground.geobox[window.toslices()]
         try:
@@ -165,10 +173,11 @@ def _imagery_of(ground: Ground, before: RasterSource, after: RasterSource) -> Pi
             # imagery is a help; the classes are there in any case
             return None
         known = np.logical_and(*(p.valid for p in placed))
-        known = np.asarray(ndimage.binary_erosion(known, iterations=3, border_value=1))
+        known = np.asarray(ndimage.binary_erosion(known, np.ones((3, 3)), iterations=reach, border_value=1))
         if not known.any():
             return None
-        one, other = (_edges(p.values[:3].astype(np.float32).mean(axis=0)) for p in placed)
+        with np.errstate(over="ignore", invalid="ignore"):
+            one, other = (_edges(p.values[:3].astype(np.float32).mean(axis=0)) for p in placed)
         return one, other, known
 
     return look

@@ -50,9 +50,8 @@ def texts(
     """Write the texts of the plugin for Qt Linguist; translations that stand in the file are kept."""
     from geoseg.io.files import write_whole
     from geoseg.packing.plugin import plugin_texts
-    from geoseg.packing.texts import write_ts
+    from geoseg.packing.texts import read_source, write_ts
 
     found = plugin_texts()
-    known = output.read_text(encoding="utf-8") if output.exists() else None
-    write_whole(output, write_ts(found, language, known).encode())
+    write_whole(output, write_ts(found, language, read_source(output)).encode())
     typer.echo(f"{len(found)} texts: {output}. lrelease makes geoseg_{language}.qm of it, for the plugin's folder i18n.")

@@ -48,6 +48,13 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise UsageError(f"{output} holds a run of geoseg; an impact goes into a folder of its own. Name another -o.")
     if (output / _SUMMARY).exists() and not overwrite:
         raise UsageError(f"{output} holds an impact already. Name another -o, or replace it with --overwrite.")
+    names = (_FEATURES, _REPORT, *(f"{name}.csv" for name in _TABLES))
+    there = [name for name in names if (output / name).exists()]
+    if there and not overwrite:
+        raise UsageError(
+            f"{output} holds {', '.join(there)}, of an impact that was broken off or of your own. Name another -o, or replace every "
+            "file of these names with --overwrite."
+        )
 
 
 def write_impact(impact: Impact, flood: Flood, inputs: ImpactInputs, options: ImpactOptions, output: Path) -> None:
@@ -91,9 +98,11 @@ def _write_features(tables: dict[str, gpd.GeoDataFrame], flood: Flood, path: Pat
 def _bounds(tables: dict[str, gpd.GeoDataFrame], flood: Flood) -> tuple[float, float, float, float]:
     shown = [tables[name] for name in ("buildings", "roads") if name in tables] or list(tables.values())
     corners = np.array([table.total_bounds for table in shown])
-    around = shapely.box(*corners[:, :2].min(axis=0), *corners[:, 2:].max(axis=0))
-    left, bottom, right, top = shapely.buffer(around, 0.05 * np.sqrt(around.area), join_style="mitre").bounds
-    return float(left), float(bottom), float(right), float(top)
+    left, bottom = (float(low) for low in corners[:, :2].min(axis=0))
+    right, top = (float(high) for high in corners[:, 2:].max(axis=0))
+    # a single road may have no height at all
+    margin = 0.05 * max(right - left, top - bottom)
+    return left - margin, bottom - margin, right + margin, top + margin
 
 
 def _tabulate(table: gpd.GeoDataFrame) -> pd.DataFrame:

@@ -59,7 +59,10 @@ class Stretches:
 
     def of(self, state: int) -> "Stretches":
         """Return those of one state."""
-        chosen = self.state == state
+        return self.take(self.state == state)
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Stretches":
+        """Return those that are chosen, (n,)."""
         return Stretches(line=self.line[chosen], from_m=self.from_m[chosen], to_m=self.to_m[chosen], state=self.state[chosen])
 
     def sum_m(self, count: int) -> NDArray[np.float64]:

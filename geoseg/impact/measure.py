@@ -10,6 +10,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import shapely
+from numpy.typing import NDArray
 from pyproj import CRS
 
 from geoseg.errors import UsageError
@@ -20,10 +21,11 @@ from geoseg.impact.files import check_output, write_impact
 from geoseg.impact.flood import Flood
 from geoseg.impact.houses import measure_buildings, replace_columns
 from geoseg.impact.metric import find_metric_crs
-from geoseg.impact.network import read_network
+from geoseg.impact.network import Network, join_lines, read_lines
 from geoseg.impact.opening import open_flood, read_polygons
 from geoseg.impact.options import ImpactInputs, ImpactOptions
 from geoseg.impact.people import count_people, place_people
+from geoseg.impact.reach import find_spots
 from geoseg.impact.streets import CutNetwork, cut_network, list_places, reach_buildings, read_origins
 from geoseg.impact.tables import Impact, summarize
 from geoseg.io.raster import RasterSource, open_raster
@@ -61,7 +63,7 @@ def measure_impact(
         check_output(output, overwrite)
     log = _Log(listener)
     with open_flood(inputs.flood) as flood:
-        given = _read(inputs, flood, options or ImpactOptions())
+        given = _read(inputs, flood, options or ImpactOptions(), log)
         impact = _measure(given, flood, log)
         if output is not None:
             with log.stage("files"):
@@ -101,15 +103,16 @@ class _Given:
     origins: Any
 
 
-def _read(inputs: ImpactInputs, flood: Flood, options: ImpactOptions) -> _Given:
+def _read(inputs: ImpactInputs, flood: Flood, options: ImpactOptions, log: _Log) -> _Given:
     """Open everything, so that what cannot work is refused before work starts."""
     buildings = None if inputs.buildings is None else read_polygons(inputs.buildings, "buildings", flood.crs)
     zones = None if inputs.zones is None else read_polygons(inputs.zones, "zones", flood.crs)
-    metric = find_metric_crs(flood.bounds, flood.crs)
-    roads = None if inputs.roads is None else read_network(inputs.roads, flood.crs, metric, options.snap_m, options.bridge_column)
-    for name, table in (("buildings", buildings), ("roads", None if roads is None else roads.roads), ("zones", zones)):
-        if table is not None:
-            _check_near(name, table, flood)
+    lines = None if inputs.roads is None else read_lines(inputs.roads, flood.crs)
+    tables = {name: table for name, table in (("buildings", buildings), ("roads", lines), ("zones", zones)) if table is not None}
+    for name, table in tables.items():
+        _check_near(name, table, flood)
+    metric = find_metric_crs(_find_place(tables, flood), flood.crs)
+    roads = None if lines is None else join_lines(lines, metric, options.snap_m, options.bridge_column)
     return _Given(
         inputs=inputs,
         options=options,
@@ -119,8 +122,33 @@ def _read(inputs: ImpactInputs, flood: Flood, options: ImpactOptions) -> _Given:
         zones=zones,
         dem=None if inputs.dem is None else open_raster(inputs.dem).choose((1,)),
         population=None if inputs.population is None else open_raster(inputs.population).choose((1,)),
-        origins=read_origins(inputs.origins, metric),
+        origins=np.zeros(0, object) if roads is None else _find_origins(inputs, roads, metric, options.reach_m, log),
     )
+
+
+def _find_place(tables: dict[str, gpd.GeoDataFrame], flood: Flood) -> tuple[float, float, float, float]:
+    """Return bounds of the features in the flood: either may reach much farther than the other."""
+    inner = [tables[name] for name in ("buildings", "roads") if name in tables] or list(tables.values())
+    around = shapely.union_all([shapely.box(*table.total_bounds) for table in inner])
+    both = shapely.intersection(shapely.box(*flood.bounds), around)
+    left, bottom, right, top = (around if shapely.is_empty(both) else both).bounds
+    return left, bottom, right, top
+
+
+def _find_origins(inputs: ImpactInputs, roads: Network, metric: CRS, reach_m: float, log: _Log) -> NDArray[np.object_]:
+    """Return the places that must stay within reach, in metres, as far as a road is near."""
+    points = read_origins(inputs.origins, metric)
+    if not len(points):
+        return points
+    is_near = find_spots(points, roads, reach_m).edge >= 0
+    if not is_near.any():
+        raise UsageError(
+            f"None of the {len(points)} places given with --from has a road within {reach_m:g} m. Longitude comes first, as in "
+            "85.52,27.63; --reach-m takes roads that are farther off."
+        )
+    if not is_near.all():
+        log.warn(f"{(~is_near).sum()} of the {len(points)} places given with --from have no road within {reach_m:g} m and are left out.")
+    return points[is_near]
 
 
 def _check_near(name: str, table: gpd.GeoDataFrame, flood: Flood) -> None:
@@ -145,9 +173,7 @@ def _measure(given: _Given, flood: Flood, log: _Log) -> Impact:
                 buildings = _add_depths(buildings, flood, given.dem, given.metric, log)
         if given.population is not None:
             with log.stage("people"):
-                people = place_people(buildings.geometry.to_numpy(), flood.crs, given.population, given.options.population_unit)
-            buildings = replace_columns(buildings, {"people": people.in_buildings.round(3)})
-            elsewhere = people.without_building
+                buildings, elsewhere = _add_people(buildings, flood, given.population, given.options, log)
     if given.roads is not None:
         with log.stage("roads"):
             roads = cut_network(given.roads, flood, given.options, given.origins)
@@ -191,6 +217,18 @@ def _add_depths(buildings: gpd.GeoDataFrame, flood: Flood, dem: RasterSource, me
         for values, depths in zip(columns.values(), found, strict=True):
             values[wet] = depths.round(2)
     return replace_columns(buildings, columns)
+
+
+def _add_people(
+    buildings: gpd.GeoDataFrame, flood: Flood, population: RasterSource, options: ImpactOptions, log: _Log
+) -> tuple[gpd.GeoDataFrame, float]:
+    people = place_people(buildings.geometry.to_numpy(), flood.crs, population, options.population_unit)
+    if people.is_beyond.any():
+        log.warn(
+            f"{people.is_beyond.sum()} of the {len(buildings)} buildings lie beyond the population raster and count no people. "
+            "Check --population."
+        )
+    return replace_columns(buildings, {"people": people.in_buildings.round(3)}), people.without_building
 
 
 def _warn_of_roads(roads: CutNetwork, given: _Given, log: _Log) -> None:

@@ -52,31 +52,37 @@ class Network:
         return len(self.metric)
 
 
-def read_network(path: Path, crs: str, metric: object, snap_m: float, bridge_column: str) -> Network:
-    """Read roads as a network.
+def read_lines(path: Path, crs: str) -> gpd.GeoDataFrame:
+    """Read the lines of a vector file, or of a run folder, into a CRS.
+
+    Raises:
+        UsageError: If there are none.
+    """
+    table = read_features(path, "roads", crs)
+    lines = table[table.geom_type.isin(["LineString", "MultiLineString"]) & (shapely.length(table.geometry.to_numpy()) > 0)]
+    if lines.empty:
+        raise UsageError(f"{path} holds {len(table)} features and no line; roads are lines. Check --roads.")
+    return lines
+
+
+def join_lines(lines: gpd.GeoDataFrame, metric: object, snap_m: float, bridge_column: str) -> Network:
+    """Make a network of lines.
 
     Lines that already have ``from_node`` and ``to_node`` are taken as they are. Others are joined where they share a corner, where ends
     lie within ``snap_m`` of each other, and where an end lies within it of another line. Lines that merely cross are not joined:
     maps draw bridges and tunnels so.
 
     Args:
-        path: Vector file of lines, or a run folder.
-        crs: CRS of the roads that are returned.
+        lines: Lines in the flood's CRS.
         metric: CRS in metres.
         snap_m: Tolerance in metres.
         bridge_column: Column that tells bridges; files need not have it.
-
-    Raises:
-        UsageError: If there are no lines.
     """
-    table = read_features(path, "roads", crs)
-    lines = table[table.geom_type.isin(["LineString", "MultiLineString"]) & ~table.geometry.is_empty]
-    if lines.empty:
-        raise UsageError(f"{path} holds {len(table)} features and no line; roads are lines. Check --roads.")
+    crs = str(lines.crs.to_wkt())
     single = lines.explode(index_parts=False, ignore_index=True)
     single = single[shapely.length(single.geometry.to_numpy()) > 0].reset_index(drop=True)
     drawn = move(single.geometry.to_numpy(), crs, metric)
-    if {"from_node", "to_node"} <= set(single.columns) and len(single) == len(lines):
+    if _has_nodes(single) and len(single) == len(lines):
         nodes, ends = np.unique(single[["from_node", "to_node"]].to_numpy(), return_inverse=True)
         ends, count = ends.reshape(-1, 2), len(nodes)
     else:
@@ -99,6 +105,12 @@ def read_network(path: Path, crs: str, metric: object, snap_m: float, bridge_col
 
 
 _OWN = {"fid", "geom", "edge_id", "from_node", "to_node", "length_m"}
+
+
+def _has_nodes(table: gpd.GeoDataFrame) -> bool:
+    """Tell whether every line names its nodes."""
+    names = ["from_node", "to_node"]
+    return set(names) <= set(table.columns) and bool(table[names].notna().all(axis=None))
 
 
 def _find_bridges(table: gpd.GeoDataFrame, column: str) -> NDArray[np.bool_] | None:
@@ -146,7 +158,7 @@ def _find_side_roads(lines: NDArray[np.object_], snap_m: float) -> list[tuple[in
     end, line = end[other], line[other]
     along = shapely.line_locate_point(lines[line], ends[end])
     # near an end of that line the two ends are joined, and nothing is cut
-    inside = (along > snap_m) & (along < shapely.length(lines[line]) - snap_m)
+    inside = np.minimum(*(shapely.distance(ends[end], shapely.get_point(lines[line], k)) for k in (0, -1))) > snap_m
     return list(zip(line[inside].tolist(), along[inside].tolist(), strict=True))
 
 

@@ -1,9 +1,10 @@
 """The flood and what stands in it, from run folders, rasters and vector files."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -25,10 +26,11 @@ from geoseg.io.raster import RasterSource, open_raster
 from geoseg.io.tiffs.legend import describe_band
 from geoseg.io.vector import list_layers, read_vector
 from geoseg.pixels.classes import ClassKind
+from geoseg.products.zonal import take_polygons
 from geoseg.runfolder.records import read_summary
 from geoseg.runfolder.report import read_scheme
 
-_VECTOR_ENDINGS = {".gpkg", ".geojson", ".json", ".fgb", ".shp", ".kml", ".gml", ".parquet"}
+_VECTOR_ENDINGS = {".zip", ".gpkg", ".geojson", ".json", ".fgb", ".shp", ".kml", ".gml", ".parquet"}
 _OUTSIDE = -(2**40)
 """Value of pixels of which nothing is known; no class has it."""
 _POLYGONS = ["Polygon", "MultiPolygon"]
@@ -69,8 +71,24 @@ def read_features(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
     if path.is_dir() and layer not in layers:
         raise UsageError(f"The run in {path} made no {layer}; it has {', '.join(layers)}. Make them with --outputs {layer}.")
     table = read_vector(file, crs, layer if layer in layers else None)
+    table = table.rename(columns=_part_twins(table.columns))
     # heights of corners are no matter here, and layers with and without them do not mix
     return table.set_geometry(gpd.GeoSeries(shapely.force_2d(table.geometry.to_numpy()), index=table.index, crs=table.crs))
+
+
+def _part_twins(names: Iterable[str]) -> dict[str, str]:
+    """Return new names for columns that differ from an earlier one by capitals only, which a GeoPackage does not tell apart."""
+    taken: set[str] = set()
+    renamed = {}
+    for name in names:
+        new, number = name, 1
+        while new.lower() in taken:
+            number += 1
+            new = f"{name}_{number}"
+        taken.add(new.lower())
+        if new != name:
+            renamed[name] = new
+    return renamed
 
 
 def read_polygons(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
@@ -80,7 +98,7 @@ def read_polygons(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
         UsageError: If there are none.
     """
     table = read_features(path, layer, crs)
-    chosen = table[table.geom_type.isin(_POLYGONS) & ~table.geometry.is_empty].reset_index(drop=True)
+    chosen = _choose_polygons(table)
     if chosen.empty:
         raise UsageError(f"{path} holds {len(table)} features and no polygon; {layer} are polygons. Check --{layer}.")
     many = [shape if shape.geom_type == "MultiPolygon" else shapely.MultiPolygon([shape]) for shape in chosen.geometry]
@@ -130,14 +148,14 @@ def _open_before(given: FloodInput, geobox: GeoBox) -> Iterator[Callable[[Window
     """Hold the water of before open on the grid of a flood."""
     assert given.before is not None, "asked for"
     if _is_vector(given.before):
-        yield _burn(_read_table(given.before, given.before_water, _wkt(geobox)), geobox)
+        yield _burn(_read_before(given.before, given, _wkt(geobox)), geobox)
         return
     source, rule = _find_pixels(given.before, given.before_water or given.water, given.nodata)
-    with open_on_grid(Path(source.path), geobox, _OUTSIDE) as read:
+    with open_on_grid(Path(source.path), geobox, _OUTSIDE, takes_fractions=True) as read:
         yield lambda window: _apply(rule, read(window))
 
 
-def _apply(rule: WaterRule, values: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _apply(rule: WaterRule, values: NDArray[Any]) -> NDArray[np.uint8]:
     return rule.apply(values, values != _OUTSIDE)
 
 
@@ -171,7 +189,7 @@ def _find_before(given: FloodInput, crs: str) -> tuple[shapely.Geometry, shapely
     """Return the areas that were water before, and of which that is not known."""
     assert given.before is not None, "asked for"
     if _is_vector(given.before):
-        return shapely.union_all(_read_table(given.before, given.before_water, crs).geometry.to_numpy()), shapely.Polygon()
+        return shapely.union_all(_read_before(given.before, given, crs).geometry.to_numpy()), shapely.Polygon()
     source, rule = _find_pixels(given.before, given.before_water or given.water, given.nodata)
     with source.open() as raster:
         before = PixelFlood(name=source.path, raster=raster, geobox=source.geobox, rule=rule)
@@ -197,20 +215,42 @@ def _wkt(geobox: GeoBox) -> str:
 
 def _read_area(path: Path, crs: str) -> gpd.GeoDataFrame:
     table = read_vector(path, crs)
-    chosen = table[table.geom_type.isin(_POLYGONS) & ~table.geometry.is_empty]
+    chosen = _choose_polygons(table)
     if chosen.empty:
         raise UsageError(f"{path} holds {len(table)} features and no polygon; what was looked at is polygons. Check --flood-area.")
     return chosen
 
 
-def _read_table(path: Path, water: str | None, crs: str | None) -> gpd.GeoDataFrame:
-    """Read polygons of water; None keeps their CRS."""
+def _read_before(path: Path, given: FloodInput, crs: str) -> gpd.GeoDataFrame:
+    """Read polygons of water from before; the class of now counts where they have classes."""
+    return _read_table(path, given.before_water, crs, given.water)
+
+
+def _read_table(path: Path, water: str | None, crs: str | None, if_named: str | None = None) -> gpd.GeoDataFrame:
+    """Read polygons of water.
+
+    Args:
+        path: The file.
+        water: Their class; None takes ``if_named``.
+        crs: Their CRS in the end; None keeps that of the file.
+        if_named: Their class if the file has classes; None takes all.
+    """
     table = read_vector(path, crs)
+    if water is None and "class" in table.columns:
+        water = if_named
     if water is not None:
         if "class" not in table.columns:
             raise UsageError(f"{path} has no column 'class' that names '{water}'. Leave --flood-class out where all polygons are water.")
         table = table[table["class"].astype(str).str.lower() == water.lower()]
-    chosen = table[table.geom_type.isin(_POLYGONS) & ~table.geometry.is_empty]
+    chosen = _choose_polygons(table)
     if chosen.empty:
-        raise UsageError(f"{path} holds no polygon{' of ' + water if water else ''}; water is polygons. Check --flood and --flood-class.")
+        raise UsageError(
+            f"{path} holds no polygon{' of ' + water if water else ''}; water is polygons. Check the file, --flood-class, --before-class."
+        )
     return chosen
+
+
+def _choose_polygons(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Return the features that are polygons, also those that became a collection when they were repaired."""
+    drawn = table.set_geometry(table.geometry.map(take_polygons))
+    return drawn[drawn.geom_type.isin(_POLYGONS) & ~drawn.geometry.is_empty].reset_index(drop=True)

@@ -27,6 +27,8 @@ class People:
 
     in_buildings: NDArray[np.float64]
     """(n,) people of each building."""
+    is_beyond: NDArray[np.bool_]
+    """(n,) whether it lies on no pixel of the raster."""
     without_building: float
     """People of pixels, below the buildings' bounds, in which no building stands; they are placed nowhere."""
 
@@ -42,13 +44,14 @@ def place_people(buildings: NDArray[np.object_], crs: str, population: RasterSou
         population: People in its first band; negative values are none.
         unit: People in the pixel, or people per square kilometre of ground.
     """
-    found, elsewhere = np.zeros(len(buildings)), 0.0
+    found, elsewhere, is_beyond = np.zeros(len(buildings)), 0.0, np.ones(len(buildings), bool)
     for block in _cover_blocks(buildings, crs, population, unit):
         total = np.bincount(block.cell, block.covered, minlength=block.people.size)
+        is_beyond[block.owner] = False
         share = np.divide(block.covered, total[block.cell], out=np.zeros_like(block.covered), where=total[block.cell] > 0)
         found += np.bincount(block.owner, share * block.people[block.cell], minlength=len(buildings))
         elsewhere += float(block.people[(total == 0) & block.is_near].sum())
-    return People(in_buildings=found, without_building=elsewhere)
+    return People(in_buildings=found, is_beyond=is_beyond, without_building=elsewhere)
 
 
 def count_people(zones: NDArray[np.object_], crs: str, population: RasterSource, unit: PopulationUnit) -> NDArray[np.float64]:

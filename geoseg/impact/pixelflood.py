@@ -1,7 +1,7 @@
 """A flood in pixels, read block by block."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -45,6 +45,8 @@ class WaterRule:
     """Value of which nothing is known."""
     standing: frozenset[int] = frozenset()
     """Values of what stands in water or above it, roofs and decks: beside them water does not end."""
+    seen: set[int] = field(default_factory=set, compare=False)
+    """Values beside 0 that were met so far, in any window, where none was named."""
 
     def apply(self, values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
         """Return ``DRY``, ``FLOODED`` or ``UNKNOWN`` for values (H, W).
@@ -58,10 +60,10 @@ class WaterRule:
         elif np.issubdtype(values.dtype, np.floating):
             wet = values > 0
         else:
-            others = np.unique(values[known & (values != 0)])
-            if len(others) > 1:
+            self.seen.update(np.unique(values[known & (values != 0)]).tolist())
+            if len(self.seen) > 1:
                 raise UsageError(
-                    f"{self.path} holds {', '.join(map(str, others[:5].tolist()))} beside 0; a flood is one of them. Name it with "
+                    f"{self.path} holds {', '.join(map(str, sorted(self.seen)[:5]))} beside 0; a flood is one of them. Name it with "
                     f"--flood-class, or --before-class for the time before, and values that stand for nothing known with --flood-nodata."
                 )
             wet = values != 0

@@ -14,6 +14,7 @@ from pyproj import CRS
 from geoseg.errors import UsageError
 from geoseg.impact.flood import FLOODED, PERMANENT, UNKNOWN, Flood, Stretches, cut_into_segments
 from geoseg.impact.houses import replace_columns
+from geoseg.impact.junctions import reach_length
 from geoseg.impact.metric import move
 from geoseg.impact.network import Network
 from geoseg.impact.options import ImpactOptions
@@ -59,8 +60,8 @@ def cut_network(network: Network, flood: Flood, options: ImpactOptions, origins:
     count, length = len(network), network.length_m
     stretches = flood.cut(cut_into_segments(network.roads.geometry.to_numpy(), flood.crs))
     wet = stretches.of(FLOODED)
-    is_cutting = (wet.to_m - wet.from_m >= max(options.min_cut_m, 1e-6)) & ~network.is_bridge[wet.line]
-    cuts = Stretches(line=wet.line[is_cutting], from_m=wet.from_m[is_cutting], to_m=wet.to_m[is_cutting], state=wet.state[is_cutting])
+    on_ground = wet.take(~network.is_bridge[wet.line])
+    cuts = on_ground.take(reach_length(network, on_ground, max(options.min_cut_m, 1e-6)))
     pieces = split_network(network, cuts, find_spots(origins, network) if len(origins) else None)
     dry_m = _measure_dry(pieces, stretches)
     # what is left in the middle of a river is no place
@@ -125,7 +126,8 @@ def read_origins(origins: tuple[tuple[float, float] | Path, ...], metric: CRS) -
     for origin in origins:
         if isinstance(origin, Path):
             table = read_vector(origin, metric)
-            found = table.geometry[table.geom_type == "Point"]
+            points_only = table.geometry[table.geom_type.isin(["Point", "MultiPoint"]) & ~table.geometry.is_empty]
+            found = points_only.explode(ignore_index=True)
             if found.empty:
                 raise UsageError(f"{origin} holds {len(table)} features and no point. Give points with --from, or LON,LAT in degrees.")
             points += found.tolist()

@@ -23,19 +23,20 @@ _TOLERANCE_PX = 0.01
 
 
 @contextmanager
-def open_on_grid(path: Path, geobox: GeoBox, fill: int) -> Iterator[Callable[[Window], NDArray[Any]]]:
-    """Hold a one-band raster of whole numbers open for reading windows of another grid, by the nearest pixel.
+def open_on_grid(path: Path, geobox: GeoBox, fill: int, *, takes_fractions: bool = False) -> Iterator[Callable[[Window], NDArray[Any]]]:
+    """Hold a one-band raster open for reading windows of another grid, by the nearest pixel.
 
     Args:
         path: The raster; its CRS and resolution may differ.
         geobox: The grid. Without a CRS, the raster must have the same shape and is taken pixel by pixel.
         fill: Value where the raster holds no data or does not reach.
+        takes_fractions: Whether it may hold other than whole numbers, which are classes.
 
     Raises:
-        LabelError: If the raster holds no whole numbers, or cannot be placed on the grid.
+        LabelError: If the raster holds fractions and must not, or cannot be placed on the grid.
     """
     source = open_raster(path, needs_georeference=geobox.crs is not None)
-    if not np.issubdtype(source.dtype, np.integer):
+    if not (takes_fractions or np.issubdtype(source.dtype, np.integer)):
         raise LabelError(
             f"{path} holds {source.dtype}; class values are whole numbers. Convert it, for example with gdal_translate -ot Byte."
         )
@@ -65,8 +66,9 @@ class _Reader:
 
     def __call__(self, window: Window) -> NDArray[Any]:
         """Return the values (H, W) of a window."""
-        values: NDArray[Any] = self._dataset.read(1, window=window).astype(np.int64)
-        values[self._dataset.dataset_mask(window=window) == 0] = self._fill
+        read = self._dataset.read(1, window=window)
+        values: NDArray[Any] = read.astype(np.int64 if np.issubdtype(read.dtype, np.integer) else np.float64)
+        values[(self._dataset.dataset_mask(window=window) == 0) | ~np.isfinite(values)] = self._fill
         return values
 
 

@@ -179,7 +179,7 @@ def open_vector(path: Path, layer: str, geometry_type: str | None = None) -> Ite
                 geometry_type=geometry_type,
                 promote_to_multi=None if geometry_type is None else geometry_type.startswith("Multi"),
                 # a tenth of a millimetre: pixels of drones are a few millimetres wide
-                layer_options={"COORDINATE_PRECISION": "9"} if driver == "GeoJSON" else {},
+                layer_options={"COORDINATE_PRECISION": "9"} if driver == "GeoJSON" else _free_names(placed) if driver == "GPKG" else {},
             )
         count += len(table)
 
@@ -192,6 +192,13 @@ def open_vector(path: Path, layer: str, geometry_type: str | None = None) -> Ite
         _remove(made)
         raise
     _move_all(made, path)
+
+
+def _free_names(table: gpd.GeoDataFrame) -> dict[str, str]:
+    """Return other names for the columns that a GeoPackage adds, where users have columns of these names."""
+    taken = {str(name).casefold() for name in table.columns if name != table.geometry.name}
+    clashes = {option: name for option, name in (("FID", "fid"), ("GEOMETRY_NAME", "geom")) if name in taken}
+    return {option: next(f"{name}_{n}" for n in range(1, len(taken) + 2) if f"{name}_{n}" not in taken) for option, name in clashes.items()}
 
 
 def _move_all(made: Path, path: Path) -> None:
@@ -289,7 +296,9 @@ def list_layers(path: Path) -> dict[str, int]:
 
     Raises:
         UsageError: If it cannot be read.
+        RasterError: If it makes GDAL open files elsewhere.
     """
+    refuse_far_pointers(path)
     try:
         return {str(name): int(read_info(path, layer=name, force_feature_count=True)["features"]) for name, _ in find_layers(path)}
     except (DataSourceError, DataLayerError, ValueError) as exc:

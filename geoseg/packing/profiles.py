@@ -97,8 +97,11 @@ def _settings_of(profile: Path) -> Path:
 
 def _set(path: Path, values: dict[tuple[str, str], str]) -> None:
     """Set keys of an INI file of Qt and leave every other line as it is."""
-    # what other programs wrote in other codings comes back as it was
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if path.exists() else []
+    # profiles are links where settings are kept elsewhere
+    path = path.resolve()
+    # what other programs wrote in other codings comes back as it was, and so do signs that end a line for Python alone
+    written = path.read_text(encoding="utf-8", errors="surrogateescape").removesuffix("\n") if path.exists() else ""
+    lines = written.split("\n") if written else []
     for (section, key), value in values.items():
         head = f"[{section}]"
         if head not in lines:
@@ -110,6 +113,9 @@ def _set(path: Path, values: dict[tuple[str, str], str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f".{path.name}.part")
     made.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
+    if path.exists():
+        # it may hold passwords
+        shutil.copymode(path, made)
     made.replace(path)
 
 
@@ -117,7 +123,9 @@ def _ini_text(text: str) -> str:
     """Write a text as Qt does: in quotes, with escapes."""
     written = ""
     after_escape = False
-    for sign in text:
+    # signs of Qt have 16 bits
+    pairs = text.encode("utf-16-be", "surrogatepass")
+    for sign in (chr(256 * high + low) for high, low in zip(pairs[::2], pairs[1::2], strict=True)):
         # a digit after an escape would belong to it
         after_escape = not sign.isascii() or (after_escape and sign in "0123456789abcdefABCDEF")
         written += f"\\x{ord(sign):x}" if after_escape else {"\\": "\\\\", '"': '\\"'}.get(sign, sign)

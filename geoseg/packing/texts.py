@@ -55,9 +55,25 @@ def write_ts(texts: Mapping[str, str], language: str = "en", known: str | None =
     return f'<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE TS>\n{ET.tostring(root, encoding="unicode")}\n'
 
 
+def read_source(path: Path) -> str | None:
+    """Read an earlier translation source, None if there is none.
+
+    Raises:
+        UsageError: If something stands there that is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"{path} cannot be read: {exc}. Expected a .ts file of Qt, in UTF-8; name another file.") from exc
+
+
 def _read_translations(source: str) -> dict[str, str]:
     try:
-        messages = ET.fromstring(source).iter("message")
+        root = ET.fromstring(source)
     except ET.ParseError as exc:
-        raise UsageError(f"The translations cannot be read: {exc}. Expected a .ts file of Qt.") from exc
-    return {m.findtext("source", ""): m.findtext("translation", "") for m in messages if m.findtext("translation")}
+        raise UsageError(f"The translations cannot be read: {exc}. Expected a .ts file of Qt; name another file.") from exc
+    if root.tag != "TS":
+        raise UsageError(f"The file holds <{root.tag}>, no translations. Expected a .ts file of Qt; name another file.")
+    return {m.findtext("source", ""): m.findtext("translation", "") for m in root.iter("message") if m.findtext("translation")}

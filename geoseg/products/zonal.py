@@ -34,7 +34,7 @@ def read_zones(path: Path, geobox: GeoBox) -> gpd.GeoDataFrame:
         UsageError: If it holds no polygon, or none that touches the grid.
     """
     table = read_vector(path, geobox.crs)
-    table = table.set_geometry(table.geometry.map(_take_polygons))
+    table = table.set_geometry(table.geometry.map(take_polygons))
     zones = table[table.geom_type.isin(["Polygon", "MultiPolygon"])].reset_index(drop=True)
     if zones.empty:
         raise UsageError(f"{path} holds {len(table)} features and no polygon; areas are added up in polygons. Check --zones.")
@@ -46,7 +46,7 @@ def read_zones(path: Path, geobox: GeoBox) -> gpd.GeoDataFrame:
     return zones.drop(columns=[name for name in zones.columns if name.lower() in _RESERVED])
 
 
-def _take_polygons(shape: BaseGeometry | None) -> BaseGeometry | None:
+def take_polygons(shape: BaseGeometry | None) -> BaseGeometry | None:
     """Return the polygons of a collection, which a polygon with a spike becomes when it is repaired; other shapes stay."""
     if not isinstance(shape, shapely.GeometryCollection):
         return shape

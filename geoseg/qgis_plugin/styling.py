@@ -18,6 +18,7 @@ from qgis.core import (
     QgsRasterLayer,
     QgsRendererCategory,
     QgsSimpleLineSymbolLayer,
+    QgsSingleSymbolRenderer,
     QgsSymbol,
     QgsVectorLayer,
 )
@@ -82,7 +83,8 @@ def dress(layer: Any, key: str, run: str) -> None:
             layer.setRenderer(QgsPalettedRasterRenderer(layer.dataProvider(), 1, palette))
     else:
         layer.loadDefaultStyle()
-        if key == "roads":
+        # roads of a change have a symbol for each status
+        if key == "roads" and isinstance(layer.renderer(), QgsSingleSymbolRenderer):
             _add_casing(layer.renderer().symbol())
 
 

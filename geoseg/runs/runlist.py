@@ -3,6 +3,7 @@
 import csv
 import glob
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -63,12 +64,17 @@ def read_run_list(given: str) -> tuple[RunItem, ...]:
 def _read_stac(given: str) -> Iterator[tuple[str, str, float]]:
     """Yield items, those on the web by addresses of their own where they have them, so that a search is not made again for each."""
     plain = given.partition("#")[0]
+    found: list[tuple[str, str]] = []
     for item, base in read_items(given):
         called = str(item.get("id") or "")
         if not called:
             raise UsageError(f"An item of {given} has no id, so that its run folder has no name. Correct it with a STAC validator.")
         has_own = "://" in plain and base != plain and is_stac(base)
-        yield base if has_own else f"{plain}#{called}", _plain(called), 0.0
+        found.append((base if has_own else f"{plain}#{called}", _plain(called) or "item"))
+    taken = Counter(name for _, name in found)
+    for raster, name in found:
+        # ids may differ by what no folder is called, and collections may share them
+        yield raster, name if taken[name] == 1 else f"{name}-{_checksum(raster)}", 0.0
 
 
 def _read_list(path: Path) -> Iterator[tuple[str, str, float]]:
@@ -98,6 +104,8 @@ def _read_csv(path: Path, text: str) -> Iterator[tuple[str, str, float]]:
     for row in rows:
         try:
             priority = float(row.get("priority") or 0)
+            if math.isnan(priority):
+                raise ValueError("nan")
         except ValueError as exc:
             raise UsageError(f"Line {rows.line_num} of {path}: priority {row['priority']!r} is no number.") from exc
         if not (row["raster"] or "").strip():
@@ -117,11 +125,11 @@ def _name_all(found: Iterable[tuple[str, str, float]]) -> Iterator[RunItem]:
     used: set[str] = set()
     for raster, name, priority in rows:
         plain = name or _stem(raster)
-        if name and (taken[plain] > 1 or Path(name).name != name):
+        if name and (taken[plain] > 1 or Path(name).name != name or name == ".."):
             raise UsageError(
                 f"The name {name!r} of {raster} is taken twice or is no plain name. Give each raster a folder name of its own."
             )
-        own = plain if taken[plain] == 1 else f"{plain}-{hashlib.sha256(raster.encode()).hexdigest()[:8]}"
+        own = plain if taken[plain] == 1 else f"{plain}-{_checksum(raster)}"
         if own in used:
             raise UsageError(f"{raster} stands in the list twice. Remove one of the lines.")
         used.add(own)
@@ -132,6 +140,10 @@ def _stem(raster: str) -> str:
     if is_stac(raster) and "#" in raster:
         return _plain(raster.rpartition("#")[2])
     return Path(raster.partition("?")[0]).stem or "raster"
+
+
+def _checksum(raster: str) -> str:
+    return hashlib.sha256(raster.encode()).hexdigest()[:8]
 
 
 def _plain(called: str) -> str:

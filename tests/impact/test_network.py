@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from geoseg.errors import UsageError
 from geoseg.impact.flood import FLOODED, Stretches
-from geoseg.impact.network import Network, read_network
+from geoseg.impact.network import Network, join_lines, read_lines
 from geoseg.impact.reach import Access, Spots, find_spots, split_network
 from tests.doubles import CRS
 
@@ -27,7 +27,7 @@ def write_roads(path: Path, lines: list[list[tuple[float, float]]], **columns: l
 
 
 def read(path: Path, snap_m: float = 1.0) -> Network:
-    return read_network(path, CRS, CRS, snap_m, "bridge")
+    return join_lines(read_lines(path, CRS), CRS, snap_m, "bridge")
 
 
 def ends(network: Network) -> set[frozenset[int]]:
@@ -41,6 +41,13 @@ def test_a_side_road_that_ends_near_a_road_joins_it_and_its_columns_stay(tmp_pat
     assert network.length_m == pytest.approx([40, 60, 49.4], abs=0.05)
     # without a tolerance it stays apart
     assert len(read(tmp_path / "t.gpkg", 0.1)) == 2
+
+
+def test_a_side_road_that_ends_near_a_corner_of_a_road_joins_it_too(tmp_path: Path) -> None:
+    # 0.9 m beside the road and 1.3 m from its end
+    network = read(write_roads(tmp_path / "t.gpkg", [[(0, 0), (100, 0)], [(0.9, 0.9), (0.9, 50)]]))
+    side = network.from_node[-1]
+    assert side in {*network.from_node[:-1].tolist(), *network.to_node[:-1].tolist()}
 
 
 def test_lines_that_cross_are_joined_only_where_they_share_a_corner(tmp_path: Path) -> None:

@@ -130,6 +130,15 @@ def test_one_table_is_not_written_in_formats_of_several_files_or_unknown_ones(tm
         write_vector(boxes(0, 1), tmp_path / name)
 
 
+def test_columns_that_are_called_as_those_of_a_geopackage_are_kept(tmp_path: Path) -> None:
+    columns = {"fid": [7, 7], "FID_1": ["a", "b"], "geom": ["c", "d"]}
+    table = gpd.GeoDataFrame(columns, geometry=[shapely.box(0, 0, 1, 1), shapely.box(2, 0, 3, 1)], crs="EPSG:32645")
+    with open_vector(tmp_path / "out.gpkg", "out", "Polygon") as add:
+        add(table.iloc[:1])
+        add(table.iloc[1:])
+    assert_geodataframe_equal(gpd.read_file(tmp_path / "out.gpkg"), table, check_dtype=False)
+
+
 def test_a_shapefile_takes_nothing_over_from_the_one_that_it_replaces(tmp_path: Path) -> None:
     path = tmp_path / "map.shp"
     write_batches(path, boxes(0, 5))

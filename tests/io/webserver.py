@@ -27,6 +27,9 @@ class Web:
     signature: str = ""
     """Query without which no file is given out; ``/sign?href=`` answers with it."""
 
+    gets_only: bool = False
+    """Whether ``HEAD`` is forbidden, as by addresses that were signed for ``GET``."""
+
     def find(self, folder: Path, target: str) -> bytes | None:
         """What is given out for a path with its query."""
         asked = urlsplit(target)
@@ -48,7 +51,10 @@ def serve(folder: Path) -> Iterator[Web]:
             pass
 
         def do_HEAD(self) -> None:
-            self._answer(False)
+            if web.gets_only:
+                self.send_error(403)
+            else:
+                self._answer(False)
 
         def do_GET(self) -> None:
             self._answer(True)

@@ -68,6 +68,13 @@ def load(raster, output):
     ]
 
 
+def change(date, output):
+    """Compare a run with itself in a project of its own, and tell what its layer tree holds."""
+    project = QgsProject()
+    results = run("change", {"BEFORE": date, "AFTER": date, "OUTPUT": output}, project)
+    return {"results": results, "layers": [describe(node.layer(), node.isVisible()) for node in project.layerTreeRoot().findLayers()]}
+
+
 def describe(layer, shown):
     renderer = layer.renderer()
     if isinstance(layer, QgsRasterLayer):

@@ -53,6 +53,7 @@ def answers(in_qgis: InQgis, run: tuple[Path, object], town: Path, folder: Path)
     gpd.GeoDataFrame({"name": ["one", "two"]}, geometry=square).to_file(polygons)
     task = {
         "load": {"raster": str(town), "output": str(run[0])},
+        "change": {"date": str(run[0]), "output": str(folder / "change ü")},
         "model": {"raster": str(town), "output": str(folder / "model"), "file": str(folder / "town.model3")},
         "batch": {"rasters": [str(town), str(town)], "outputs": [str(folder / "batch 1"), str(folder / "batch 2")]},
         "layers": {"raster": str(town), "folder": str(folder / "layers"), "polygons": str(polygons)},
@@ -94,6 +95,13 @@ def test_layers_load_styled_in_a_group_of_their_run(answers: dict[str, Any], run
     classes = json.loads((run[0] / "summary.json").read_text())["classes"]
     assert legend["Classes"] == legend["Land cover"] == [[c["name"], c["color"]] for c in classes if c["value"] != 255]
     assert legend["Buildings"] == [["", "#dc2828"]]
+
+
+def test_layers_of_a_change_keep_the_colors_that_stand_in_its_file(answers: dict[str, Any]) -> None:
+    legend = {layer["name"]: [name for name, _ in layer["legend"]] for layer in answers["change"]["layers"]}
+    assert sorted(legend) == ["buildings", "roads", "transitions"]
+    assert legend["roads"] == ["new", "lost", "same"]
+    assert "unknown" in legend["buildings"]
 
 
 def test_files_are_passed_on_and_what_is_none_is_exported_or_refused(answers: dict[str, Any], town: Path, folder: Path) -> None:

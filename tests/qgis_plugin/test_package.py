@@ -94,6 +94,21 @@ def test_installing_replaces_an_older_plugin_and_keeps_other_settings(tmp_path: 
     ]
 
 
+def test_settings_keep_their_lines_their_link_and_their_permissions(tmp_path: Path) -> None:
+    kept, ini = tmp_path / "kept.ini", tmp_path / "profile" / "QGIS" / "QGIS3.ini"
+    ini.parent.mkdir(parents=True)
+    # signs at which Python ends a line and Qt does not
+    kept.write_bytes("[db]\npassword=a\u2028b\x85c\x0cd\n".encode())
+    kept.chmod(0o600)
+    ini.symlink_to(kept)
+    install_plugin(tmp_path / "profile", __version__, "/opt/\U0001f600/python")
+    assert ini.is_symlink()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert "[db]\npassword=a\u2028b\x85c\x0cd\n" in kept.read_bytes().decode()
+    # signs of Qt have 16 bits
+    assert 'python="/opt/\\xd83d\\xde00/python"' in kept.read_text(encoding="utf-8")
+
+
 def test_the_profile_is_the_default_one_or_the_one_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QGIS_CUSTOM_CONFIG_PATH", str(tmp_path))
     with pytest.raises(MissingFileError, match="No profile of QGIS was found"):
@@ -130,3 +145,14 @@ def test_a_text_that_is_put_together_cannot_be_translated(tmp_path: Path) -> Non
     (tmp_path / "one.py").write_text('tr(f"Run {folder}")\n')
     with pytest.raises(UsageError, match="line 1: tr"):
         collect_texts(tmp_path)
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"\xff\xfe", "can't decode byte 0xff"), (b"<svg/>", "holds <svg>"), (b"", "no element")])
+def test_a_file_that_holds_no_translations_is_not_replaced(
+    content: bytes, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.ts"
+    path.write_bytes(content)
+    assert call_geoseg(monkeypatch, "qgis", "texts", "--language", "de", "-o", path) == 2
+    assert reason in capsys.readouterr().err
+    assert path.read_bytes() == content

@@ -1,10 +1,11 @@
 """Run lists: every form names the same rasters, in their order, under names that stay."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from geoseg.errors import MissingFileError, UsageError
+from geoseg.errors import MissingFileError, RasterError, UsageError
 from geoseg.runs.runlist import read_run_list
 
 
@@ -79,3 +80,32 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         read_run_list(str(tmp_path / "none.csv"))
     with pytest.raises(UsageError, match=r"none-\*\.tif names no raster"):
         read_run_list(str(tmp_path / "none-*.tif"))
+
+
+def write_items(path: Path, *items: object) -> str:
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    return str(path)
+
+
+def item(called: object, **more: object) -> dict[str, object]:
+    return {"type": "Feature", "id": called, "assets": {"data": {"href": "a.tif"}}, **more}
+
+
+def test_ids_of_items_become_names_that_folders_may_have(tmp_path: Path) -> None:
+    names = [found.name for found in read_run_list(write_items(tmp_path / "items.json", item("a/b"), item("a_b"), item(".."), item("c")))]
+    assert names[2:] == ["item", "c"], "never the folder of the batch itself, or the one above"
+    assert names[0] != names[1]
+    assert all(name.startswith("a_b-") for name in names[:2])
+
+
+@pytest.mark.parametrize("wrong", [1, item("a", links=[1]), item("a", links={"rel": "self"})])
+def test_collections_that_hold_other_things_than_items_are_refused(tmp_path: Path, wrong: object) -> None:
+    with pytest.raises(RasterError, match="no valid STAC"):
+        read_run_list(write_items(tmp_path / "items.json", wrong))
+
+
+@pytest.mark.parametrize(("row", "message"), [("a.tif,..,1", "no plain name"), ("a.tif,b,nan", "is no number")])
+def test_names_above_the_folder_and_priorities_that_are_none_are_refused(tmp_path: Path, row: str, message: str) -> None:
+    (tmp_path / "list.csv").write_text(f"raster,name,priority\n{row}\n")
+    with pytest.raises(UsageError, match=message):
+        read_run_list(str(tmp_path / "list.csv"))

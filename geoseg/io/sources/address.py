@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from geoseg.io.files import is_there
@@ -52,13 +52,25 @@ def identify(name: str) -> str:
     plain = without_signature(name)
     if not web.lower().startswith(("http://", "https://")):
         return redact(plain)
+    return " ".join((redact(plain), *_ask_server(web)))
+
+
+def _ask_server(web: str) -> list[str]:
+    """Return what a server says that changes with a file: its tag, time and size."""
     try:
         with urlopen(Request(web, method="HEAD"), timeout=_PATIENCE_S) as answer:
-            told = [answer.headers.get(key, "") for key in ("ETag", "Last-Modified", "Content-Length")]
+            return [answer.headers.get(key, "") for key in ("ETag", "Last-Modified", "Content-Length")]
+    except HTTPError:
+        pass
     except (URLError, OSError, ValueError):
-        # signed addresses may be for GET only
-        told = []
-    return " ".join((redact(plain), *told))
+        return []
+    try:
+        # signed addresses may be for GET only; nobody reads more than the first byte
+        with urlopen(Request(web, headers={"Range": "bytes=0-0"}), timeout=_PATIENCE_S) as answer:
+            size = answer.headers.get("Content-Range", "").rpartition("/")[2] or answer.headers.get("Content-Length", "")
+            return [answer.headers.get("ETag", ""), answer.headers.get("Last-Modified", ""), size]
+    except (URLError, OSError, ValueError):
+        return []
 
 
 def without_signature(name: str) -> str:

@@ -26,6 +26,8 @@ _ENDINGS = (".json", ".geojson")
 _WEB = ("http://", "https://")
 _NOT_IMAGERY = {"thumbnail", "overview", "metadata", "visual"}
 """Roles of assets that are pictures of the imagery, or words about it."""
+_INVALID = (AttributeError, KeyError, TypeError, ValueError)
+"""What numbers where tables belong, and the like, end in."""
 _PATIENCE_S = 60
 _MOST_ITEMS = 10_000
 _ASKED = {"collections", "ids", "bbox", "datetime", "cloud_cover", "limit"}
@@ -57,24 +59,36 @@ def describe_items(name: str, wanted: Sequence[str], options: RasterOptions) -> 
         RasterError: If there is no item, or one lacks a band.
     """
     try:
-        items = list(read_items(name))
+        items = read_items(name)
         if not items:
             raise RasterError(f"{name} holds no item. Check dates, box, collections and cloud cover of the search.")
         return [_describe_item(item, base, wanted, options) for item, base in items]
     except GeosegError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        # numbers where tables belong, and the like
-        raise RasterError(f"{name} is no valid STAC: {exc}. Check it with a STAC validator.") from exc
+    except _INVALID as exc:
+        raise _refuse(name, exc) from exc
 
 
-def read_items(name: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield items as they are written, with what their relative addresses start from.
+def read_items(name: str) -> list[tuple[dict[str, Any], str]]:
+    """Return items as they are written, with what their relative addresses start from.
 
     Raises:
         MissingFileError: If there is no such file.
         RasterError: If it cannot be read, or is not STAC.
     """
+    try:
+        return list(_read_each(name))
+    except GeosegError:
+        raise
+    except _INVALID as exc:
+        raise _refuse(name, exc) from exc
+
+
+def _refuse(name: str, exc: Exception) -> RasterError:
+    return RasterError(f"{name} is no valid STAC: {exc}. Check it with a STAC validator.")
+
+
+def _read_each(name: str) -> Iterator[tuple[dict[str, Any], str]]:
     plain, _, wanted_id = name.partition("#")
     path = urlsplit(plain).path.rstrip("/")
     if plain.lower().startswith(_WEB) and path.endswith("/search"):
@@ -84,7 +98,7 @@ def read_items(name: str) -> Iterator[tuple[dict[str, Any], str]]:
     for item in found:
         if item.get("type") != "Feature" or not isinstance(item.get("assets"), dict):
             raise RasterError(f"{name} holds no STAC item: expected a Feature with assets, or a FeatureCollection of them.")
-        if not wanted_id or item.get("id") == wanted_id:
+        if not wanted_id or str(item.get("id")) == wanted_id:
             yield item, _self_of(item, plain)
 
 

@@ -17,7 +17,7 @@ from geoseg.config import RunConfig
 from geoseg.errors import ConfigError, MissingFileError, RasterError, RunFolderError, UsageError
 from geoseg.inference.planning import plan_run
 from geoseg.io.raster import RasterSource, place_source, read_whole
-from geoseg.io.sources.address import without_signature
+from geoseg.io.sources.address import identify, without_signature
 from geoseg.io.sources.arrangement import Arrangement, Rule
 from geoseg.io.sources.dataset import RasterOptions
 from geoseg.io.sources.gather import gather_imagery
@@ -285,6 +285,17 @@ def test_an_asset_that_changed_on_its_server_makes_another_run(web: Web, folder:
             segment_raster(config, load=load)
     finally:
         (folder / "0_B03.tif").write_bytes(content)
+
+
+def test_a_change_is_seen_where_only_get_is_allowed_and_without_reading_the_file(web: Web, folder: Path) -> None:
+    path, address = folder / "change.bin", f"{web.address}/change.bin"
+    path.write_bytes(b"a" * 1000)
+    known = identify(address)
+    web.gets_only = True
+    assert identify(address) == known
+    assert web.sent_bytes == 1
+    path.write_bytes(b"b" * 1000)
+    assert identify(address) != known
 
 
 def test_a_service_that_does_not_sign_or_points_elsewhere_is_named(web: Web) -> None:
