@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg import __version__
+from geoseg.errors import GeosegError, RunFolderError
 from geoseg.inference.performance import Performance
 from geoseg.inference.planning import RunPlan
 from geoseg.io.raster import RasterSource
@@ -52,12 +53,21 @@ def count_classes(
 
 
 def read_scheme(rows: Iterable[dict[str, Any]]) -> ClassScheme:
-    """Return the scheme of the classes in a summary; older ones do not say what kind a class is of, so that its name has to."""
-    named = [row for row in rows if row["value"] != NODATA_CLASS]
-    kinds = [ClassKind(row["kind"]) if "kind" in row else _kind_by_name(str(row["name"])) for row in named]
-    return ClassScheme(
-        classes=tuple(LandClass(value=r["value"], name=r["name"], color=r["color"], kind=k) for r, k in zip(named, kinds, strict=True))
-    )
+    """Return the scheme of the classes in a summary; older ones do not say what kind a class is of, so that its name has to.
+
+    Raises:
+        RunFolderError: If rows are no classes.
+    """
+    try:
+        named = [row for row in rows if row["value"] != NODATA_CLASS]
+        kinds = [ClassKind(row["kind"]) if "kind" in row else _kind_by_name(str(row["name"])) for row in named]
+        return ClassScheme(
+            classes=tuple(LandClass(value=r["value"], name=r["name"], color=r["color"], kind=k) for r, k in zip(named, kinds, strict=True))
+        )
+    except GeosegError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        raise RunFolderError(f"The classes in summary.json are damaged: {type(exc).__name__} {exc}. Make the run again.") from exc
 
 
 def _kind_by_name(name: str) -> ClassKind:

@@ -9,7 +9,7 @@ import pytest
 import shapely
 from affine import Affine
 
-from geoseg.errors import RasterError, UsageError
+from geoseg.errors import RasterError, RunFolderError, UsageError
 from geoseg.impact.files import check_output
 from geoseg.impact.measure import measure_impact
 from geoseg.impact.options import FloodInput, ImpactInputs, ImpactOptions
@@ -161,6 +161,14 @@ def test_layers_that_point_elsewhere_are_refused_before_anything_is_opened(
     monkeypatch.setattr("geoseg.io.vector.find_layers", lambda _: pytest.fail("opened"))
     with pytest.raises(RasterError, match="OGRVRTDataSource"):
         measure_impact(ImpactInputs(flood=FloodInput(path=flood), buildings=tmp_path / "far.vrt"))
+
+
+@pytest.mark.parametrize("classes", ["null", '[{"value": 1}]', "[3]"])
+def test_a_run_whose_classes_are_damaged_is_refused(tmp_path: Path, houses: Path, classes: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "summary.json").write_text(f'{{"classes": {classes}, "counts": {{}}, "timing_s": {{}}}}')
+    with pytest.raises(RunFolderError, match="are damaged"):
+        measure_impact(ImpactInputs(flood=FloodInput(path=tmp_path / "run"), buildings=houses))
 
 
 def test_files_of_ones_own_are_not_replaced_unasked(tmp_path: Path) -> None:
