@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from geoseg.impact.reach import find_spots
 from geoseg.impact.streets import CutNetwork, cut_network, list_places, reach_buildings, read_origins
 from geoseg.impact.tables import Impact, summarize
 from geoseg.io.raster import RasterSource, open_raster
+from geoseg.io.vector import list_layers
 
 
 def measure_impact(
@@ -62,6 +63,7 @@ def measure_impact(
     if output is not None:
         check_output(output, overwrite)
     log = _Log(listener)
+    inputs = _leave_out_empty(inputs, log)
     with open_flood(inputs.flood) as flood:
         given = _read(inputs, flood, options or ImpactOptions(), log)
         impact = _measure(given, flood, log)
@@ -101,6 +103,20 @@ class _Given:
     dem: RasterSource | None
     population: RasterSource | None
     origins: Any
+
+
+def _leave_out_empty(inputs: ImpactInputs, log: _Log) -> ImpactInputs:
+    """Leave out layers of a run that found nothing of the kind: that there are no roads is an answer, and no mistake."""
+    for name, of_them in (("buildings", {"dem": None, "population": None}), ("roads", {"origins": ()})):
+        path = getattr(inputs, name)
+        file = None if path is None else path / "features.gpkg"
+        if file is None or not file.is_file() or list_layers(file).get(name) != 0:
+            continue
+        if all(getattr(inputs, other) is None for other in {"buildings", "roads", "zones"} - {name}):
+            raise UsageError(f"The run in {path} found no {name}, so there is nothing that a flood could reach. Name other --{name}.")
+        log.warn(f"The run in {path} found no {name}, so that nothing is told of them.")
+        inputs = replace(inputs, **{name: None}, **of_them)  # type: ignore[arg-type]
+    return inputs
 
 
 def _read(inputs: ImpactInputs, flood: Flood, options: ImpactOptions, log: _Log) -> _Given:

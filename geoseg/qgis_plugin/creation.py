@@ -69,13 +69,15 @@ def create_environment(recipe: Recipe, on_line: OnLine, is_cancelled: Callable[[
     _check_base(base)
     earlier = _move_aside(recipe.folder)
     try:
+        # should QGIS end meanwhile, the next creation knows whose this folder is, and that it is not whole
+        recipe.folder.mkdir(exist_ok=True)
+        _mark(recipe.folder, source, base, is_whole=False)
         _run([base, "-m", "venv", str(recipe.folder)], base, on_line, is_cancelled)
         python = python_of(recipe.folder)
         if python is None:
             raise CreationError(f"{base} made no Python in {recipe.folder}. Choose another Python to make it with.")
         _run([python, *pip_arguments(source, wheels, recipe.is_cpu_only)], python, on_line, is_cancelled)
-        mark = {"source": source, "base": base}
-        (recipe.folder / MARK).write_text(json.dumps(mark, indent=2), encoding="utf-8")
+        _mark(recipe.folder, source, base, is_whole=True)
     except BaseException:
         shutil.rmtree(recipe.folder, ignore_errors=True)
         if earlier is not None:
@@ -84,6 +86,18 @@ def create_environment(recipe: Recipe, on_line: OnLine, is_cancelled: Callable[[
     if earlier is not None:
         shutil.rmtree(earlier, ignore_errors=True)
     return python
+
+
+def _mark(folder: Path, source: str, base: str, is_whole: bool) -> None:
+    mark = {"source": source, "base": base, "is_whole": is_whole}
+    (folder / MARK).write_text(json.dumps(mark, indent=2), encoding="utf-8")
+
+
+def _is_half_made(folder: Path) -> bool:
+    try:
+        return json.loads((folder / MARK).read_text(encoding="utf-8")).get("is_whole") is False
+    except (OSError, ValueError):
+        return False
 
 
 def pip_arguments(source: str, wheels: str, is_cpu_only: bool) -> list[str]:
@@ -186,8 +200,11 @@ def _move_aside(folder: Path) -> Path | None:
     """Make room for a new environment; return where the earlier one waits."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(folder.name + ".earlier")
+    if _is_half_made(folder):
+        shutil.rmtree(folder, ignore_errors=True)
     if not folder.exists() or not any(folder.iterdir()):
-        return None
+        # the one that worked, if a creation was broken off
+        return aside if (aside / MARK).is_file() else None
     if not (folder / MARK).is_file() and python_of(folder) is None:
         raise CreationError(f"{folder} holds files that are no environment of Python; nothing was changed. Choose a new folder.")
     if not (folder / MARK).is_file():

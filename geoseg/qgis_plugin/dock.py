@@ -43,6 +43,7 @@ class GeosegDock:
         self._iface = iface
         self._work: list[Background] = []
         self._preview: tuple[str, str] | None = None
+        self._previews: set[str] = set()
         self._python = ""
         self.panel = Panel()
         self.dock = QgsDockWidget("geoseg", iface.mainWindow())
@@ -77,10 +78,14 @@ class GeosegDock:
     def remove(self) -> None:
         """End all work and take everything out again; runs can be resumed."""
         for work in self._work:
+            # nobody is there to hear of the end, and nothing new shall start then
+            work.blockSignals(True)
             work.cancel()
         for work in self._work:
             work.wait(_CLOSING_S)
         self._drop_preview()
+        for folder in self._previews:
+            shutil.rmtree(folder, ignore_errors=True)
         self._iface.currentLayerChanged.disconnect(self.panel.legend.show_layer)
         QgsProject.instance().layersWillBeRemoved.disconnect(self.panel.legend.forget)
         self._iface.removeRasterToolBarIcon(self.action)
@@ -95,7 +100,7 @@ class GeosegDock:
 
     def look(self) -> Background:
         """Look for the environment and its models."""
-        setting, own = (str(QgsSettings().value(name, "") or "") for name in (SETTING, MODELS_SETTING))
+        setting, own = (os.path.expanduser(str(QgsSettings().value(name, "") or "")) for name in (SETTING, MODELS_SETTING))
         work = self._prepare(lambda work: _look(setting, own, work))
         work.done.connect(self._show_models)
         work.failed.connect(self.panel.show_problem)
@@ -132,7 +137,8 @@ class GeosegDock:
         except PreviewError as exc:
             self.say(str(exc), Qgis.MessageLevel.Warning)
             return None
-        folder = tempfile.mkdtemp(prefix="geoseg-preview-")
+        folder, crs = tempfile.mkdtemp(prefix="geoseg-preview-"), layer.crs()
+        self._previews.add(folder)
         arguments = preview_arguments(address, folder, told["model"])
         began = time.monotonic()
         work = self._prepare(lambda work: carry_out(python, arguments, work.tell, work.is_cancelled))
@@ -142,7 +148,7 @@ class GeosegDock:
         for end in (work.failed, work.stopped):
             end.connect(lambda *_: shutil.rmtree(folder, ignore_errors=True))
         note = "" if clip.is_whole else " " + tr("It shows the middle of the map; zoom in for a preview of all of it.")
-        work.done.connect(lambda _: self._show_preview(folder, layer.crs(), tr("Preview ({model})").format(model=told["name"])))
+        work.done.connect(lambda _: self._show_preview(folder, crs, tr("Preview ({model})").format(model=told["name"])))
         work.done.connect(
             lambda _: self.say(tr("Preview in {seconds:.1f} s.").format(seconds=time.monotonic() - began) + note, Qgis.MessageLevel.Info)
         )
@@ -168,7 +174,8 @@ class GeosegDock:
 
     def run_layer(self) -> Background | None:
         """Map the whole layer into the run folder, beside the window."""
-        folder, told, layer = self.panel.output.filePath().strip(), self.panel.chosen_model(), self.panel.layer.currentLayer()
+        told, layer = self.panel.chosen_model(), self.panel.layer.currentLayer()
+        folder = os.path.expanduser(self.panel.output.filePath().strip())
         if told is None or layer is None:
             return None
         try:
@@ -179,6 +186,8 @@ class GeosegDock:
         if not folder:
             self.say(tr("Name a run folder."), Qgis.MessageLevel.Warning)
             return None
+        # geoseg runs in another folder, and the list of runs outlives this one
+        folder = os.path.abspath(folder)
         return self._run(folder, ["segment", path, "-o", folder, "-m", told["model"], "--progress", "json"])
 
     def resume(self, state: RunState) -> Background | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qgis.core import QgsPalettedRasterRenderer, QgsRasterLayer
+from qgis.core import QgsPalettedRasterRenderer, QgsRasterLayer, QgsRasterTransparency
 from qgis.PyQt.QtCore import Qt
 from qgis.PyQt.QtGui import QColor, QPixmap
 from qgis.PyQt.QtWidgets import QGridLayout, QLabel, QSlider, QWidget
@@ -58,8 +58,11 @@ class LegendWidget(QWidget):
         self.sliders[value] = slider
 
     def _change(self, value: int, percent: int) -> None:
-        if self._layer is not None:
+        if is_class_layer(self._layer):
             set_opacity(self._layer, value, percent / 100)
+        else:
+            # it is drawn otherwise by now
+            self.show_layer(None)
 
     def forget(self, layer_ids: list[str]) -> None:
         """Stop showing a layer that is about to be removed."""
@@ -87,6 +90,9 @@ def set_opacity(layer: Any, value: int, opacity: float) -> None:
             one.color = QColor(one.color.red(), one.color.green(), one.color.blue(), round(255 * opacity))
     changed = QgsPalettedRasterRenderer(layer.dataProvider(), renderer.band(), classes)
     changed.setOpacity(renderer.opacity())
+    changed.setAlphaBand(renderer.alphaBand())
+    if renderer.rasterTransparency() is not None:
+        changed.setRasterTransparency(QgsRasterTransparency(renderer.rasterTransparency()))
     layer.setRenderer(changed)
     layer.triggerRepaint()
     layer.emitStyleChanged()

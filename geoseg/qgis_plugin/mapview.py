@@ -42,7 +42,8 @@ def file_of_layer(layer: Any) -> str:
     path = str(layer.source()).partition("|")[0]
     is_elsewhere = path.startswith("/vsi") and not path.startswith("/vsimem")
     if layer.providerType() == "gdal" and (os.path.isfile(path) or is_elsewhere):
-        return path
+        # geoseg runs in another folder
+        return path if is_elsewhere else os.path.abspath(path)
     text = tr("'{name}' is no file that geoseg can open where it lies. The dialog with all options (...) exports it, or says what to do.")
     raise PreviewError(text.format(name=layer.name()))
 

@@ -16,6 +16,8 @@ from .environment import SETTING, Environment, check, find_environments, own_fol
 from .settingsform import SettingsForm
 from .text import ICON, tr
 
+_CLOSING_S = 3.0
+"""How long QGIS waits for work to end when it closes."""
 MODELS_SETTING = "geoseg/models"
 """Where QGIS keeps the folder with the user's own model packages."""
 
@@ -36,20 +38,51 @@ class GeosegOptions:
         self._iface.registerOptionsWidgetFactory(self._factory)
 
     def remove(self) -> None:
-        """Take the page out again."""
+        """Take the page out again, and end what it began."""
+        self._factory.creation.end()
         self._iface.unregisterOptionsWidgetFactory(self._factory)
+
+
+class Creation:
+    """The environment that is being made, if any: OK closes the page, and the work goes on until a later page cancels it."""
+
+    def __init__(self) -> None:
+        self.work: Background | None = None
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether an environment is being made."""
+        return self.work is not None and self.work.is_running
+
+    def start(self, recipe: Recipe) -> Background:
+        """Begin; the caller connects what it wants to hear."""
+        self.work = work = Background(lambda work: create_environment(recipe, work.tell, work.is_cancelled))
+        work.done.connect(lambda python: QgsSettings().setValue(SETTING, python))
+        return work
+
+    def cancel(self) -> None:
+        """Ask it to end."""
+        if self.work is not None:
+            self.work.cancel()
+
+    def end(self) -> None:
+        """End it now, when QGIS closes: pip is no child that ends with QGIS."""
+        if self.work is not None and self.is_going_on:
+            self.work.cancel()
+            self.work.wait(_CLOSING_S)
 
 
 class _Factory(QgsOptionsWidgetFactory):
     def __init__(self) -> None:
         super().__init__()
         self.setTitle("geoseg")
+        self.creation = Creation()
 
     def icon(self) -> QIcon:
         return QIcon(str(ICON))
 
     def createWidget(self, parent: QWidget | None) -> QgsOptionsPageWidget:  # noqa: N802  of QGIS
-        return SettingsPage(parent)
+        return SettingsPage(self.creation, parent)
 
 
 def _short(folder: Path) -> str:
@@ -59,11 +92,11 @@ def _short(folder: Path) -> str:
 class SettingsPage(QgsOptionsPageWidget):
     """Find, test, choose and create the environment that geoseg runs in."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, creation: Creation, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("geoseg")
         self.form = form = SettingsForm(self)
-        self._creation: Background | None = None
+        self._creation = creation
         form.python.setCurrentText(str(QgsSettings().value(SETTING, "") or ""))
         form.models.setFilePath(str(QgsSettings().value(MODELS_SETTING, "") or ""))
         form.source.setFilePath(guess_source(Path(__file__).parent))
@@ -71,6 +104,8 @@ class SettingsPage(QgsOptionsPageWidget):
         form.find_button.clicked.connect(lambda _: self.find())
         form.test_button.clicked.connect(lambda _: self.test())
         form.create_button.clicked.connect(lambda _: self.create_or_cancel())
+        if creation.work is not None and creation.is_going_on:
+            self._follow(creation.work)
         if form.chosen_python():
             self.test()
         else:
@@ -83,8 +118,7 @@ class SettingsPage(QgsOptionsPageWidget):
 
     def cancel(self) -> None:
         """Leave everything as it was; an environment that is being made goes on for nobody, so it is ended."""
-        if self._creation is not None:
-            self._creation.cancel()
+        self._creation.cancel()
 
     def find(self) -> Background:
         """Look for environments on this machine."""
@@ -117,7 +151,7 @@ class SettingsPage(QgsOptionsPageWidget):
 
     def create_or_cancel(self) -> None:
         """Begin to make an environment, or end what is being made."""
-        if self._creation is not None:
+        if self._creation.is_going_on:
             self._creation.cancel()
         else:
             self.create()
@@ -132,13 +166,20 @@ class SettingsPage(QgsOptionsPageWidget):
             wheels=form.wheels.filePath(),
             is_cpu_only=form.cpu_only.isChecked(),
         )
-        self._creation = work = Background(lambda work: create_environment(recipe, work.tell, work.is_cancelled), self)
-        form.show_creation(True)
-        work.heard.connect(form.add_line)
+        work = self._creation.start(recipe)
+        self._follow(work)
+        return work.start()
+
+    def _follow(self, work: Background) -> None:
+        """Show work; the page may be gone before it ends, which bound methods of the page bear and lambdas do not."""
+        self.form.show_creation(True)
+        work.heard.connect(self.form.add_line)
         work.done.connect(self._created)
         work.failed.connect(self._ended)
-        work.stopped.connect(lambda: self._ended(tr("Cancelled; nothing was changed.")))
-        return work.start()
+        work.stopped.connect(self._cancelled)
+
+    def _cancelled(self) -> None:
+        self._ended(tr("Cancelled; nothing was changed."))
 
     def _created(self, python: str) -> None:
         self._ended(tr("The environment is ready."))
@@ -147,6 +188,6 @@ class SettingsPage(QgsOptionsPageWidget):
         self.test()
 
     def _ended(self, text: str) -> None:
-        self._creation = None
+        self._creation.work = None
         self.form.show_creation(False)
         self.form.add_line(text)

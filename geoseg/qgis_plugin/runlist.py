@@ -55,15 +55,18 @@ class RunsWidget(QWidget):
 
     def reload(self) -> None:
         """Read the list of folders anew; states stay as they were known."""
-        known = {item.data(0, _FOLDER): item.data(0, _STATE) for item in self._items()}
+        known, chosen = self.states(), self._selected()
         self.tree.clear()
         for folder in remembered():
             item = QTreeWidgetItem([os.path.basename(folder.rstrip("/\\")), ""])
             item.setData(0, _FOLDER, folder)
             item.setToolTip(0, folder)
             self.tree.addTopLevelItem(item)
-            if known.get(folder) is not None:
-                self._show(item, known[folder])
+            state = known.get(folder)
+            if state is not None:
+                self._show(item, state)
+        if chosen is not None:
+            self.select(chosen[0])
         self._enable()
 
     def show_state(self, state: RunState) -> None:

@@ -212,6 +212,19 @@ def test_heights_of_corners_and_columns_of_the_same_name_do_no_harm(valley: Vall
     assert not (tmp_path / "out" / "roads.csv").exists()
 
 
+def test_a_run_that_found_no_roads_has_an_impact_on_its_buildings_and_a_warning(valley: Valley, tmp_path: Path) -> None:
+    gpd.read_file(valley.buildings).to_file(tmp_path / "features.gpkg", layer="buildings")
+    gpd.read_file(valley.roads).iloc[:0].to_file(tmp_path / "features.gpkg", layer="roads")
+    given = ImpactInputs(flood=FloodInput(path=valley.flood), buildings=tmp_path, roads=tmp_path, origins=(ORIGIN,))
+    found = measure_impact(given, tmp_path / "out")
+    assert found.roads is None
+    assert (found.buildings["state"] == "flooded").any()
+    assert "found no roads" in found.warnings[0]
+    assert json.loads((tmp_path / "out" / "impact.json").read_text())["warnings"] == list(found.warnings)
+    with pytest.raises(UsageError, match="found no roads"):
+        measure_impact(replace(given, buildings=None))
+
+
 def test_an_impact_is_not_written_into_a_run(tmp_path: Path) -> None:
     (tmp_path / "run.toml").touch()
     with pytest.raises(UsageError, match="holds a run"):

@@ -80,6 +80,41 @@ def test_cancelling_ends_the_processes_and_brings_back_what_stood_there(made: tu
     assert str(place) not in running
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_a_creation_that_was_broken_off_is_begun_anew_and_the_one_that_worked_is_not_lost(tmp_path: Path) -> None:
+    wheel = str(write_wheel(tmp_path))
+    folder = tmp_path / "qgis"
+
+    def make(pip: str) -> str:
+        return create_environment(Recipe(folder, wheel, write_base(tmp_path, pip)), lambda _: None)
+
+    make("echo first")
+    first = (folder / "bin" / "python").read_text()
+    # what a kill while pip runs leaves
+    folder.rename(tmp_path / "qgis.earlier")
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").touch()
+    (folder / MARK).write_text(json.dumps({"source": wheel, "base": "", "is_whole": False}))
+    with pytest.raises(CreationError, match="pip failed"):
+        make("exit 1")
+    assert (folder / "bin" / "python").read_text() == first
+    make("echo second")
+    assert "second" in (folder / "bin" / "python").read_text()
+    assert not (tmp_path / "qgis.earlier").exists()
+
+
+def test_an_unfinished_environment_says_so_while_it_is_made(tmp_path: Path) -> None:
+    marks: list[bool] = []
+    wheel = str(write_wheel(tmp_path))
+
+    def hear(_: str) -> None:
+        marks.append(json.loads((tmp_path / "new" / MARK).read_text())["is_whole"])
+
+    create_environment(Recipe(tmp_path / "new", wheel, write_base(tmp_path, "echo done")), hear)
+    assert set(marks) == {False}
+    assert json.loads((tmp_path / "new" / MARK).read_text())["is_whole"] is True
+
+
 @pytest.mark.parametrize("content", ["photo.jpg", "bin/python"])
 def test_a_folder_that_is_not_the_plugins_is_left_alone(tmp_path: Path, content: str) -> None:
     (tmp_path / "mine" / content).parent.mkdir(parents=True)
