@@ -149,7 +149,12 @@ def _adopt(work: Path, output: Path) -> None:
 def _fingerprint(before: Side, after: Side, options: ChangeOptions) -> str:
     told = [[side.identity, str(side.classes.absolute())] for side in (before, after)]
     text = json.dumps([told, repr(replace(options, zones=None if options.zones is None else options.zones.absolute()))])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    found = hashlib.sha256(text.encode())
+    # other zones may stand in the same file; those of a Shapefile have their names beside it
+    for part in () if options.zones is None else (options.zones, options.zones.with_suffix(".dbf")):
+        if part.is_file():
+            found.update(part.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def _compare(ground: Ground, options: ChangeOptions, work: Path, log: StageLog, fingerprint: str) -> None:

@@ -156,6 +156,20 @@ def test_areas_are_added_up_in_zones(dates: tuple[Side, Side], compared: Path, t
     assert "west" in (output / "zones.csv").read_text()
 
 
+def test_a_comparison_in_zones_that_were_changed_is_another_one(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("exactextract")
+    x, y = TRANSFORM.c, TRANSFORM.f
+    zones, options = tmp_path / "zones.geojson", ChangeOptions(zones=tmp_path / "zones.geojson")
+    for width in (10, 20):
+        zone = gpd.GeoDataFrame({"name": ["one"]}, geometry=[shapely.box(x, y - 10, x + width, y)], crs="EPSG:32645").to_crs("EPSG:4326")
+        zone.to_file(zones)
+        if width == 10:
+            geoseg.change_runs(*runs, tmp_path / "out", options)
+            geoseg.change_runs(*runs, tmp_path / "out", options)
+    with pytest.raises(RunFolderError, match=r"other runs or options.*--overwrite"):
+        geoseg.change_runs(*runs, tmp_path / "out", options)
+
+
 BEFORE = [(10, 10, 20, 20), (10, 30, 20, 44), (30, 10, 44, 20), (40, 40, 50, 50), (60, 60, 70, 70)]
 AFTER = [(10, 10, 20, 20), (10, 30, 20, 36), (30, 10, 44, 30), (70, 8, 80, 20), (60, 60, 70, 70)]
 HOLE = (56, 64, 76, 90)
