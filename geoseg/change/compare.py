@@ -41,6 +41,8 @@ RUNS = ("before", "after")
 """Runs that ``geoseg change`` made itself."""
 _WORK = ".work"
 _TOLERANCE_PX = 2.0
+_COARSER = 1.01
+"""Pixels that are hardly larger are as large."""
 
 
 def change_runs(
@@ -147,7 +149,12 @@ def _adopt(work: Path, output: Path) -> None:
 def _fingerprint(before: Side, after: Side, options: ChangeOptions) -> str:
     told = [[side.identity, str(side.classes.absolute())] for side in (before, after)]
     text = json.dumps([told, repr(replace(options, zones=None if options.zones is None else options.zones.absolute()))])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    found = hashlib.sha256(text.encode())
+    # other zones may stand in the same file; those of a Shapefile have their names beside it
+    for part in () if options.zones is None else (options.zones, options.zones.with_suffix(".dbf")):
+        if part.is_file():
+            found.update(part.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def _compare(ground: Ground, options: ChangeOptions, work: Path, log: StageLog, fingerprint: str) -> None:
@@ -209,13 +216,20 @@ def _align(ground: Ground, seen: Misregistration, options: ChangeOptions, warnin
 
 def _limits(ground: Ground, seen: Misregistration, options: ChangeOptions, warnings: list[str]) -> Limits:
     pixel_m = pixel_size_m(ground.geobox)
+    # borders of the coarser date lie on its pixels
+    coarser_m = max(pixel_size_m(side.geobox) for side in (ground.before, ground.after))
     tolerance_m = options.tolerance_m
     if tolerance_m is None:
-        tolerance_m = max(_TOLERANCE_PX, seen.left_px + 1) * pixel_m
+        tolerance_m = max(_TOLERANCE_PX * pixel_m, coarser_m + seen.left_px * pixel_m)
     elif seen.left_px * pixel_m > tolerance_m:
         warnings.append(
             f"The dates lie {seen.left_px * pixel_m:.2f} m beside each other, more than the tolerance of {tolerance_m:g} m: borders will "
             "look like changes. Correct it with --align, or raise --tolerance."
+        )
+    elif coarser_m > _COARSER * max(pixel_m, tolerance_m):
+        warnings.append(
+            f"One of the dates has pixels of {coarser_m:.2f} m, more than the tolerance of {tolerance_m:g} m: the stairs of its "
+            "borders will look like changes. Raise --tolerance."
         )
     min_area_m2 = (2 * tolerance_m) ** 2 if options.min_area_m2 is None else options.min_area_m2
     return Limits(tolerance_m=round(tolerance_m, 4), min_area_m2=round(min_area_m2, 4))

@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 from geoseg.change.classes import code_transitions
 from geoseg.pixels.classes import NODATA_CLASS
 
+_BITS = 16
+"""Kinds of change that are looked at together."""
+
 
 def reach_of(tolerance_m: float, pixel_m: tuple[float, float]) -> NDArray[np.int64]:
     """Return how many pixels to either side lie within a tolerance, for each row above and below.
@@ -58,11 +61,10 @@ def _bits(classes: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return np.asarray(table[classes])
 
 
-def spread(bits: NDArray[np.uint16], reach: NDArray[np.int64]) -> NDArray[np.uint16]:
-    """Return the bits of all pixels within reach of each pixel; beyond the edge all are set."""
-    every = np.iinfo(bits.dtype).max
+def spread(bits: NDArray[np.uint16], reach: NDArray[np.int64], beyond: int = 0xFFFF) -> NDArray[np.uint16]:
+    """Return the bits of all pixels within reach of each pixel; beyond the edge all are set, or those that are given."""
     rows, cols = len(reach) - 1, int(reach[0])
-    run = np.pad(bits, ((rows, rows), (cols, cols)), constant_values=every)
+    run = np.pad(bits, ((rows, rows), (cols, cols)), constant_values=beyond)
     height, width = bits.shape
     wide, done = run[:, cols : cols + width].copy(), 0
     spread_to = np.zeros_like(bits)
@@ -77,15 +79,12 @@ def spread(bits: NDArray[np.uint16], reach: NDArray[np.int64]) -> NDArray[np.uin
 
 def _take_back(changed: NDArray[np.bool_], codes: NDArray[np.uint8], doubtful: NDArray[np.bool_], reach: NDArray[np.int64]) -> None:
     """Set ``changed`` for doubtful pixels within reach of a change of the same kind."""
-    at = np.flatnonzero(doubtful)
-    if not len(at) or not changed.any():
-        return
-    rows, cols = len(reach) - 1, int(reach[0])
-    sure = np.pad(np.where(changed, codes, np.uint8(NODATA_CLASS)), ((rows, rows), (cols, cols)), constant_values=NODATA_CLASS)
-    row, col = np.divmod(at, codes.shape[1])
-    own = codes.ravel()[at]
-    found = np.zeros(len(at), bool)
-    for down in range(-rows, rows + 1):
-        for right in range(-int(reach[abs(down)]), int(reach[abs(down)]) + 1):
-            found |= sure[row + rows + down, col + cols + right] == own
-    changed.ravel()[at] |= found
+    kinds = np.intersect1d(codes[doubtful], codes[changed])
+    taken = np.zeros_like(changed)
+    for start in range(0, len(kinds), _BITS):
+        some = kinds[start : start + _BITS]
+        table = np.zeros(256, np.uint16)
+        table[some] = 1 << np.arange(len(some))
+        own = table[codes]
+        taken |= own & spread(np.where(changed, own, np.uint16(0)), reach, beyond=0) != 0
+    changed |= doubtful & taken

@@ -19,7 +19,7 @@ class ChangeOptions:
     """
 
     tolerance_m: float | None = None
-    """How far borders may lie apart without being a change; None takes two pixels, or a pixel more than the dates lie apart."""
+    """How far borders may lie apart without being a change; None takes two pixels, or one of the coarser date more than the dates do."""
     min_area_m2: float | None = None
     """Smaller patches and buildings, and less growth, are no change; None takes the square of twice the tolerance."""
     min_growth: float = 0.1

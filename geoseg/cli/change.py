@@ -16,7 +16,7 @@ Tolerance = Annotated[
     typer.Option(
         "--tolerance",
         metavar="M",
-        help="How far borders may lie apart, metres on the ground.  [default: 2 pixels, or 1 more than the dates lie apart]",
+        help="How far borders may lie apart, metres on the ground.  [default: 2 pixels, or 1 of the coarser date more than the dates do]",
     ),
 ]
 MinArea = Annotated[

@@ -30,7 +30,8 @@ from geoseg.tiling import partition
 _BLOCK_PX = 2048
 _NOTHING = -1
 _RASTERS = (".tif", ".tiff", ".vrt", ".png", ".jp2", ".img")
-_CLASS_COLUMNS = ("class", "class_value")
+_VALUE_COLUMN = "class_value"
+_CLASS_COLUMNS = ("class", _VALUE_COLUMN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,12 +229,14 @@ def _polygon_reader(files: ReferenceFiles, path: Path, found: Found) -> Reader:
     table = _read_here(path, found.geobox)
     column = files.class_column or next((c for c in _CLASS_COLUMNS if c in table.columns), None)
     if column is None or column not in table.columns:
-        names = ", ".join(c for c in table.columns if c != table.geometry.name)
+        have = ", ".join(c for c in table.columns if c != table.geometry.name)
         raise LabelError(
-            f"{path} has no column {column or ' or '.join(_CLASS_COLUMNS)}; it has {names or 'none'}. "
+            f"{path} has no column {column or ' or '.join(_CLASS_COLUMNS)}; it has {have or 'none'}. "
             "Name the column of classes with --class-column, or give single buildings with --buildings."
         )
-    known = {c.name: i for i, c in enumerate(found.scheme)} | {str(c.value): i for i, c in enumerate(found.scheme)}
+    names, values = ({text: i for i, text in enumerate(texts)} for texts in ([c.name for c in found.scheme], map(str, found.scheme.values)))
+    # a class that is called 1 may have the value 0
+    known = names | values if column == _VALUE_COLUMN else values | names
     channels, unknown = code_classes(table[column], known | {str(v): UNLABELLED for v in files.ignore})
     if unknown:
         raise LabelError(

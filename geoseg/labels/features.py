@@ -119,7 +119,8 @@ def channel_of(name: str, scheme: ClassScheme) -> int:
 
 def class_channels(values: pd.Series, site: Site, scheme: ClassScheme) -> tuple[NDArray[np.int64], dict[str, int]]:
     """Return the channel of each value of a class column, and the values that are no class with their counts."""
-    names = {c.name: i for i, c in enumerate(scheme)} | {str(c.value): i for i, c in enumerate(scheme)}
+    # a class that is called 1 may have the value 0
+    names = {str(c.value): i for i, c in enumerate(scheme)} | {c.name: i for i, c in enumerate(scheme)}
     known = {text: channel_of(name, scheme) for text, name in site.values.items()} if site.values else names
     known |= {str(value): UNLABELLED for value in site.ignore}
     return code_classes(values, known)

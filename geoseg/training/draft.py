@@ -77,7 +77,7 @@ def draft_recipe(raster: Path, labels: Path, base: ModelPackage, start_from: str
         "labels": str(labels.resolve()).replace("{", "{{").replace("}", "}}"),
         "column": options.column,
         "background": options.background,
-        "ignore": [EMPTY] if table[options.column].isna().any() else [],
+        "ignore": _list_nameless(table[options.column]),
     }
     return Recipe.model_validate(
         {
@@ -115,13 +115,20 @@ def _read_labels(labels: Path, options: DraftOptions) -> gpd.GeoDataFrame:
 
 
 def _name_classes(column: pd.Series, labels: Path, options: DraftOptions) -> set[str]:
-    names = {class_text(value) for value in column.dropna().unique()} | ({options.background} if options.background else set())
+    # what was typed and deleted again is no name
+    names = {class_text(value) for value in column.dropna().unique()} - {""} | ({options.background} if options.background else set())
     if not 2 <= len(names) <= _MOST_CLASSES:
         raise LabelError(
             f"{labels} names {len(names)} classes in '{options.column}'; a model tells 2 to {_MOST_CLASSES} apart. "
             "Draw polygons of another class, or name that of everything else with --background."
         )
     return names
+
+
+def _list_nameless(column: pd.Series) -> list[str]:
+    """Return how recipes name what stands in a column where no class does."""
+    blank = any(class_text(value) == "" for value in column.dropna().unique())
+    return [*([EMPTY] if column.isna().any() else []), *([""] if blank else [])]
 
 
 def _order(names: set[str], base: ModelSpec) -> list[str]:

@@ -14,6 +14,7 @@ import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
 
 import geoseg
 from geoseg.change.compare import compare
@@ -155,6 +156,20 @@ def test_areas_are_added_up_in_zones(dates: tuple[Side, Side], compared: Path, t
     assert "west" in (output / "zones.csv").read_text()
 
 
+def test_a_comparison_in_zones_that_were_changed_is_another_one(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("exactextract")
+    x, y = TRANSFORM.c, TRANSFORM.f
+    zones, options = tmp_path / "zones.geojson", ChangeOptions(zones=tmp_path / "zones.geojson")
+    for width in (10, 20):
+        zone = gpd.GeoDataFrame({"name": ["one"]}, geometry=[shapely.box(x, y - 10, x + width, y)], crs="EPSG:32645").to_crs("EPSG:4326")
+        zone.to_file(zones)
+        if width == 10:
+            geoseg.change_runs(*runs, tmp_path / "out", options)
+            geoseg.change_runs(*runs, tmp_path / "out", options)
+    with pytest.raises(RunFolderError, match=r"other runs or options.*--overwrite"):
+        geoseg.change_runs(*runs, tmp_path / "out", options)
+
+
 BEFORE = [(10, 10, 20, 20), (10, 30, 20, 44), (30, 10, 44, 20), (40, 40, 50, 50), (60, 60, 70, 70)]
 AFTER = [(10, 10, 20, 20), (10, 30, 20, 36), (30, 10, 44, 30), (70, 8, 80, 20), (60, 60, 70, 70)]
 HOLE = (56, 64, 76, 90)
@@ -289,6 +304,19 @@ def test_folders_that_hold_something_else_are_refused(runs: tuple[Path, Path], t
 def test_a_tolerance_below_the_misregistration_is_warned_of(dates: tuple[Side, Side], tmp_path: Path) -> None:
     output = compare(*dates, tmp_path / "out", ChangeOptions(tolerance_m=0.2), ignore_events)
     assert "more than the tolerance of 0.2 m" in read_json(output)["warnings"][0]
+
+
+@pytest.mark.parametrize("moved_px", [(0.0, 0.0), (3.7, 2.2)])
+def test_stairs_of_coarser_pixels_are_no_change(moved_px: tuple[float, float], dates: tuple[Side, Side], tmp_path: Path) -> None:
+    fine = replace(dates[0], buildings=None, roads=None)
+    place = fine.geobox.transform @ Affine.translation(*moved_px) @ Affine.scale(8)
+    path = write_raster(tmp_path / "coarse.tif", read_band(fine.classes)[None, 4::8, 4::8], nodata=NODATA, transform=place)
+    coarse = replace(fine, classes=path, geobox=GeoBox(read_band(path).shape, place, fine.geobox.crs), identity="coarse")
+    told = read_json(compare(fine, coarse, tmp_path / "out", ChangeOptions(), ignore_events))
+    assert told["tolerance_m"] >= 3.99, "a pixel of the coarser date"
+    assert sum(row["area_m2"] for row in told["transitions"]) < 0.003 * 240**2
+    output = compare(coarse, fine, tmp_path / "given", ChangeOptions(tolerance_m=1.0), ignore_events)
+    assert "pixels of 4.00 m, more than the tolerance of 1 m" in read_json(output)["warnings"][0]
 
 
 def test_what_too_few_places_say_is_not_corrected(runs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -131,6 +131,20 @@ def test_polygons_with_classes_label_only_what_they_cover(town: Town) -> None:
     assert told.tally.pixels.confusion.tolist() == [[20 * 160, 0], [0, 30 * 20]]
 
 
+@pytest.mark.parametrize(("column", "building"), [("class", 2), ("class_value", 1)])
+def test_classes_that_are_called_by_numbers_go_by_their_names(column: str, building: int, town: Town) -> None:
+    run = town.folder / f"numbers-{column}"
+    shutil.copytree(town.run, run)
+    told = json.loads((run / "summary.json").read_text())
+    for row in told["classes"][:2]:
+        row["name"] = str(row["value"] + 1)
+    (run / "summary.json").write_text(json.dumps(told))
+    gpd.GeoDataFrame({column: [building]}, geometry=[on_ground(BOXES[0])], crs=CRS).to_file(town.folder / f"{column}.gpkg")
+    pixels = evaluate_result(run, ReferenceFiles(labels=town.folder / f"{column}.gpkg")).tally.pixels
+    assert pixels is not None
+    assert pixels.confusion.tolist() == [[0, 0], [0, 30 * 20]]
+
+
 def test_polygons_are_ignored_by_value_and_drawn_in_the_order_of_the_scheme(town: Town) -> None:
     shapes = [on_ground((0, 0, 5, 10)), on_ground(BOXES[0]), on_ground((0, 0, SIZE, 100))]
     gpd.GeoDataFrame({"class": [9, 1, 0]}, geometry=shapes, crs=CRS).to_file(town.folder / "order.gpkg")

@@ -42,6 +42,27 @@ def test_the_recipe_is_read_again_and_finds_its_labels(town: tuple[Path, Path]) 
     assert not ((classes[0] != 255) & (classes[1] != 255)).any()
 
 
+@pytest.mark.parametrize("names", [[1, 2, 3], ["a", "b", "c"]])
+def test_polygons_become_the_class_that_their_column_names(names: list[object], town: tuple[Path, Path]) -> None:
+    raster, labels = town
+    table = gpd.read_file(labels).iloc[:3].assign(what=names)
+    table.to_file(labels)
+    recipe = draft_recipe(raster, labels, find_package("base"), "base", DraftOptions(column="what", test_share=0))
+    assert [c.name for c in recipe.model.classes] == [str(name) for name in names]
+    (part,) = load_site(recipe.sites[0], recipe.model, raster.parent)
+    # the strips are 60 pixels wide
+    assert part.targets[0][100, [30, 90, 150]].tolist() == [0, 1, 2]
+
+
+def test_a_class_name_that_was_deleted_again_is_none(town: tuple[Path, Path]) -> None:
+    raster, labels = town
+    gpd.read_file(labels).assign(what=["water", " ", "", None, "land"]).to_file(labels)
+    recipe = draft_recipe(raster, labels, find_package("base"), "base", DraftOptions(column="what", test_share=0))
+    assert [c.name for c in recipe.model.classes] == ["land", "water"]
+    (part,) = load_site(recipe.sites[0], recipe.model, raster.parent)
+    assert part.targets[0][100, [30, 90, 150, 210, 270]].tolist() == [1, 255, 255, 255, 0]
+
+
 def test_known_classes_keep_color_and_kind_and_come_first(town: tuple[Path, Path]) -> None:
     base = find_package("base")
     spec = draft_recipe(*town, base, "base", DraftOptions(column="what", background="land", test_share=0)).model

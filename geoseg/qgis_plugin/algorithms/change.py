@@ -62,7 +62,7 @@ class DetectChange(GeosegAlgorithm):
         align = QgsProcessingParameterBoolean("ALIGN", tr("Correct misregistration"), defaultValue=False)
         self.add(align, tr("Moves the later date by the shift that is measured between the dates."))
         for name, title, text in (
-            ("TOLERANCE", tr("Tolerance (m)"), tr("How far borders may lie apart without being a change; empty takes two pixels.")),
+            ("TOLERANCE", tr("Tolerance (m)"), tr("How far borders may lie apart without a change; empty takes two pixels or more.")),
             ("MIN_AREA", tr("Smallest change (m2)"), tr("Empty takes the square of twice the tolerance.")),
         ):
             self.add(QgsProcessingParameterNumber(name, title, DOUBLE, None, True, 0.0), text)
