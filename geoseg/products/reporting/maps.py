@@ -120,7 +120,7 @@ def _add_scale(picture: NDArray[np.uint8], metre_px: float) -> NDArray[np.uint8]
     """Draw a bar of a round length into the lower left corner."""
     most_m = _SCALE_SHARE * picture.shape[1] / metre_px
     power = 10.0 ** np.floor(np.log10(most_m))
-    length_m = power * max((step for step in (1, 2, 5) if step * power <= most_m), default=1)
+    length_m = power * max(step for step in (1, 2, 5) if step * power <= most_m)
     text = f"{length_m / 1000:g} km" if length_m >= 1000 else f"{length_m:g} m"
     image = Image.fromarray(picture)
     draw, bottom = ImageDraw.Draw(image), picture.shape[0] - 8
