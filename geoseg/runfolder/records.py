@@ -10,6 +10,12 @@ from geoseg.config import RunConfig, to_toml
 from geoseg.errors import RunFolderError
 from geoseg.redact import redact_all
 
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("classes", "warnings"), list),
+    **dict.fromkeys(("counts", "timing_s", "source", "model", "tiles"), dict),
+}
+"""What stands in a summary, if it does."""
+
 
 def read_record(path: Path) -> dict[str, Any]:
     """Return what ``run.toml`` holds.
@@ -38,7 +44,18 @@ def read_summary(path: Path) -> dict[str, Any]:
         raise RunFolderError(f"{path} could not be read: {exc}. Make the run again with --overwrite.") from exc
     if missing:
         raise RunFolderError(f"{path} lacks {', '.join(sorted(missing))}. Make the run again with --overwrite.")
+    odd = [name for name, kind in _KINDS.items() if not isinstance(summary.get(name, kind()), kind)]
+    if not odd:
+        are_rows = all(isinstance(row, dict) and "value" in row and _is_number(row.get("area_m2", 0)) for row in summary["classes"])
+        odd += [] if are_rows else ["classes"]
+        odd += [] if all(map(_is_number, summary["timing_s"].values())) else ["timing_s"]
+    if odd:
+        raise RunFolderError(f"{path} is damaged: what stands under {', '.join(odd)} is no summary's. Make the run again with --overwrite.")
     return summary
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def is_refining(path: Path) -> bool:

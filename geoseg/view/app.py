@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from platformdirs import user_cache_dir
 from starlette.applications import Starlette
@@ -19,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -91,7 +92,7 @@ class MapServer:
         """Return what is shown, and how far it is."""
         await run_in_threadpool(self.refresh)
         told = {"scenes": [scene.describe() for scene in self.scenes], "errors": list(self._tile_errors)}
-        return JSONResponse(told, headers={"Cache-Control": "no-store"})
+        return _tell(told)
 
     async def draw_tile(self, request: Request) -> Response:
         """Return the picture of a layer in a web tile."""
@@ -131,7 +132,7 @@ class MapServer:
             raise HTTPException(400, "Expected lon and lat in degrees.") from exc
         if not (math.isfinite(lon) and abs(lat) <= 90):
             raise HTTPException(400, "Expected lon and lat in degrees.")
-        return JSONResponse(await run_in_threadpool(scene.look_at, lon, lat), headers={"Cache-Control": "no-store"})
+        return _tell(await run_in_threadpool(scene.look_at, lon, lat))
 
     async def take_view(self, request: Request) -> Response:
         """Take note of what is looked at, for rasters that are segmented on demand."""
@@ -142,7 +143,7 @@ class MapServer:
                 raise HTTPException(413)
         try:
             west, south, east, north = (float(side) for side in json.loads(body)["bounds"])
-        except (ValueError, LookupError, TypeError) as exc:
+        except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as exc:
             raise HTTPException(400, "Expected bounds: west, south, east and north in degrees.") from exc
         if scene.demand is None or not (west < east and -90 <= south < north <= 90 and max(-west, east) <= 720):
             raise HTTPException(400, "Expected bounds of a raster that is segmented on demand.")
@@ -193,6 +194,17 @@ def _find_tile(request: Request) -> WebTile:
     if not tile.exists:
         raise HTTPException(404)
     return tile
+
+
+def _tell(told: dict[str, Any]) -> Response:
+    """Return a table as JSON that any browser reads, whatever stood in files: numbers that are none are null, names any letters."""
+    finite = json.loads(json.dumps(told), parse_constant=lambda _: None)
+    return Response(json.dumps(finite), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def _say_error(_request: Request, exc: Exception) -> Response:
+    """Return the message of an error that a file is to blame for; it is no fault of the server, which would log a traceback."""
+    return PlainTextResponse(str(exc).encode(errors="replace"), 500)
 
 
 def _answer(request: Request, content: bytes, kind: str, headers: dict[str, str] | None = None) -> Response:
@@ -247,4 +259,5 @@ def make_app(
         Route("/vectors/{scene:int}/{version}/" + tile, server.cut_tile),
         Mount("/static", StaticFiles(directory=_STATIC)),
     ]
-    return Starlette(routes=routes, lifespan=server.run, middleware=[Middleware(Guard, hosts=hosts, token=token)])
+    guard = Middleware(Guard, hosts=hosts, token=token)
+    return Starlette(routes=routes, lifespan=server.run, middleware=[guard], exception_handlers={GeosegError: _say_error})

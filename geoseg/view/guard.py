@@ -12,6 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 """Names under which only programs of this machine reach it."""
+_LONGEST_PATH = 1000
+"""What a page asks for is shorter; numbers of thousands of digits are none."""
 _POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -63,6 +65,8 @@ class Guard:
         """Return the answer to those who may not pass, or who just brought the token."""
         headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
+        if len(scope["path"]) > _LONGEST_PATH:
+            return PlainTextResponse("There is no such address.", 414)
         if self._hosts is not None and _without_port(host) not in self._hosts:
             return PlainTextResponse(f"This map answers under {', '.join(sorted(self._hosts))} only.", 421)
         if _is_foreign(headers, host, scope["method"], scope["path"]):

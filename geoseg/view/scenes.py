@@ -39,7 +39,7 @@ class Scene:
         self.name, self.runs, self.folder, self.demand = name, runs, folder, demand
         self._cache, self._work = cache, work
         self._archives: dict[str, tuple[Any, list[VectorArchive]]] = {}
-        self._begun: set[str] = set()
+        self._begun: dict[str, Any] = {}
         self._pending: set[str] = set()
         self._notes: dict[str, str] = {}
         self._watched: list[dict[str, Any]] = []
@@ -57,7 +57,8 @@ class Scene:
     @property
     def archives(self) -> list[VectorArchive]:
         """Its vector layers."""
-        return [archive for _, archives in self._archives.values() for archive in archives]
+        # a copy: what is cut in the background comes in between
+        return [archive for _, archives in list(self._archives.values()) for archive in archives]
 
     def refresh(self, background: ThreadPoolExecutor) -> None:
         """Look at its folders again; what takes long is done in the background.
@@ -69,12 +70,14 @@ class Scene:
             self._look_around()
             for run in self.runs:
                 self._try(run.name, run.refresh)
-                self._begin(f"imagery of {run.name}", background, run.backdrop is None and run.config is not None, run.open_imagery)
+                is_lacking = run.backdrop is None and run.config is not None
+                self._begin(f"imagery of {run.name}", run.status.run_id, background, is_lacking, run.open_imagery)
             for path in self._tables():
                 stat = path.stat() if path.exists() else None
                 stamp = (stat.st_mtime_ns, stat.st_size) if stat is not None else None
                 known = self._archives.get(str(path), (None, []))[0]
-                self._begin(f"{path} {stamp}", background, stamp is not None and stamp != known, lambda p=path, s=stamp: self._cut(p, s))
+                is_new = stamp is not None and stamp != known
+                self._begin(str(path), stamp, background, is_new, lambda p=path, s=stamp: self._cut(p, s))
 
     def describe(self) -> dict[str, Any]:
         """Return what a page needs to show it."""
@@ -87,7 +90,7 @@ class Scene:
             "legend": [asdict(row) for row in self.legend()],
             "counts": self._counts(),
             "runs": self._describe_runs(),
-            "notes": sorted({*self._notes.values(), *(warning for run in self.runs for warning in run.warnings)}),
+            "notes": sorted({*list(self._notes.values()), *(warning for run in self.runs for warning in run.warnings)}),
             "preparing": bool(self._pending),
             "live": asdict(self.demand.tell()) if self.demand is not None else None,
         }
@@ -226,10 +229,10 @@ class Scene:
         for archive in former:
             archive.close()
 
-    def _begin(self, what: str, background: ThreadPoolExecutor, wanted: bool, do: Any) -> None:
-        """Do something in the background, once."""
-        if wanted and what not in self._begun:
-            self._begun.add(what)
+    def _begin(self, what: str, stamp: Any, background: ThreadPoolExecutor, wanted: bool, do: Any) -> None:
+        """Do something in the background, once for each state that it is done for."""
+        if wanted and (what not in self._begun or self._begun[what] != stamp):
+            self._begun[what] = stamp
             self._pending.add(what)
             background.submit(self._try, what, do)
 
@@ -237,8 +240,11 @@ class Scene:
         """Do something; if it fails, the page says so and the rest goes on."""
         try:
             do()
+            self._notes.pop(what, None)
         except (GeosegError, OSError) as exc:
             self._notes[what] = str(exc)
+        except Exception as exc:  # one damaged file must not take the map of all others with it
+            self._notes[what] = f"{what} cannot be shown: {type(exc).__name__}: {exc}"
         finally:
             self._pending.discard(what)
 
@@ -253,7 +259,7 @@ def read_watched(folder: Path) -> list[dict[str, Any]]:
     """Return the sources that ``watch.json`` lists; none if there is no such file, or it is just being written."""
     try:
         told = json.loads((folder / _WATCHED).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return []
     sources = told.get("sources", []) if isinstance(told, dict) else told
     return [source for source in sources if isinstance(source, dict)] if isinstance(sources, list) else []
@@ -263,13 +269,21 @@ def find_runs(folder: Path, watched: list[dict[str, Any]]) -> list[Path]:
     """Return the run folders in a folder of many, and none outside of it."""
     named = [Path(str(source["run"])) for source in watched if source.get("run")]
     listed = [path if path.is_absolute() else folder / path for path in named]
-    inside = [path for path in listed if path.resolve().is_relative_to(folder.resolve())]
+    inside = [path for path in listed if _is_inside(path, folder)]
     try:
         beside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError:
         beside = []
     known = {path.resolve() for path in inside}
     return [path for path in (*inside, *(path for path in beside if path.resolve() not in known)) if RunFolder(path).is_begun()]
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve()) and path.is_dir()
+    except (OSError, ValueError):
+        # no name that a file may have
+        return False
 
 
 def open_scenes(paths: list[Path], cache: Path, work: Path) -> list[Scene]:

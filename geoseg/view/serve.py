@@ -7,6 +7,8 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable
+from contextlib import AsyncExitStack
+from types import FrameType
 
 import uvicorn
 from starlette.applications import Starlette
@@ -56,7 +58,7 @@ def bind(host: str, port: int | None) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-    except OSError as exc:
+    except (OSError, UnicodeError) as exc:
         raise UsageError(f"There is no host {host!r}: {exc}. Leave --host out to show the map on this machine only.") from exc
     for tried in (FIRST_PORT, 0) if port is None else (port,):
         taken = socket.socket(family, socket.SOCK_STREAM)
@@ -88,9 +90,10 @@ def serve(app: Starlette, taken: socket.socket, on_ready: Callable[[], None]) ->
 
     Raises:
         KeyboardInterrupt: When it was stopped so.
+        GeosegError: If what the map needs cannot be had, as the folder that another map works in.
     """
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", timeout_graceful_shutdown=_GRACE_S, ws="none")
-    server = uvicorn.Server(config)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE_S, ws="none")
+    server = _MapServer(config, app)
 
     def tell() -> None:
         while not server.started:
@@ -98,7 +101,32 @@ def serve(app: Starlette, taken: socket.socket, on_ready: Callable[[], None]) ->
         on_ready()
 
     threading.Thread(target=tell, name="ready", daemon=True).start()
-    server.run(sockets=[taken])
+    with taken:
+        server.run(sockets=[taken])
+    if server.is_stopped:
+        raise KeyboardInterrupt
+
+
+class _MapServer(uvicorn.Server):
+    """Begins and ends the app's work by itself: what it cannot begin with is an error, and not a traceback in a log."""
+
+    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
+        super().__init__(config)
+        self._map, self._stack = app, AsyncExitStack()
+        self.is_stopped = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # not sent again in the end, as uvicorn does: a second Ctrl-C ends the process in the middle of that
+        self.force_exit = self.should_exit
+        self.should_exit = self.is_stopped = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._stack.enter_async_context(self._map.router.lifespan_context(self._map))
+        await super().startup(sockets)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        await self._stack.aclose()
 
 
 def open_browser(address: str) -> None:

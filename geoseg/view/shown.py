@@ -62,6 +62,8 @@ class ShownRun:
         self._files: dict[str, tuple[tuple[int, int], TileRaster]] = {}
         self._growing: GrowingRaster | None = None
         self._seen: Any = None
+        self._run_id: str | None = None
+        self._backdrops = 0
         self._lock = Lock()
 
     @property
@@ -82,8 +84,9 @@ class ShownRun:
         return self.folder / "features.gpkg"
 
     def _rasters(self) -> list[TileRaster]:
-        growing = self._growing.raster_for(0.0) if self._growing is not None else None
-        return [*(raster for _, raster in self._files.values()), *([growing] if growing is not None else [])]
+        growing = self._growing
+        grown = growing.raster_for(0.0) if growing is not None else None
+        return [*(raster for _, raster in self._files.values()), *([grown] if grown is not None else [])]
 
     @property
     def grid(self) -> GeoBox | None:
@@ -97,9 +100,11 @@ class ShownRun:
     def version(self, layer: str) -> str:
         """Return what changes when a layer does; empty if there is none."""
         if layer == "imagery":
-            return "i" if self.backdrop is not None else ""
-        stamp = self._files[layer][0] if layer in self._files else None
-        grown = self._growing.version if self._growing is not None and _IN_CHUNKS.get(layer) in self._growing.shown else 0
+            return f"i{self._backdrops}" if self.backdrop is not None else ""
+        # once each: another thread may put others in their place
+        files, growing = self._files, self._growing
+        stamp = files[layer][0] if layer in files else None
+        grown = growing.version if growing is not None and _IN_CHUNKS.get(layer) in growing.shown else 0
         return f"{stamp[0] % 10**12:x}.{grown}" if stamp else f"g{grown}" if grown else ""
 
     def refresh(self) -> None:
@@ -114,17 +119,21 @@ class ShownRun:
             seen = (stamps, _stamp(folder.summary), _stamp(folder.record))
             if seen == self._seen and self.status.state == "finished":
                 return
-            self._seen = seen
             self.status = read_status(self.folder)
-            self._open_files(stamps)
+            if None not in (self._run_id, self.status.run_id) and self._run_id != self.status.run_id:
+                self._forget()
+            self._run_id = self.status.run_id or self._run_id
             if folder.summary.exists():
                 self._take_summary(folder.read_summary())
+            self._open_files(stamps)
             if folder.record.exists() and self.config is None:
                 self.config = _recall_config(folder)
             if self.status.state == "finished" or self.config is None:
                 self._drop_chunks()
             else:
                 self._look_at_chunks(folder, self.config)
+            # what could not be read is looked at again
+            self._seen = seen
 
     def open_imagery(self) -> None:
         """Open what was segmented, if it is still there; takes a while where files are many.
@@ -143,7 +152,8 @@ class ShownRun:
             source: The imagery.
             names: What the model calls its bands.
         """
-        self.backdrop = Backdrop(source, names, self._work)
+        self.backdrop = Backdrop(source, names, self._work / f"imagery{self._backdrops}")
+        self._backdrops += 1
 
     def paint(self, layer: str, tile: WebTile, hidden: frozenset[str] = frozenset()) -> list[Picture]:
         """Return the pictures of a layer in a web tile, those that are seen first before the others.
@@ -190,26 +200,48 @@ class ShownRun:
     def _sources(self, layer: str, pixel_m: float) -> list[tuple[TileRaster, int]]:
         """Return the rasters of a layer and the bands in them, chunks over files."""
         found: list[tuple[TileRaster, int]] = []
-        name, growing = _IN_CHUNKS.get(layer), self._growing
+        name, growing, files = _IN_CHUNKS.get(layer), self._growing, self._files
         if growing is not None and name in growing.shown and (raster := growing.raster_for(pixel_m)) is not None:
             found.append((raster, growing.band(str(name))))
-        if layer in self._files:
-            found.append((self._files[layer][1], 1))
+        if layer in files:
+            found.append((files[layer][1], 1))
         return found
 
     def _open_files(self, stamps: dict[str, tuple[int, int]]) -> None:
-        for layer, (stamp, raster) in list(self._files.items()):
-            if stamps.get(layer) != stamp:
-                raster.close()
-                del self._files[layer]
+        """Open the files that are there; all change at once, so that whoever asks meanwhile gets the former ones.
+
+        Raises:
+            GeosegError: If one cannot be shown; the others are.
+        """
+        files, faults = {}, []
         for layer, stamp in stamps.items():
-            if layer not in self._files:
-                self._files[layer] = stamp, TileRaster(str(self.folder / _FILES[layer]), nodata=NODATA_CLASS)
+            known = self._files.get(layer)
+            try:
+                files[layer] = known if known and known[0] == stamp else (stamp, self._open_file(layer))
+            except GeosegError as exc:
+                faults.append(exc)
+        former, self._files = self._files, files
+        for layer, known in former.items():
+            if files.get(layer) is not known:
+                known[1].close()
+        if faults:
+            raise faults[0]
+
+    def _open_file(self, layer: str) -> TileRaster:
+        return TileRaster(str(self.folder / _FILES[layer]), nodata=NODATA_CLASS)
+
+    def _forget(self) -> None:
+        """Let go of what belongs to a run that another one has replaced."""
+        self._drop_chunks()
+        former, self.backdrop, self.config, self.scheme = self.backdrop, None, None, None
+        self.legend, self.counts, self.warnings = [], {}, []
+        if former is not None:
+            former.close()
 
     def _take_summary(self, summary: dict[str, Any]) -> None:
         self.scheme = read_scheme(summary["classes"])
         rows = [row for row in summary["classes"] if row["value"] != NODATA_CLASS]
-        self.legend = [LegendRow(name=row["name"], color=row["color"], area_m2=row.get("area_m2")) for row in rows]
+        self.legend = [LegendRow(name=str(row["name"]), color=str(row["color"]), area_m2=row.get("area_m2")) for row in rows]
         self.counts = {name: number for name, number in summary["counts"].items() if isinstance(number, int)}
         self.warnings = [str(warning) for warning in summary.get("warnings", ())]
 

@@ -1,6 +1,7 @@
 """Vector layers as tiles: cut once by GDAL into an archive per layer, in a cache, and read from there."""
 
 import hashlib
+import os
 import threading
 import time
 from dataclasses import dataclass
@@ -116,7 +117,8 @@ def open_archive(layer: VectorLayer, geobox: GeoBox | None, cache: Path) -> Vect
     if not path.exists():
         _forget_old(cache)
         least, most = choose_zooms(geobox or _grid_of(layer))
-        made = path.with_suffix(".part.pmtiles")
+        # two maps may cut the same layer at a time
+        made = path.with_suffix(f".{os.getpid()}.part.pmtiles")
         made.unlink(missing_ok=True)
         options = {"MINZOOM": str(max(0, least - _FARTHER)), "MAXZOOM": str(most), "NAME": layer.name}
         copy_features(layer.path, layer.name, made, "PMTiles", layer.geometry, dataset_options=options)

@@ -29,7 +29,7 @@ class Entry:
     state: State = "waiting"
     """``waiting`` is also what is still being written."""
     run: str | None = None
-    """Its run folder, from the folder of the book; None before it was begun."""
+    """Its run folder, from the folder of the book; None before it was begun, so that what stands there is not replaced."""
     seconds: float | None = None
     """What the last attempt took."""
     error: str | None = None
@@ -64,7 +64,8 @@ class WatchBook:
     def enter(self, source: Source) -> Entry:
         """Return a new entry for a source, under a name that no other has and that it keeps."""
         known = self._entries.get(source.name)
-        entry = Entry(name=known.name if known else self._choose_name(source), source=source.name, stamp=source.stamp)
+        name, run = (known.name, known.run) if known else (self._choose_name(source), None)
+        entry = Entry(name=name, source=source.name, stamp=source.stamp, run=run)
         self._entries[source.name] = entry
         return entry
 

@@ -45,7 +45,13 @@ def rank_sources(sources: Iterable[Source], rule: Rule, patterns: Sequence[str] 
         patterns: Names, or patterns such as ``bridge_*``; what the first one fits comes first, what none fits last.
     """
 
+    def fits(name: str, pattern: str) -> bool:
+        # a name with brackets is no pattern that fits itself
+        return name == pattern or fnmatch(name, pattern)
+
     def urgency(source: Source) -> int:
-        return next((place for place, pattern in enumerate(patterns) if fnmatch(source.name, pattern)), len(patterns))
+        return next(
+            (place for place, pattern in enumerate(patterns) if source.name == pattern or fnmatch(source.name, pattern)), len(patterns)
+        )
 
     return sorted(sources, key=lambda source: (urgency(source), _KEYS[rule](source), source.name))

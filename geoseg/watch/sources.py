@@ -14,6 +14,7 @@ from geoseg.io.raster import RasterOptions, open_dataset
 from geoseg.io.sources.dataset import FOREIGN
 from geoseg.io.sources.gather import RASTER_SUFFIXES, list_rasters
 from geoseg.io.sources.pointers import refuse_far_pointers
+from geoseg.runfolder.folder import RunFolder
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".filepart", ".!qb")
 """Endings that programs give to files which they are still writing."""
@@ -54,7 +55,8 @@ class Source:
 def list_sources(folder: Path, output: Path) -> list[Source]:
     """Return what may be segmented in a folder, by name, whole or not.
 
-    Hidden files, those that say that they are being written, and those that lie beside rasters are left out; so is the output folder.
+    Hidden files, those that say that they are being written, and those that lie beside rasters are left out; so are pipes and devices,
+    run folders, and the output folder.
 
     Raises:
         OSError: If the folder cannot be looked at.
@@ -95,6 +97,8 @@ def check_source(source: Source) -> tuple[float, float, float, float] | None:
     """
     bounds = None
     for path in list_rasters(source.path) if source.path.is_dir() else [source.path]:
+        if not _is_text(str(path)):
+            raise RasterError(f"The name {str(path)!r} is not UTF-8, so that GDAL cannot open the file. Rename it.")
         refuse_far_pointers(path)
         try:
             with open_dataset(str(path), RasterOptions()) as dataset:
@@ -112,8 +116,17 @@ def may_be_no_raster(path: Path) -> bool:
 
 
 def _is_candidate(path: Path) -> bool:
-    is_hidden = path.name.startswith((".", "~"))
-    return not is_hidden and not _is_unfinished(path) and (path.is_dir() or path.suffix.lower() not in _BESIDE)
+    if path.name.startswith((".", "~")) or _is_unfinished(path):
+        return False
+    if path.is_dir():
+        return not RunFolder(path).is_begun()
+    # who opens a pipe waits for whoever writes into it, maybe for ever
+    return path.is_file() and path.suffix.lower() not in _BESIDE
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a name can be written as UTF-8; names of files are any bytes."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _is_unfinished(path: Path) -> bool:

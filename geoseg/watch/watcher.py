@@ -32,7 +32,10 @@ from geoseg.watch.book import GATHERED_NAME, Entry, WatchBook
 from geoseg.watch.order import Rule, rank_sources, read_order
 from geoseg.watch.sources import Source, Stamp, check_source, list_sources, may_be_no_raster, stamp_source
 
-Segment = Callable[[RunConfig, Listener], Path]
+Segment = Callable[[RunConfig, Listener, bool], Path]
+"""Makes a run, in place of what stands in its folder if the last argument says so."""
+_MOST_REFUSALS = 3
+"""How often in a row ``watch.gpkg`` may refuse rows before a command that is to end does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,15 +97,19 @@ def watch_folder(
         _Watcher(folder, output, configure, options, listener, partial(_segment, options.quick, load, mapping)).run()
 
 
-def _segment(quick: bool, load: LoadPredictor | None, mapping: MapChunks, config: RunConfig, listener: Listener) -> Path:
+def _segment(quick: bool, load: LoadPredictor | None, mapping: MapChunks, config: RunConfig, listener: Listener, may_replace: bool) -> Path:
     """Segment one raster, in place of an earlier one of the same name that was another."""
     segment = segment_quick if quick else segment_raster
     try:
         return segment(config, listener, load, mapping)
     except RunFolderBusyError:
         raise
-    except RunFolderError:
+    except RunFolderError as exc:
         folder = RunFolder(config.output)
+        if not may_replace:
+            raise RunFolderError(
+                f"{folder.path} holds a finished run that geoseg watch did not make. Move it, or choose another -o."
+            ) from exc
         with folder.hold():
             folder.clear()
         return segment(config, listener, load, mapping)
@@ -123,6 +130,8 @@ class _Watcher:
         self._found: list[Source] = []
         self._looked = 0.0
         self._warned_of: set[str] = set()
+        self._refusals = 0
+        """How often in a row rows could not be gathered."""
 
     def run(self) -> None:
         """Watch until stopped, or once."""
@@ -223,9 +232,10 @@ class _Watcher:
 
         try:
             bounds = check_source(source)
-            entry = self._book.change(entry, state="running", run=entry.name, bounds=bounds, error=None)
+            may_replace = entry.run is not None or not RunFolder(self._output / entry.name).is_whole
+            entry = self._book.change(entry, state="running", run=entry.name if may_replace else None, bounds=bounds, error=None)
             self._tell(entry)
-            run = self._segment(self._configure(str(source.path), self._output / entry.name), hear)
+            run = self._segment(self._configure(str(source.path), self._output / entry.name), hear, may_replace)
             if self._has_changed(source) or not self._gather(run, entry):
                 self._postpone(source, entry)
                 return
@@ -237,7 +247,8 @@ class _Watcher:
             return
         error = f"{len(missing)} chunks are missing: {missing[0]}" if missing else None
         bounds = entry.bounds or _read_bounds(RunFolder(run))
-        self._tell(self._book.change(entry, state="done", seconds=round(time.monotonic() - began, 3), error=error, bounds=bounds))
+        seconds = round(time.monotonic() - began, 3)
+        self._tell(self._book.change(entry, state="done", run=entry.name, seconds=seconds, error=error, bounds=bounds))
 
     def _fail(self, source: Source, entry: Entry, exc: Exception, elapsed_s: float) -> None:
         if isinstance(exc, WriteError):
@@ -252,14 +263,22 @@ class _Watcher:
         self._tell(self._book.change(entry, state="failed", seconds=round(elapsed_s, 3), error=error, is_final=is_final))
 
     def _gather(self, run: Path, entry: Entry) -> bool:
-        """Put the layers of a run to those of the others; tell whether that could be done."""
+        """Put the layers of a run to those of the others; tell whether that could be done.
+
+        Raises:
+            WriteError: If it could not again and again, and nobody waits for a better time.
+        """
         features = run / "features.gpkg"
         try:
             if features.exists():
                 gather_layers(features, entry.name, self._output / GATHERED_NAME)
         except WriteError as exc:
+            self._refusals += 1
+            if self._options.once and self._refusals >= _MOST_REFUSALS:
+                raise
             self._warn(str(exc))
             return False
+        self._refusals = 0
         return True
 
     def _postpone(self, source: Source, entry: Entry) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +20,8 @@ from rasterio.shutil import copy as copy_raster
 from starlette.testclient import TestClient
 
 from geoseg.config import RunConfig
-from geoseg.errors import MissingFileError, UsageError
-from geoseg.view import make_app
+from geoseg.errors import MissingFileError, RunError, UsageError
+from geoseg.view import app, make_app, shown
 from tests.doubles import always, bytes_of, contents, draw_blobs, read_band, write_package, write_raster
 from tests.view.test_rasters import tile_at
 from tests.view.town import COLORS, NEAR, configure_town, make_town
@@ -303,3 +304,126 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_is_served(tmp_path
     other = config.model_copy(update={"model": str(write_package(tmp_path / "other")), "bands": (1,)})
     with pytest.raises(UsageError, match="needs 3 bands"):
         make_app(config=other)
+
+
+@pytest.fixture
+def copied(town: Path, tmp_path: Path) -> Path:
+    """A finished run that a test may spoil."""
+    return Path(shutil.copytree(town, tmp_path / "copied"))
+
+
+@pytest.fixture
+def always_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "_LOOKS_APART_S", 0.0)
+
+
+@pytest.mark.parametrize("path", ["/tiles/0/classes/{n}/0/0", "/tiles/{n}/classes/0/0/0", "/api/{n}/at", "/vectors/0/x/0/0/{n}"])
+def test_numbers_of_thousands_of_digits_are_no_fault_of_the_server(map_of_town: TestClient, path: str) -> None:
+    assert map_of_town.get(path.format(n="9" * 5000)).status_code == 414
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda told: told.update(classes=3),
+        lambda told: told.update(classes=[{}]),
+        lambda told: told.update(counts=[1]),
+        lambda told: told.update(warnings=5),
+        lambda told: told["classes"][0].update(kind="nothing"),
+        lambda told: told["classes"][0].update(color="red; background: url(http://elsewhere)"),
+    ],
+)
+@pytest.mark.usefixtures("always_looks")
+def test_a_damaged_summary_is_a_note_until_it_is_mended(copied: Path, spoil: Callable[[Told], None]) -> None:
+    whole = (copied / "summary.json").read_text()
+    told = json.loads(whole)
+    spoil(told)
+    (copied / "summary.json").write_text(json.dumps(told))
+    with opened(copied) as client:
+        (scene,) = client.get("/api/scenes").json()["scenes"]
+        assert len(scene["notes"]) == 1
+        (copied / "summary.json").write_text(whole)
+        (scene,) = ask_until(client, is_prepared)
+        assert scene["notes"] == []
+        assert len(scene["legend"]) == 2
+
+
+@pytest.mark.usefixtures("always_looks")
+def test_a_damaged_raster_leaves_the_others_and_is_shown_when_it_is_mended(copied: Path) -> None:
+    whole = (copied / "classes.tif").read_bytes()
+    (copied / "classes.tif").write_bytes(whole[: len(whole) // 3])
+    with opened(copied) as client:
+        (scene,) = ask_until(client, is_prepared)
+        assert "confidence" in [layer["id"] for layer in scene["layers"]]
+        assert (len(scene["notes"]), len(scene["legend"])) == (1, 2)
+        (copied / "classes.tif").write_bytes(whole)
+        (scene,) = client.get("/api/scenes").json()["scenes"]
+        assert "classes" in [layer["id"] for layer in scene["layers"]]
+        assert scene["notes"] == []
+
+
+def test_numbers_that_are_none_and_names_that_are_no_text_are_told(copied: Path) -> None:
+    told = json.loads((copied / "summary.json").read_text())
+    told["classes"][0]["area_m2"] = float("nan")
+    (copied / "summary.json").write_text(json.dumps(told))
+    named = copied.rename(copied.with_name(os.fsdecode(b"caf\xe9")))
+    with opened(named) as client:
+        (scene,) = client.get("/api/scenes").json()["scenes"]
+    assert scene["legend"][0]["area_m2"] is None
+
+
+@pytest.mark.parametrize("run", ["\0", "x" * 5000, "../town", "/"])
+def test_a_book_that_names_no_run_of_the_folder_shows_none(tmp_path: Path, run: str) -> None:
+    (tmp_path / "watch.json").write_text(json.dumps({"sources": [{"name": "a", "run": run}]}))
+    with opened(tmp_path) as client:
+        (scene,) = client.get("/api/scenes").json()["scenes"]
+    assert scene["layers"] == []
+
+
+def test_pixels_that_cannot_be_read_are_told_in_words(copied: Path) -> None:
+    with opened(copied) as client:
+        ask_until(client, is_prepared)
+        scene_of = client.app.routes[1].endpoint.__self__.scenes[0]  # type: ignore[attr-defined]
+        scene_of.runs[0].look_at = fail_to_read
+        answer = client.get("/api/0/at?lon=85.35&lat=27.6425")
+    assert (answer.status_code, answer.text) == (500, "classes.tif could not be read.")
+
+
+def fail_to_read(*_: Any) -> Any:
+    raise RunError("classes.tif could not be read.")
+
+
+@pytest.mark.usefixtures("always_looks")
+def test_tiles_are_answered_while_a_map_is_replaced(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(copied) as client:
+        (scene,) = ask_until(client, is_prepared)
+        during = []
+        make = shown.TileRaster
+
+        def make_slowly(*arguments: Any, **options: Any) -> Any:
+            during.append(client.get("/tiles/0/classes/1/1/0").status_code)
+            return make(*arguments, **options)
+
+        monkeypatch.setattr(shown, "TileRaster", make_slowly)
+        shutil.copyfile(copied / "classes.tif", copied / "new.tif")
+        (copied / "new.tif").replace(copied / "classes.tif")
+        (after,) = client.get("/api/scenes").json()["scenes"]
+    assert during == [200]
+    assert versions(scene)["classes"] != versions(after)["classes"]
+
+
+@pytest.mark.usefixtures("always_looks")
+def test_a_run_that_another_one_replaces_is_shown_with_its_own_imagery(tmp_path: Path) -> None:
+    run = make_town(tmp_path)
+    with opened(run) as client:
+        (before,) = ask_until(client, is_prepared)
+        shutil.rmtree(run)
+        make_town(tmp_path, shift=40)
+        (after,) = ask_until(client, lambda scenes: is_prepared(scenes) and bool(scenes[0]["layers"]))
+        assert versions(before)["imagery"] != versions(after)["imagery"]
+        place = degrees_of(run, *HOUSE)
+        assert max(color_at(client, place, "imagery")[:3]) < 100
+
+
+def versions(scene: Told) -> dict[str, str]:
+    return {layer["id"]: layer["version"] for layer in scene["layers"]}

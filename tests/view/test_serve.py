@@ -14,8 +14,10 @@ from typer.testing import CliRunner
 
 from geoseg.cli.main import app
 from geoseg.errors import UsageError
+from geoseg.io.store.locks import hold_folder
 from geoseg.view.serve import FIRST_PORT, allowed_hosts, bind, describe_address, make_token
 from tests.doubles import call_geoseg
+from tests.view.town import configure_town
 
 
 def test_only_an_address_that_others_reach_has_a_token() -> None:
@@ -49,8 +51,9 @@ def test_a_port_that_is_taken_is_refused_unless_none_was_asked_for() -> None:
 
 
 def test_a_host_that_is_not_there_is_refused() -> None:
-    with pytest.raises(UsageError, match="There is no host"):
-        bind("no such host", 0)
+    for host in ("no such host", "a" * 100):
+        with pytest.raises(UsageError, match="There is no host"):
+            bind(host, 0)
 
 
 def test_a_run_and_a_model_are_not_shown_together(town: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,6 +61,18 @@ def test_a_run_and_a_model_are_not_shown_together(town: Path, monkeypatch: pytes
     assert "is a run, which is shown as it is" in capsys.readouterr().err
     assert call_geoseg(monkeypatch, "view", town.parent / "nowhere", "--no-browser") == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_a_folder_that_another_map_works_in_is_an_error_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = configure_town(tmp_path)
+    asked = ("view", config.raster, "-m", config.model, "-o", tmp_path / "kept", "--no-browser", "--port", 0)
+    with hold_folder(tmp_path / "kept"):
+        assert call_geoseg(monkeypatch, *asked) == 2
+    said = capsys.readouterr().err
+    assert "Another geoseg command is at work" in said
+    assert "Traceback" not in said
 
 
 def test_help_names_what_is_shown() -> None:

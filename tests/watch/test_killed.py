@@ -100,6 +100,8 @@ def test_every_good_raster_is_mapped_once_whatever_happens(watching: Watching, d
         stream.write(drawn[place:])
     watching.wait_for(lambda states: [states.get(f"{number}.tif") for number in (1, 2, 3, 4)] == ["done"] * 4)
     watching.wait_for(lambda states: states["damaged.tif"] == "failed")
+    # the book is written before it is said
+    watching.wait_for(lambda _: len([e for e in watching.events() if e["event"] == "SourceChanged" and e["state"] == "done"]) >= 4)
     assert watching.end(signal.SIGTERM) == 1
 
     table = read_layer(watching.output / "watch.gpkg", "landcover")

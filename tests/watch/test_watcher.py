@@ -1,7 +1,9 @@
 """What appears in a folder is segmented once, in its order, and gathered; what is not whole is left alone."""
 
 import json
+import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from geoseg.errors import MissingFileError, WriteError
 from geoseg.events import Event, Finished, FirstMap, SourceChanged, Warned
 from geoseg.io.vector import list_layers, read_layer
 from geoseg.model.predictor import NeighborhoodPredictor, double_spec
+from geoseg.pipeline import segment_raster
 from geoseg.watch import watcher
 from geoseg.watch.watcher import WatchOptions, watch_folder
 from tests.doubles import Listening, always, configure, draw_blobs, write_package, write_raster
@@ -199,3 +202,46 @@ def test_with_quick_a_coarse_map_of_each_comes_first(folder: Path) -> None:
     heard = run_once(folder, WatchOptions(settle_s=0.0, every_s=0.01, once=True, quick=True))
     assert [type(event) for event in heard if isinstance(event, FirstMap | Finished)] == [FirstMap, Finished] * 2
     assert sources_in(folder) == expected(folder, "a", "b")
+
+
+def test_pipes_and_runs_are_left_alone(folder: Path) -> None:
+    draw(folder / "a.tif")
+    os.mkfifo(folder / "pipe")
+    run = segment_raster(configure(folder / "a.tif", folder.parent / "package", folder / "run"), load=always(NEAR))
+    assert run.is_dir()
+    assert ended(run_once(folder)) == ["a.tif"]
+    assert set(book_of(folder)) == {"a.tif"}
+
+
+def test_a_finished_run_that_is_not_its_own_is_never_replaced(folder: Path) -> None:
+    draw(folder / "a.tif")
+    other = draw(folder.parent / "other.tif", 5)
+    run = segment_raster(configure(other, folder.parent / "package", folder.parent / "out" / "a"), load=always(NEAR))
+    before = (run / "classes.tif").read_bytes()
+    for _ in range(2):
+        assert ended(run_once(folder)) == []
+        assert "did not make" in book_of(folder)["a.tif"]["error"]
+        draw(folder / "a.tif", 3)
+    assert (run / "classes.tif").read_bytes() == before
+
+
+def test_a_table_that_cannot_be_written_ends_a_command_that_is_to_end(folder: Path) -> None:
+    draw(folder / "a.tif")
+    (folder.parent / "out").mkdir()
+    (folder.parent / "out" / "watch.gpkg").write_bytes(b"no database")
+    with pytest.raises(WriteError, match=r"watch\.gpkg could not take a"):
+        run_once(folder)
+    (folder.parent / "out" / "watch.gpkg").unlink()
+    assert ended(run_once(folder)) == ["a.tif"]
+
+
+def test_a_name_that_is_no_text_is_reported(folder: Path) -> None:
+    draw(folder.parent / "a.tif").rename(folder / os.fsdecode(b"caf\xe9.tif"))
+    run_once(folder)
+    assert ["not UTF-8" in row["error"] for row in book_of(folder).values()] == [True]
+
+
+def test_an_order_takes_names_with_brackets_as_they_are(folder: Path) -> None:
+    draw(folder / "a.tif"), draw(folder / "z[1].tif")
+    (folder.parent / "order.txt").write_text("z[1].tif\n")
+    assert ended(run_once(folder, replace(AT_ONCE, rule="name", order=folder.parent / "order.txt"))) == ["z[1].tif", "a.tif"]

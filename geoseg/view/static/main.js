@@ -111,7 +111,7 @@ async function look() {
   let wait = LATER_MS;
   try {
     const answer = await fetch("/api/scenes");
-    if (!answer.ok) throw new Error(answer.statusText);
+    if (!answer.ok) throw new Error(await answer.text());
     const had = told.scenes.length;
     told = await answer.json();
     document.body.classList.remove("lost");
@@ -125,8 +125,10 @@ async function look() {
     const busy = told.scenes.some(({ runs, live, bounds, preparing }) =>
       !bounds || preparing || (live && live.waiting + live.busy) || runs.some(({ state }) => state === "running" || state === "waiting"));
     wait = busy ? SOON_MS : LATER_MS;
-  } catch {
-    find("progress").replaceChildren(make("div", { textContent: "geoseg view has ended. Start it again to go on." }));
+  } catch (error) {
+    // fetch itself says so when nobody answers
+    const said = error instanceof TypeError ? "geoseg view has ended. Start it again to go on." : `The map cannot be told: ${error.message}`;
+    find("progress").replaceChildren(make("div", { textContent: said }));
     delete find("progress").dataset.told;
   }
   timer = setTimeout(look, document.hidden ? 4 * wait : wait);
