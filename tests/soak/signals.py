@@ -18,8 +18,6 @@ class Stops:
 
     slowest_s: float = 0.0
     """Longest time from a signal to the end."""
-    crashes: int = 0
-    """Ends by SIGSEGV."""
     after: list[str] = field(default_factory=list)
     """The last event before each signal."""
     faults: list[str] = field(default_factory=list)
@@ -59,10 +57,6 @@ def _stop(words: tuple[object, ...], run: Path, temporary: Path, chance: random.
     where = f"{how.name} after {last['event']} {last.get('stage', last.get('done', ''))}"
     stops.after.append(where)
     if code == 1 and command.said == ["Stopped. What is done is kept; the same command again goes on."]:
-        stops.faults += [f"{where}: half written {name}" for name in half_written(run)]
-    elif code == -Signal.SIGSEGV:
-        # seen once in four full runs: a library that is left while its threads work; nothing may be half-written then either
-        stops.crashes += 1
         stops.faults += [f"{where}: half written {name}" for name in half_written(run)]
     elif last["event"] == "Finished" and code == -how:
         # everything was said and written, and Python was on its way out

@@ -11,7 +11,6 @@ def test_signals_at_any_moment_leave_no_trace(world: World, tmp_path: Path) -> N
     runs = [tmp_path / str(number) for number in range(2)]
     stops = stop_at_random(world.words, runs, tmp_path / "temporary", world.total_s, seed=4)
     assert stops.faults == []
-    assert stops.crashes <= 1, stops.after
     assert stops.slowest_s < 5, stops.after
     for run in runs:
         assert differences(read_result(run), world.result) == []

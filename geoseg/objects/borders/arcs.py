@@ -7,22 +7,16 @@ neighbor. A *half-edge* ``4 * corner + slot`` leaves a corner towards slot 0 nor
 on its right as its side. An *arc* is the chain of corners between two junctions; both of its components use the same one.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from geoseg.pixels.kernel import entry, kernel
 
 UNSEEN, FREE, KEPT, END = 0, 1, 2, 3
 _ACROSS, _ALONG = 10, 5
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def kernel(function: _F) -> _F:
-    """Compile a function with numba; the machine code is cached beside the file."""
-    return cast(_F, njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 class Web(NamedTuple):
@@ -61,7 +55,7 @@ class Arcs(NamedTuple):
     """(n,) True for closed borders without junction."""
 
 
-@kernel
+@entry
 def find_web(labels: NDArray[np.int32], is_last: tuple[bool, bool]) -> Web:
     """Find the corners of a cell and link them.
 
@@ -104,7 +98,7 @@ def mark_ends(web: Web, shape: tuple[int, int]) -> NDArray[np.uint8]:
     return states
 
 
-@kernel
+@entry
 def collect_arcs(web: Web, states: NDArray[np.uint8], origin: tuple[int, int, int]) -> Arcs:
     """Collect the arcs of a web: those between END corners, then the closed ones without any.
 

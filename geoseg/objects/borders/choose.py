@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.objects.borders.arcs import END, FREE, KEPT, UNSEEN, Web, kernel, next_slot, side_of
+from geoseg.objects.borders.arcs import END, FREE, KEPT, UNSEEN, Web, next_slot, side_of
+from geoseg.pixels.kernel import kernel
 
 DOUGLAS_PEUCKER, VISVALINGAM = 0, 1
 _REACH = 3

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.objects.borders.arcs import kernel
+from geoseg.pixels.kernel import entry, kernel
 
 _NOWHERE = int(np.iinfo(np.int64).max)
 
@@ -37,7 +37,7 @@ def label(values: NDArray[Any], background: int, labels: NDArray[np.int32]) -> i
     return _renumber(parents, count, labels)
 
 
-@kernel
+@entry
 def measure(
     values: NDArray[Any], labels: NDArray[np.int32], count: int, inner: tuple[int, int], origin: tuple[int, int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

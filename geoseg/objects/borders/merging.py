@@ -5,7 +5,7 @@ from heapq import heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.objects.borders.arcs import kernel
+from geoseg.pixels.kernel import kernel
 
 
 @kernel

@@ -6,7 +6,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.objects.borders.arcs import Arcs, kernel
+from geoseg.objects.borders.arcs import Arcs
+from geoseg.pixels.kernel import entry, kernel
 
 
 class Halves(NamedTuple):
@@ -78,7 +79,7 @@ def _find_next(arcs: Arcs, halves: Halves) -> NDArray[np.int64]:
     return nexts
 
 
-@kernel
+@entry
 def _trace(
     arcs: Arcs, halves: Halves, nexts: NDArray[np.int64], total: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
@@ -152,7 +153,7 @@ def _doubled_area(points: NDArray[np.float64]) -> float:
     return total
 
 
-@kernel
+@entry
 def _place(
     points: NDArray[np.float64], starts: NDArray[np.int64], order: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geoseg.objects.borders.arcs import kernel
 from geoseg.objects.borders.components import label, unite_all
 from geoseg.objects.borders.merging import find_all, merge_small
 from geoseg.objects.borders.pixelsize import PixelSize, size_at
+from geoseg.pixels.kernel import entry, kernel
 from geoseg.tiling import partition, place
 
 _BITS = 31
@@ -310,7 +310,7 @@ def _split(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.column_stack([pairs >> _BITS, pairs & ((1 << _BITS) - 1)])
 
 
-@kernel
+@entry
 def _meet(values: NDArray[Any], labels: NDArray[np.int64], step: tuple[int, int, int]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return (k,) pairs of components of pixels (i, j - step 0) and (i - step 1, j - step 2), and whether they have one value."""
     k = 0
@@ -330,7 +330,7 @@ def _meet(values: NDArray[Any], labels: NDArray[np.int64], step: tuple[int, int,
     return pairs, same
 
 
-@kernel
+@entry
 def _measure(
     values: NDArray[Any], labels: NDArray[np.int32], count: int, origin: tuple[int, int, int], row_areas_m2: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:

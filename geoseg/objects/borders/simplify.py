@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.objects.borders.arcs import FREE, Web, cross, kernel, next_slot, side_of
+from geoseg.objects.borders.arcs import FREE, Web, cross, next_slot, side_of
 from geoseg.objects.borders.choose import Measures, choose
+from geoseg.pixels.kernel import kernel
 
 _MAX_ROUNDS = 250
 

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.objects.borders.arcs import Arcs, kernel
+from geoseg.objects.borders.arcs import Arcs
+from geoseg.pixels.kernel import entry, kernel
 
 _BITS = 3
 """Binary digits that a round adds to coordinates: cuts are at a quarter or an eighth of an edge."""
@@ -41,7 +42,7 @@ def share_cut_off(rounds: int) -> float:
     return (1 - 0.25**rounds) / 12
 
 
-@kernel
+@entry
 def _sort_into_bins(x: NDArray[np.int64], y: NDArray[np.int64], bins: tuple[int, int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where each square bin starts among the points that are sorted by bins, and the points."""
     first = np.zeros(bins[0] * bins[1] + 1, np.int64)
@@ -56,7 +57,7 @@ def _sort_into_bins(x: NDArray[np.int64], y: NDArray[np.int64], bins: tuple[int,
     return first, members
 
 
-@kernel
+@entry
 def _cut_all(
     arcs: Arcs,
     points: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],

@@ -8,6 +8,7 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.objects.network.skeleton import PixelGraph, Skeleton, compiled, connect
+from geoseg.pixels.kernel import entry
 
 _PRUNING_ROUNDS = 8
 _MERGING_ROUNDS = 4
@@ -195,7 +196,7 @@ def count_ends(graph: PixelGraph, chains: Chains) -> NDArray[np.int64]:
     return np.bincount(np.concatenate([chains.start_vertex, chains.end_vertex]), minlength=len(graph.vertex_xy))
 
 
-@compiled
+@entry
 def walk_runs(tails: NDArray[np.int64], order: NDArray[np.int64], first: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Walk every half-edge pair once: from nodes through vertices of degree 2 to nodes, then round the rings that are left."""
     steps, starts = np.empty(len(tails) // 2, np.int64), np.zeros(len(tails) // 2 + 1, np.int64)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.objects.borders.arcs import kernel
+from geoseg.pixels.kernel import entry, kernel
 
 ANY = -1
 _TERMS = 6
@@ -71,7 +71,7 @@ class Prices(NamedTuple):
     """No sample lies farther from its line; not promised where lines run anywhere."""
 
 
-@kernel
+@entry
 def sample(points: NDArray[np.float64], starts: NDArray[np.int64], closed: NDArray[np.bool_], step_m: float, most: int) -> Samples:
     """Sample chains at their points and between them, about every ``step_m``, on chains longer than ``most`` steps less often."""
     chains = len(closed)
@@ -116,7 +116,7 @@ def _integrate(sums: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.
     sums[5] = length * (my * my + dy * dy / 12)
 
 
-@kernel
+@entry
 def align(samples: Samples, directions: Directions, prices: Prices) -> Lines:
     """Cut each chain into lines.
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from geoseg.objects.borders.arcs import kernel
 from geoseg.objects.outlines.alignment import Lines, Samples
 from geoseg.objects.outlines.frames import Kinds
 from geoseg.objects.outlines.walls import Walls
+from geoseg.pixels.kernel import entry, kernel
 
 _MIN_SINE = 0.34
 _PULL = 0.01
@@ -233,7 +233,7 @@ def _deepest(lines: Lines, here: NDArray[np.int64], a: int, b: int, along: NDArr
     return best
 
 
-@kernel
+@entry
 def _meet(
     samples: Samples,
     lines: Lines,
@@ -332,7 +332,7 @@ def _nearest(lines: Lines, here: NDArray[np.int64], place: NDArray[np.float64]) 
     return np.array([(yy * bx - xy * by) / determinant, (xx * by - xy * bx) / determinant])
 
 
-@kernel
+@entry
 def _string(
     walls: Walls, drawn: Chains, original: Chains, kept: NDArray[np.bool_], nodes: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from geoseg.objects.borders.arcs import kernel
 from geoseg.objects.outlines.alignment import Directions, Lines, Samples
+from geoseg.pixels.kernel import kernel
 
 _QUARTER = np.pi / 2
 _SAME_RAD = np.radians(10)

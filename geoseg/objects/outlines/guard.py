@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.objects.borders.arcs import kernel
+from geoseg.pixels.kernel import kernel
 
 MIN_CLEARANCE_M = 0.005
 """Least distance of corners from one another and from walls that do not end there: what is closer may cross when coordinates are
