@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.pixels.classes import NODATA_CLASS
 from geoseg.pixels.decode import CONFIDENCE_SCALE
+from geoseg.pixels.kernel import kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class SegmentTally:
         )
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _add_up(merged: NDArray[np.uint32], confidence: NDArray[np.uint8], row_area_m2: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
     for i in range(confidence.shape[0]):
         for j in range(confidence.shape[1]):

@@ -1,11 +1,12 @@
 """Labels grow into a mask, a bounded number of steps."""
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.pixels.kernel import kernel
 
-@numba.njit(cache=True, nogil=True)
+
+@kernel
 def grow(labels: NDArray[np.uint32], mask: NDArray[np.bool_], steps: int) -> None:
     """Grow labels into a mask by 4-connected steps, in place; all pixels of a step at once, the lower label wins.
 
@@ -25,14 +26,14 @@ def grow(labels: NDArray[np.uint32], mask: NDArray[np.bool_], steps: int) -> Non
         front = [(y, x) for y, x, label in claims if _claim(labels, y, x, label)]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _free_neighbors(labels: NDArray[np.uint32], mask: NDArray[np.bool_], i: int, j: int) -> list[tuple[int, int]]:
     around = [(i - 1, j), (i, j - 1), (i, j + 1), (i + 1, j)]
     height, width = labels.shape
     return [(y, x) for y, x in around if 0 <= y < height and 0 <= x < width and mask[y, x] and labels[y, x] == 0]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _claim(labels: NDArray[np.uint32], y: int, x: int, label: np.uint32) -> bool:
     """Give a pixel a label unless a lower one has it; return whether it was free."""
     free = bool(labels[y, x] == 0)
