@@ -27,6 +27,7 @@ from rasterio.vrt import WarpedVRT
 from geoseg.errors import RasterError, RunError, WriteError
 from geoseg.io.sources.address import gdal_name, is_remote
 from geoseg.io.sources.placement import Placement
+from geoseg.io.sources.signing import hold_signature
 
 FOREIGN = (RasterioError, CRSError, ProjError, CPLE_BaseError, UnicodeDecodeError)
 """What GDAL's Python side raises on damaged files; names and messages of such files need not be UTF-8."""
@@ -64,7 +65,7 @@ class RasterOptions:
     trust_vrt: bool = False
     """Open a virtual raster that points out of its folder, or at an address."""
     sign: str | None = None
-    """What signs addresses of STAC assets; see :func:`geoseg.io.sources.signing.sign_address`."""
+    """What signs its address whenever it is opened; see :func:`geoseg.io.sources.signing.sign_address`. Of STAC assets only."""
     placed: Placement | None = None
     """Where it lies, for example by the position in a drone's picture; it is warped from there."""
     onto: GeoBox | None = None
@@ -103,6 +104,7 @@ def open_dataset(path: str, options: RasterOptions) -> Iterator[Any]:
 
 def hold_dataset(path: str, options: RasterOptions) -> Any:
     """Open a raster for reading; :func:`close_dataset` closes it."""
+    path = readable_address(path, options)
     dataset = _open_any(path, **({} if options.overview is None else {"overview_level": options.overview}))
     if options.ignore_alpha or options.placed is not None:
         dataset = _as_told(dataset, path, options)
@@ -114,6 +116,11 @@ def hold_dataset(path: str, options: RasterOptions) -> Any:
         return _with_crs(dataset, options)
     add_alpha = ColorInterp.alpha not in dataset.colorinterp
     return WarpedVRT(dataset, resampling=Resampling.bilinear, tolerance=0.0, add_alpha=add_alpha, **_placed_by(dataset, options))
+
+
+def readable_address(path: str, options: RasterOptions) -> str:
+    """Return under which address a raster may be read now."""
+    return path if options.sign is None else hold_signature(path, options.sign).address
 
 
 def close_dataset(dataset: Any) -> None:

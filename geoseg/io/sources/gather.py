@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,9 @@ def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Ar
             raise RasterError(f"{next(filter(is_cube, found))} is an array, which is segmented alone; {len(found)} rasters were given.")
         return describe_cube(found[0])
     given: list[FileImagery | Stack] = []
+    plain = replace(options, sign=None)
     for name in found:
-        given += describe_items(name, wanted, options) if is_stac(name) else [describe_file(name, options, needs_georeference=True)]
+        given += describe_items(name, wanted, options) if is_stac(name) else [describe_file(name, plain, needs_georeference=True)]
     if len(given) == 1:
         return given[0]
     if not arrangement.stack:

@@ -18,9 +18,10 @@ from geoseg.io.sources.address import gdal_name, is_plain_file, is_remote
 from geoseg.io.sources.bands import Names, name_bands
 from geoseg.io.sources.checks import check_raster
 from geoseg.io.sources.collar import LOSSY_NEAR, Collar, find_collar
-from geoseg.io.sources.dataset import FOREIGN, RasterOptions, bounded_cache, close_dataset, hold_dataset, open_dataset
+from geoseg.io.sources.dataset import FOREIGN, RasterOptions, bounded_cache, close_dataset, hold_dataset, open_dataset, readable_address
 from geoseg.io.sources.placement import may_be_placed, place_by_camera, place_nowhere
 from geoseg.io.sources.pointers import refuse_far_pointers
+from geoseg.io.sources.signing import drop_signatures
 from geoseg.io.sources.valid import is_all_valid, is_opacity, read_valid
 
 _MARKS = 8
@@ -145,8 +146,8 @@ class FileImagery:
                 reader.close()
 
     def files(self) -> Iterator[str]:
-        """Yield its name, and what else tells that it changed."""
-        yield self.name
+        """Yield where it may be read now, and what else tells that it changed."""
+        yield readable_address(self.name, self.options)
         yield from self.depends_on
 
     def onto(self, grid: GeoBox) -> "FileImagery":
@@ -155,7 +156,7 @@ class FileImagery:
 
 
 class FileReader:
-    """A file that is held open.
+    """A file that is held open; one whose address is signed is opened anew when the signature runs out.
 
     Args:
         imagery: The file.
@@ -163,11 +164,29 @@ class FileReader:
 
     def __init__(self, imagery: FileImagery) -> None:
         self._imagery = imagery
+        self._address = readable_address(imagery.name, imagery.options)
         self._dataset = hold_dataset(imagery.name, imagery.options)
         self._is_all_valid = is_all_valid(self._dataset)
 
+    def _renew(self) -> None:
+        address = readable_address(self._imagery.name, self._imagery.options)
+        if address != self._address:
+            dataset = hold_dataset(self._imagery.name, self._imagery.options)
+            close_dataset(self._dataset)
+            self._address, self._dataset = address, dataset
+
     def read_into(self, bands: Sequence[int], window: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
         """Read a window; see :class:`Reader`."""
+        self._renew()
+        try:
+            self._read_into(bands, window, pixels, valid)
+        except FOREIGN:
+            # whoever tries again has other signatures
+            if self._imagery.options.sign is not None:
+                drop_signatures(self._imagery.options.sign)
+            raise
+
+    def _read_into(self, bands: Sequence[int], window: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
         if self._imagery.is_scaled:
             stored = self._dataset.read(bands, window=window)
             scale, offset = np.array([self._imagery.scales[band - 1] for band in bands]).T[..., None, None]
@@ -183,6 +202,7 @@ class FileReader:
 
     def look(self, bands: Sequence[int], window: Window) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which pixels (H, W) of a window are black or no data, and which are white or no data."""
+        self._renew()
         pixels = self._dataset.read(bands, window=window)
         nothing = ~read_valid(self._dataset, window=window)
         near, most = self._imagery.near, np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.unsignedinteger) else None
@@ -230,7 +250,7 @@ def describe_file(name: str, options: RasterOptions, *, needs_georeference: bool
                 dtype=np.result_type(*own.dtypes).name,
                 opacity=() if is_imagery else alpha,
                 options=replace(options, ignore_alpha=is_imagery),
-                depends_on=tuple(_depends_on(own, name)),
+                depends_on=tuple(_depends_on(own, readable_address(name, options))),
                 **_describe_bands(name, options, own),
             )
     except FOREIGN as exc:

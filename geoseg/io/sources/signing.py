@@ -1,8 +1,14 @@
-"""Addresses that a catalog lets nobody read before they are signed."""
+"""Addresses that a catalog lets nobody read before they are signed, and only for some time."""
 
 import json
+import math
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Lock
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 from urllib.request import Request, urlopen
 
 from geoseg.errors import RasterError
@@ -11,6 +17,61 @@ from geoseg.redact import redact
 
 _WEB = ("http://", "https://")
 _PATIENCE_S = 20
+_MARGIN_S = 120
+"""How long before its end a signature is renewed; a read that begins before should be over by then."""
+_UNTOLD_S = 600
+"""How long a signature is used that does not say how long it holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """An address that may be read for some time."""
+
+    address: str
+    """With its signature."""
+    renew_at: float
+    """Unix time from which another one is to be used, in seconds."""
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether reading may begin with it now."""
+        return time.time() < self.renew_at
+
+
+class _Signatures:
+    """The signatures of this process; nobody is asked twice for one that still holds."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[str, str], Signed] = {}
+        self._lock = Lock()
+
+    def get(self, href: str, signer: str) -> Signed:
+        with self._lock:
+            held = self._held.get((href, signer))
+        if held is not None and held.is_fresh:
+            return held
+        address = sign_address(href, signer)
+        signed = Signed(address, _renewal(address))
+        with self._lock:
+            self._held = {key: other for key, other in self._held.items() if other.is_fresh} | {(href, signer): signed}
+        return signed
+
+    def drop(self, signer: str) -> None:
+        with self._lock:
+            self._held = {key: signed for key, signed in self._held.items() if key[1] != signer}
+
+
+_SIGNATURES = _Signatures()
+
+
+def hold_signature(href: str, signer: str) -> Signed:
+    """Sign an address, or return the signature that it has got in this process as long as that holds; see :func:`sign_address`."""
+    return _SIGNATURES.get(href, signer)
+
+
+def drop_signatures(signer: str) -> None:
+    """Have addresses signed anew when they are next used: with a signature that one has got, it could not be read."""
+    _SIGNATURES.drop(signer)
 
 
 def sign_address(href: str, signer: str) -> str:
@@ -51,3 +112,30 @@ def _ask(href: str, service: str) -> str:
             f"{service} could not be asked to sign {redact(href)}: {type(exc).__name__} {exc}. Expected an answer such as "
             '{"href": "https://..."}; check --stac-sign and the network.'
         ) from exc
+
+
+def _renewal(address: str) -> float:
+    """Return when a signature is to be renewed, in Unix time."""
+    now, ends = time.time(), float("nan")
+    with suppress(ValueError, OverflowError):
+        ends = _told_end({key.lower(): values[-1] for key, values in parse_qs(urlsplit(address).query).items()})
+    if not math.isfinite(ends):
+        return now + _UNTOLD_S
+    # one for less time than the margin is used for half of that
+    return max(ends - _MARGIN_S, now + (ends - now) / 2)
+
+
+def _told_end(query: dict[str, str]) -> float:
+    """Return when a signature ends, by what Azure, CloudFront, Amazon and Google write into addresses; NaN if it does not say."""
+    if "se" in query:
+        return _unix_time(query["se"])
+    for vendor in ("x-amz", "x-goog"):
+        if f"{vendor}-expires" in query and f"{vendor}-date" in query:
+            return _unix_time(query[f"{vendor}-date"]) + float(query[f"{vendor}-expires"])
+    return float(query.get("expires", "nan"))
+
+
+def _unix_time(told: str) -> float:
+    """Read a time as ISO 8601 has it; without a zone it is in UTC."""
+    moment = datetime.fromisoformat(told)
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()

@@ -19,7 +19,6 @@ from geoseg.io.sources.address import is_remote
 from geoseg.io.sources.bands import Names, common_name
 from geoseg.io.sources.dataset import RasterOptions
 from geoseg.io.sources.imagery import FileImagery, describe_file
-from geoseg.io.sources.signing import sign_address
 from geoseg.io.sources.stack import Stack, stack_imagery
 
 _ENDINGS = (".json", ".geojson")
@@ -215,8 +214,6 @@ def _holder(name: str, called: dict[str, tuple[Names, ...]]) -> str | None:
 def _open_asset(item: dict[str, Any], key: str, names: tuple[Names, ...], base: str, options: RasterOptions) -> FileImagery:
     asset = item["assets"][key]
     place = _locate(str(asset.get("href", "")), base, item, options)
-    if options.sign is not None:
-        place = sign_address(place, options.sign)
     file = describe_file(place, options, needs_georeference=True)
     if len(names) == len(file.bands):
         file = replace(file, bands=names)

@@ -1,7 +1,9 @@
 """STAC: items, collections and searches are read as the rasters that they name."""
 
 import json
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -11,18 +13,20 @@ import pystac
 import pytest
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.windows import Window
 
 from geoseg import plugins
 from geoseg.config import RunConfig
-from geoseg.errors import ConfigError, MissingFileError, RasterError, RunFolderError, UsageError
+from geoseg.errors import ConfigError, MissingFileError, RasterError, RunError, RunFolderError, UsageError
 from geoseg.inference.planning import plan_run
 from geoseg.io.raster import RasterSource, place_source, read_whole
+from geoseg.io.sources import signing as signing_module
 from geoseg.io.sources.address import identify, without_signature
 from geoseg.io.sources.arrangement import Arrangement, Rule
 from geoseg.io.sources.dataset import RasterOptions
 from geoseg.io.sources.gather import gather_imagery
-from geoseg.io.sources.imagery import FileImagery
-from geoseg.io.sources.signing import sign_address
+from geoseg.io.sources.imagery import FileImagery, describe_file
+from geoseg.io.sources.signing import hold_signature, sign_address
 from geoseg.io.sources.stac import is_stac, read_items
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
@@ -256,7 +260,14 @@ def signing(web: Web, folder: Path, package: Path, **options: Any) -> RunConfig:
     return config.model_copy(update={"raster": f"{web.address}/search?limit=1"})
 
 
-def test_a_catalog_that_wants_signed_addresses_gets_them_and_no_file_of_the_run_does(web: Web, folder: Path, tmp_path: Path) -> None:
+def forget_signatures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do as another process would."""
+    monkeypatch.setattr(signing_module, "_SIGNATURES", signing_module._Signatures())
+
+
+def test_a_catalog_that_wants_signed_addresses_gets_them_and_no_file_of_the_run_does(
+    web: Web, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = double_spec().model_copy(update={"bands": RGB})
     package, load = write_package(tmp_path / "model", spec), always(ThresholdPredictor(spec=spec))
     config = signing(web, tmp_path / "out", package)
@@ -270,6 +281,7 @@ def test_a_catalog_that_wants_signed_addresses_gets_them_and_no_file_of_the_run_
     assert not [path.name for path in run.rglob("*") if path.is_file() and b"abc%2B1" in path.read_bytes()]
     first = plan_run(config).fingerprint()
     web.signature = "sv=2025&sig=def"
+    forget_signatures(monkeypatch)
     assert plan_run(config).fingerprint() == first
 
 
@@ -296,6 +308,78 @@ def test_a_change_is_seen_where_only_get_is_allowed_and_without_reading_the_file
     assert web.sent_bytes == 1
     path.write_bytes(b"b" * 1000)
     assert identify(address) != known
+
+
+def test_a_signature_that_runs_out_is_renewed_while_the_raster_is_open(
+    web: Web, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = double_spec().model_copy(update={"bands": RGB})
+    config = signing(web, tmp_path / "out", write_package(tmp_path / "model", spec), collar="none")
+    monkeypatch.setattr(signing_module, "_MARGIN_S", 0)
+    web.signature = f"se={iso_in(3600)}&sig=long"
+    source = plan_run(config).source
+    whole = Window(0, 0, *source.shape[::-1])
+    expected, _ = source.read(whole)
+    forget_signatures(monkeypatch)
+    web.signature = f"se={iso_in(1)}&sig=short"
+    with source.open() as raster:
+        raster.read(Window(0, 0, 8, 8))
+        asked = signatures_asked(web)
+        raster.read(Window(8, 0, 8, 8))
+        assert signatures_asked(web) == asked, "a signature that holds is used again"
+        web.signature = f"se={iso_in(3600)}&sig=renewed"
+        time.sleep(1.1)
+        pixels, _ = raster.read(whole)
+    np.testing.assert_array_equal(pixels, expected)
+    assert signatures_asked(web) == asked + 3, "one for each band's file"
+
+
+def test_a_signature_that_is_refused_before_its_end_is_renewed_by_the_next_try(web: Web, folder: Path) -> None:
+    # larger than what GDAL keeps of an address
+    noise = np.random.default_rng(5).integers(0, 256, (1, 512, 512), np.uint8)
+    write_raster(folder / "noise.tif", noise)
+    web.signature = f"se={iso_in(3600)}&sig=refused"
+    options = RasterOptions(sign=f"{web.address}/sign")
+    source = place_source(describe_file(f"{web.address}/noise.tif", options, needs_georeference=True), None)
+    whole = Window(0, 0, 512, 512)
+    with source.open() as raster:
+        raster.read(Window(0, 0, 8, 8))
+        web.signature = f"se={iso_in(3600)}&sig=given"
+        with pytest.raises(RunError, match=r"noise\.tif could not be read"):
+            raster.read(whole)
+        np.testing.assert_array_equal(raster.read(whole)[0], noise)
+
+
+def signatures_asked(web: Web) -> int:
+    return sum(path.startswith("/sign") for _, path in web.requests)
+
+
+def iso_in(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+@pytest.mark.parametrize(
+    ("signature", "ends"),
+    [
+        ("sv=2024&se=2050-01-01T00:00:00Z&sig=a", datetime(2050, 1, 1, tzinfo=UTC)),
+        ("se=2050-01-01&sig=a", datetime(2050, 1, 1, tzinfo=UTC)),
+        ("X-Amz-Date=20500101T000000Z&X-Amz-Expires=3600&X-Amz-Signature=a", datetime(2050, 1, 1, 1, tzinfo=UTC)),
+        ("X-Goog-Date=20500101T000000Z&X-Goog-Expires=60&X-Goog-Signature=a", datetime(2050, 1, 1, 0, 1, tzinfo=UTC)),
+        ("Expires=2524608000&Signature=a", datetime(2050, 1, 1, tzinfo=UTC)),
+    ],
+)
+def test_a_signature_is_renewed_two_minutes_before_it_says_that_it_ends(web: Web, signature: str, ends: datetime) -> None:
+    web.signature = signature
+    signed = hold_signature(f"{web.address}/{len(signature)}.tif", f"{web.address}/sign")
+    assert signed.renew_at == pytest.approx((ends - timedelta(minutes=2)).timestamp())
+    assert signed.is_fresh
+
+
+@pytest.mark.parametrize("signature", ["key=1", "se=soon&sig=a", "se=inf&sig=a", "X-Amz-Date=x&X-Amz-Expires=9", "expires=nan"])
+def test_a_signature_that_does_not_tell_its_end_is_renewed_after_ten_minutes(web: Web, signature: str) -> None:
+    web.signature = signature
+    signed = hold_signature(f"{web.address}/untold-{len(signature)}.tif", f"{web.address}/sign")
+    assert 590 < signed.renew_at - time.time() <= 600
 
 
 def test_a_service_that_does_not_sign_or_points_elsewhere_is_named(web: Web) -> None:
