@@ -11,12 +11,14 @@ from typing import Any
 from uuid import uuid4
 
 import dask
-from distributed import Client, KilledWorker, WorkerPlugin, get_worker
+from distributed import Client, KilledWorker, SchedulerPlugin, WorkerPlugin, get_worker
 from distributed.protocol.serialize import deserialize_bytes, serialize_bytes
 
+from geoseg import __version__
 from geoseg.errors import RunError, UsageError
 from geoseg.events import ClusterReady, Listener, Warned
 from geoseg.runtime.launch import connect, start_scheduler, start_workers
+from geoseg.runtime.leftovers import Sweeping
 from geoseg.runtime.workplace import ClusterOptions, Failed, Job, Lost, Outcome, Prepared, Report, Shared, name_session
 
 _ASK_TIMEOUT_S = 20
@@ -141,15 +143,23 @@ class Cluster:
         self._lost = False
         self._gone: RunError | None = None
         self._client = connect()
-        self._greet()
+        try:
+            self._greet()
+        except BaseException:
+            self.close()
+            raise
 
     def _greet(self) -> None:
         """Tell a scheduler what its workers have to know."""
         client = self._client
         client.subscribe_topic(self._session, self._hear)
-        client.register_plugin(_SharedPlugin(), name=self._session)
+        sweeping = Sweeping(client.id, self._session)
+        self._give(sweeping, sweeping.name)
+        self._give(_SharedPlugin(), self._session)
         for name, job in self._jobs.items():
-            client.register_plugin(_JobPlugin(job), name=name)
+            self._give(_JobPlugin(job), name)
+        # a group of tasks that runs empty is begun anew, and Dask keeps every one that there was: this task stays in it
+        self._first = client.submit(bool, key=f"{self._session}-0", pure=False)
         if self._options.workers:
             self._start_workers()
         workers, until = self._ask(), time.monotonic() + _START_TIMEOUT_S
@@ -160,6 +170,22 @@ class Cluster:
         if not workers:
             needed = "".join(f" with {name}={number:g}" for name, number in self._options.resources.items())
             self._listener(Warned(message=f"There is no worker{needed} yet; waiting up to {self._options.patience_s:.0f} s for one."))
+
+    def _give(self, plugin: WorkerPlugin | SchedulerPlugin, name: str) -> None:
+        """Register a plugin.
+
+        Raises:
+            UsageError: If who is to have it does not know it.
+        """
+        try:
+            self._client.register_plugin(plugin, name=name)
+        except _LOST:
+            raise
+        except Exception as exc:  # whatever it was there, it comes as a bare one where its class is not known here
+            raise UsageError(
+                f"The scheduler, or a worker of it, cannot do geoseg's work: {exc}. "
+                f"All of them need the geoseg {__version__} that this command is of, with the same libraries."
+            ) from exc
 
     def workers(self) -> Mapping[str, int]:
         """Return the workers that may take chunks; see :class:`geoseg.runtime.workplace.Workplace`."""
@@ -237,7 +263,7 @@ class Cluster:
             name = f"{self._session}-{uuid4().hex[:8]}"
             self._jobs[name] = job
             try:
-                self._client.register_plugin(_JobPlugin(job), name=name)
+                self._give(_JobPlugin(job), name)
             except _LOST:
                 self._lost = True
             return name
@@ -307,6 +333,9 @@ class Cluster:
         """Have a worker start anew; see :class:`geoseg.runtime.workplace.Workplace`."""
         try:
             self._client.restart_workers([worker], timeout=_RESTART_TIMEOUT_S, raise_for_error=False)
+        except KeyError:
+            # it has gone by itself, or another raster of the list was first
+            return True
         except ValueError:
             # nobody watches over it
             return False

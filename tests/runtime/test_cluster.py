@@ -192,6 +192,21 @@ def test_a_worker_whose_device_is_lost_is_started_anew(tmp_path: Path) -> None:
     assert any("its worker is started anew" in event.message for event in heard.of(Warned))
 
 
+class Unknown:
+    """A job of a library that workers do not have."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, ("no such library",)
+
+
+def test_a_job_that_workers_do_not_know_and_a_worker_that_has_gone_by_itself_are_told_apart_from_a_lost_scheduler() -> None:
+    with open_cluster(ClusterOptions(workers=1), Listening()) as cluster:
+        with pytest.raises(UsageError, match=r"cannot do geoseg's work: .*no such library.* All of them need the geoseg \d+\.\d+"):
+            cluster.begin(Unknown())
+        assert cluster.restart("tcp://127.0.0.1:1")
+        assert len(cluster.workers()) == 1
+
+
 def test_whoever_is_at_work_when_the_cluster_is_closed_is_told_at_once() -> None:
     with open_cluster(ClusterOptions(workers=1), Listening()) as cluster:
         assert len(cluster.workers()) == 1
