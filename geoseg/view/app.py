@@ -30,7 +30,7 @@ from geoseg.inference.whole import LoadPredictor
 from geoseg.machine import count_cores
 from geoseg.view.demand import DemandRun, plan_demand
 from geoseg.view.guard import LOCAL_HOSTS, Guard
-from geoseg.view.paint import nothing
+from geoseg.view.paint import kind_of, nothing
 from geoseg.view.rasters import WebTile
 from geoseg.view.scenes import Scene, open_demand, open_scenes
 
@@ -111,7 +111,7 @@ class MapServer:
                     return Response(status_code=499)
                 found = await run_in_threadpool(self._paint, scene, layer, tile, hidden)
             self._pictures.put(key, found)
-        return _answer(request, found, "image/webp")
+        return _answer(request, found, kind_of(found))
 
     async def cut_tile(self, request: Request) -> Response:
         """Return a vector tile."""

@@ -1,5 +1,6 @@
 """The imagery that a run was made of, as a backdrop of its map."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -17,8 +18,8 @@ _LOOK_PX = 512
 """Longest side of the look at each file that the stretch comes from."""
 _LOOKED_AT = 8
 """Files that it comes from, at most, spread evenly over all."""
-_LARGE_PX = 4096
-"""Longest side from which a file without overviews is not read as a whole for every tile that shows it small."""
+_SMALL_PX = 512
+"""Longest side up to which a file without overviews is read as a whole for tiles that show it small."""
 
 
 class Backdrop:
@@ -67,21 +68,39 @@ class Backdrop:
 
     def _read(self, number: int, tile: WebTile) -> TilePixels:
         raster = self._rasters[number]
-        if raster.has_overviews or raster.size_px <= _LARGE_PX or tile.pixel_m < 2 * raster.pixel_m:
+        if self._is_read_as_it_is(raster, tile.pixel_m):
             return raster.read_tile(tile, self._bands, smooth=True)
+        small = self._find_small(number)
+        if tile.pixel_m * math.sqrt(2) < small.pixel_m:
+            return raster.read_tile(tile, self._bands, smooth=True)
+        return small.read_tile(tile, tuple(range(1, len(self._bands) + 1)), smooth=True)
+
+    @staticmethod
+    def _is_read_as_it_is(raster: TileRaster, pixel_m: float) -> bool:
+        """Tell whether a tile with such pixels is read from the file: it has overviews, or the tile shows little of it."""
+        if raster.has_overviews or raster.size_px <= _SMALL_PX:
+            return True
+        return raster.is_tiled and pixel_m < math.sqrt(2) * raster.pixel_m
+
+    def _find_small(self, number: int) -> TileRaster:
+        """Return the small copy of a file, made when it is wanted first."""
         with self._lock:
             if number not in self._small:
                 self._work.mkdir(parents=True, exist_ok=True)
-                self._small[number] = raster.write_coarse(self._work / f"imagery{number}.tif", self._bands)
-            small = self._small[number]
-        if tile.pixel_m < small.pixel_m / 2:
-            return raster.read_tile(tile, self._bands, smooth=True)
-        return small.read_tile(tile, tuple(range(1, len(self._bands) + 1)), smooth=True)
+                self._small[number] = self._rasters[number].write_pyramid(self._work / f"imagery{number}.tif", self._bands)
+            return self._small[number]
+
+    def _look(self, number: int) -> TilePixels:
+        raster = self._rasters[number]
+        if raster.has_overviews or raster.size_px <= _SMALL_PX:
+            return raster.read_coarse(self._bands, _LOOK_PX)
+        # reading all of it takes as long as making the copy, which is wanted soon
+        return self._find_small(number).read_coarse(tuple(range(1, len(self._bands) + 1)), _LOOK_PX)
 
     def _find_stretch(self) -> Stretch:
         """Return the stretch that fits all files: from the darkest black to the brightest white of some of them."""
         step = -(-len(self._rasters) // _LOOKED_AT)
-        looks = [find_stretch(raster.read_coarse(self._bands, _LOOK_PX)) for raster in self._rasters[::step]]
+        looks = [find_stretch(self._look(number)) for number in range(0, len(self._rasters), step)]
         low = tuple(min(ends) for ends in zip(*(look.low for look in looks), strict=True))
         high = tuple(max(ends) for ends in zip(*(look.high for look in looks), strict=True))
         return Stretch(low=low, high=high)

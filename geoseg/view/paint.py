@@ -49,15 +49,26 @@ def find_stretch(pixels: TilePixels) -> Stretch:
 
 def paint_imagery(pixels: TilePixels, stretch: Stretch) -> Picture:
     """Return imagery of one or three bands as a picture."""
-    low, high = (np.array(end, np.float32)[:, None, None] for end in (stretch.low, stretch.high))
-    with np.errstate(invalid="ignore", over="ignore"):
-        scaled = np.nan_to_num(np.clip((pixels.data.astype(np.float32) - low) * (255 / (high - low)), 0, 255))
     picture = np.empty((*pixels.valid.shape, 4), np.uint8)
-    picture[..., :3] = np.moveaxis(scaled, 0, -1).astype(np.uint8)
+    for number in range(3):
+        band = pixels.data[min(number, len(pixels.data) - 1)]
+        low, high = (end[min(number, len(end) - 1)] for end in (stretch.low, stretch.high))
+        if band.dtype == np.uint8:
+            np.take(_scale(np.arange(256, dtype=np.float32), low, high), band, out=picture[..., number], mode="clip")
+        else:
+            picture[..., number] = _scale(band.astype(np.float32), low, high)
     picture[..., 3] = 255
-    # lossy pictures let what lies hidden shine through at the edge
-    picture[~pixels.valid] = 0
+    if not pixels.valid.all():
+        # lossy pictures let what lies hidden shine through at the edge
+        picture[~pixels.valid] = 0
     return picture
+
+
+def _scale(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
+    """Return values between two ends as bytes."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = np.clip((values - np.float32(low)) * np.float32(255 / (high - low)), 0, 255)
+    return np.asarray(np.nan_to_num(scaled), np.uint8)
 
 
 def paint_classes(pixels: TilePixels, scheme: ClassScheme, hidden: Collection[str] = ()) -> Picture:
@@ -109,16 +120,24 @@ def lay_over(pictures: Iterable[Picture]) -> Picture | None:
 
 
 def encode(picture: Picture, *, exact: bool) -> bytes:
-    """Encode a picture as WebP, which takes less time and room than PNG, lossless or not.
+    """Encode a picture so that it takes little time: as JPEG where details may get lost and nothing is transparent, else as WebP.
 
     Args:
         picture: The picture.
         exact: Keep every color as it is; imagery may lose details.
     """
     stream = io.BytesIO()
-    # of lossless pictures the quality is how much time is taken
-    Image.fromarray(picture).save(stream, "WEBP", lossless=exact, quality=0 if exact else 85, method=0)
+    if not exact and picture[..., 3].all():
+        Image.fromarray(np.ascontiguousarray(picture[..., :3])).save(stream, "JPEG", quality=85)
+    else:
+        # of lossless pictures the quality is how much time is taken
+        Image.fromarray(picture).save(stream, "WEBP", lossless=exact, quality=0 if exact else 85, method=0)
     return stream.getvalue()
+
+
+def kind_of(content: bytes) -> str:
+    """Return the media type of what :func:`encode` returns."""
+    return "image/jpeg" if content.startswith(b"\xff\xd8") else "image/webp"
 
 
 @cache

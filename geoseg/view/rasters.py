@@ -5,31 +5,36 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 from pyproj.exceptions import ProjError
 from rio_tiler import reader
-from rio_tiler.constants import WEB_MERCATOR_CRS, WGS84_CRS
+from rio_tiler.constants import WGS84_CRS
 from rio_tiler.errors import PointOutsideBounds
 
 from geoseg.errors import RasterError, RunError
-from geoseg.io.sources.dataset import FOREIGN, RasterOptions, bounded_cache, close_dataset, hold_dataset
-from geoseg.io.tiffs.image import write_image
+from geoseg.io.sources.dataset import FOREIGN, RasterOptions, bounded_cache, close_dataset, hold_dataset, read_warped
+from geoseg.io.tiffs.reduced import write_reduced
 
 TILE_PX = 256
 """Side of a web tile."""
 WORLD_M = 2 * math.pi * 6_378_137
 """Side of the square that web mercator draws the world in, in its metres."""
 _MOST_NORTH_DEG = 85.06
-_COARSE_PX = 2048
-"""Longest side of what stands for a raster without overviews when one looks at much of it."""
+_PYRAMID_PX = 2**26
+"""Most pixels of the copy that stands for a raster without overviews when one looks at much of it: 0.2 GB of color on disk, packed less."""
+_MOST_BLOCK_PX = 1024
+"""Side of blocks beyond which a file is no tiled one: a web tile would decode much that it does not need."""
+_HARDLY_LARGER = math.sqrt(2)
+"""Pixels that are larger than those of a tile by no more than that stand for them; smaller ones than half of that never do."""
 _MOST_OPEN = 96
 """Files that stay open to be read again; systems let a process have a thousand."""
 _POINTS = 21
@@ -67,6 +72,12 @@ class WebTile:
         """Side of a pixel of it in web mercator."""
         return WORLD_M / (1 << self.z) / TILE_PX
 
+    @property
+    def grid(self) -> GeoBox:
+        """Its pixels."""
+        left, _, _, top = self.bounds_m
+        return GeoBox((TILE_PX, TILE_PX), Affine(self.pixel_m, 0, left, 0, -self.pixel_m, top), "EPSG:3857")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TilePixels:
@@ -100,14 +111,22 @@ class TileRaster:
             self.geobox = GeoBox(dataset.shape, dataset.transform, dataset.crs)
             self.band_count: int = dataset.count
             self.dtype = str(dataset.dtypes[0])
-            self.has_overviews = bool(dataset.overviews(1))
             self.colormap = _read_colormap(dataset)
+            self.is_tiled = min(dataset.shape) < _MOST_BLOCK_PX or max(dataset.block_shapes[0]) <= _MOST_BLOCK_PX
+            # what GDAL makes of a file keeps none of them
+            is_plain = replace(self._options, assume_crs=None, trust_vrt=False, sign=None) == RasterOptions()
+            self._overviews: tuple[int, ...] = tuple(dataset.overviews(1)) if is_plain else ()
         self.bounds = find_bounds(path, self.geobox)
 
     @property
     def size_px(self) -> int:
         """Its longest side."""
         return max(self.geobox.shape)
+
+    @property
+    def has_overviews(self) -> bool:
+        """Whether looking at much of it reads little."""
+        return bool(self._overviews)
 
     @cached_property
     def pixel_m(self) -> float:
@@ -140,21 +159,9 @@ class TileRaster:
         Raises:
             RunError: If the file cannot be read there.
         """
-        resampling: Any = "bilinear" if smooth else "nearest"
-        with self._dataset() as dataset:
-            found = reader.part(
-                dataset,
-                tile.bounds_m,
-                height=TILE_PX,
-                width=TILE_PX,
-                dst_crs=WEB_MERCATOR_CRS,
-                indexes=bands,
-                nodata=self._nodata,
-                resampling_method=resampling,
-                reproject_method=resampling,
-            )
-        # at the edge of a file GDAL interpolates one band farther than another
-        return TilePixels(data=np.asarray(found.array.data), valid=np.asarray(~np.ma.getmaskarray(found.array).any(axis=0)))
+        with self._dataset(self._level(tile.pixel_m)) as dataset:
+            data, valid = read_warped(dataset, tile.grid, bands, smooth=smooth, nodata=self._nodata)
+        return TilePixels(data=data, valid=valid)
 
     def read_point(self, lon: float, lat: float, bands: tuple[int, ...] = (1,)) -> tuple[float, ...] | None:
         """Return the values of the pixel at a place in degrees; None where there is none, or no data."""
@@ -170,7 +177,7 @@ class TileRaster:
         masked = bool(np.ma.getmaskarray(found.array).any())
         return None if masked or (self._nodata is not None and values[0] == self._nodata) else values
 
-    def read_coarse(self, bands: tuple[int, ...], longest_px: int = _COARSE_PX) -> TilePixels:
+    def read_coarse(self, bands: tuple[int, ...], longest_px: int) -> TilePixels:
         """Read all of it at once with so few pixels that they fit anywhere; from overviews where there are some."""
         factor = max(1.0, self.size_px / longest_px)
         rows, cols = (max(1, round(n / factor)) for n in self.geobox.shape)
@@ -179,17 +186,19 @@ class TileRaster:
             valid = dataset.dataset_mask(out_shape=(rows, cols)) > 0
         return TilePixels(data=pixels, valid=valid)
 
-    def write_coarse(self, path: Path, bands: tuple[int, ...]) -> "TileRaster":
-        """Write what :meth:`read_coarse` returns into a file, and return that one; pixels without data are 0 there.
+    def write_pyramid(self, path: Path, bands: tuple[int, ...]) -> "TileRaster":
+        """Write a smaller copy of some of its bands with overviews, block by block, and return that one.
 
         Raises:
+            RunError: If it cannot be read.
             WriteError: If the disk does not take it.
         """
-        coarse = self.read_coarse(bands)
-        rows, cols = coarse.valid.shape
-        scale = (self.geobox.shape[1] / cols, self.geobox.shape[0] / rows)
-        box = GeoBox((rows, cols), self.geobox.transform @ self.geobox.transform.scale(*scale), self.geobox.crs)
-        write_image(path, np.where(coarse.valid, coarse.data, 0), box, nodata=0)
+        rows, cols = self.geobox.shape
+        factor = 2 if self.is_tiled else 1
+        while rows * cols > _PYRAMID_PX * factor**2:
+            factor *= 2
+        with self._dataset() as dataset:
+            write_reduced(dataset, path, factor, bands)
         return TileRaster(str(path))
 
     def close(self) -> None:
@@ -197,19 +206,24 @@ class TileRaster:
         self._closed = True
         _IDLE.drop(self)
 
+    def _level(self, pixel_m: float) -> int | None:
+        """Return which overview has pixels that are about so large; None is the raster itself."""
+        fitting = [n for n, factor in enumerate(self._overviews) if factor * self.pixel_m <= _HARDLY_LARGER * pixel_m]
+        return max(fitting, key=lambda n: self._overviews[n], default=None)
+
     @contextmanager
-    def _dataset(self) -> Iterator[Any]:
-        """Lend the open file to one thread."""
-        dataset = _IDLE.take(self)
+    def _dataset(self, level: int | None = None) -> Iterator[Any]:
+        """Lend the open file, or an overview of it, to one thread."""
+        dataset = _IDLE.take(self, level)
         try:
             with bounded_cache():
-                dataset = dataset or hold_dataset(self.path, self._options)
+                dataset = dataset or hold_dataset(self.path, replace(self._options, overview=level))
                 yield dataset
         except (*FOREIGN, OSError) as exc:
             if dataset is not None:
                 close_dataset(dataset)
             raise RunError(f"{self.path} could not be read: {exc}. Check the file with gdalinfo.") from exc
-        _IDLE.put(self, dataset)
+        _IDLE.put(self, dataset, level)
         if self._closed:
             _IDLE.drop(self)
 
@@ -224,31 +238,35 @@ class IdleDatasets:
     def __init__(self, most: int) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._kept: list[tuple[TileRaster, Any]] = []
+        self._kept: list[tuple[TileRaster, int | None, Any]] = []
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def take(self, raster: TileRaster) -> Any:
-        """Return an open file of a raster; None if there is none."""
+    def take(self, raster: TileRaster, level: int | None = None) -> Any:
+        """Return an open file of a raster, or of an overview of it; None if there is none."""
         with self._lock:
-            for number, (owner, dataset) in enumerate(self._kept):
-                if owner is raster:
+            # that was read last: what it holds decoded is what is looked at
+            for number, (owner, kept, dataset) in reversed(list(enumerate(self._kept))):
+                if owner is raster and kept == level:
                     del self._kept[number]
                     return dataset
         return None
 
-    def put(self, raster: TileRaster, dataset: Any) -> None:
+    def put(self, raster: TileRaster, dataset: Any, level: int | None = None) -> None:
         """Keep a file open, and close the one that nobody has wanted for the longest."""
         with self._lock:
-            self._kept.append((raster, dataset))
-            oldest = self._kept.pop(0)[1] if len(self._kept) > self._most else None
+            self._kept.append((raster, level, dataset))
+            oldest = self._kept.pop(0)[2] if len(self._kept) > self._most else None
         if oldest is not None:
             close_dataset(oldest)
 
     def drop(self, raster: TileRaster) -> None:
         """Close the files of a raster."""
-        while (dataset := self.take(raster)) is not None:
+        with self._lock:
+            dropped = [dataset for owner, _, dataset in self._kept if owner is raster]
+            self._kept = [kept for kept in self._kept if kept[0] is not raster]
+        for dataset in dropped:
             close_dataset(dataset)
 
 

@@ -7,7 +7,18 @@ import pytest
 from PIL import Image
 
 from geoseg.pixels.classes import ClassScheme, LandClass
-from geoseg.view.paint import Stretch, encode, find_stretch, lay_over, paint_classes, paint_imagery, paint_measure, paint_table, ramp
+from geoseg.view.paint import (
+    Stretch,
+    encode,
+    find_stretch,
+    kind_of,
+    lay_over,
+    paint_classes,
+    paint_imagery,
+    paint_measure,
+    paint_table,
+    ramp,
+)
 from geoseg.view.rasters import TilePixels
 
 SCHEME = ClassScheme(classes=(LandClass(value=3, name="a", color="#102030"), LandClass(value=7, name="b", color="#405060")))
@@ -61,3 +72,14 @@ def test_what_comes_first_lies_over_what_comes_later() -> None:
     over, below = (paint_classes(pixels_of(values), SCHEME) for values in ([3, 0], [7, 7]))
     assert lay_over([over, below])[0, :, 0].tolist() == [16, 64]
     assert lay_over([]) is None
+
+
+def test_imagery_without_holes_is_a_jpeg_and_with_holes_a_picture_that_has_them() -> None:
+    picture = np.full((8, 8, 4), 255, np.uint8)
+    whole = encode(picture, exact=False)
+    assert kind_of(whole) == "image/jpeg"
+    assert Image.open(io.BytesIO(whole)).format == "JPEG"
+    picture[:4] = 0
+    holed = encode(picture, exact=False)
+    assert kind_of(holed) == "image/webp"
+    assert np.asarray(Image.open(io.BytesIO(holed)))[..., 3].tolist() == picture[..., 3].tolist()

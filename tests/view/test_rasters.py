@@ -95,14 +95,63 @@ def test_boxes_unite_to_the_one_that_holds_them_all() -> None:
     assert unite([(1, 2, 3, 4), (0, 3, 2, 9)]) == (0, 2, 3, 9)
 
 
-def test_a_coarse_copy_lies_where_the_raster_lies(tmp_path: Path) -> None:
-    pixels = np.repeat(np.repeat(np.arange(1, 65, dtype=np.uint8).reshape(1, 8, 8), 512, axis=1), 512, axis=2)
-    raster = TileRaster(str(write_raster(tmp_path / "a.tif", pixels)))
-    small = raster.write_coarse(tmp_path / "small.tif", (1,))
-    assert max(small.geobox.shape) == 2048
+def test_a_small_copy_lies_where_the_raster_lies_and_holds_means_of_what_is_valid(tmp_path: Path) -> None:
+    pixels = np.repeat(np.repeat(np.arange(1, 65, dtype=np.uint8).reshape(1, 8, 8), 100, axis=1), 100, axis=2)
+    pixels = np.concatenate([pixels + 50, pixels])
+    pixels[1, ::2] += 10
+    pixels[:, :100, :100] = 0
+    raster = TileRaster(str(write_raster(tmp_path / "a.tif", pixels, nodata=0, tiled=True, blockxsize=256, blockysize=256)))
+    small = raster.write_pyramid(tmp_path / "small.tif", (2,))
+    assert small.geobox.shape == (400, 400)
     assert small.bounds == pytest.approx(raster.bounds)
-    with rasterio.open(tmp_path / "small.tif") as dataset:
-        np.testing.assert_array_equal(dataset.read(1)[128::256, 128::256], pixels[0, 256::512, 256::512])
+    assert small.has_overviews
+    found = small.read_coarse((1,), 400)
+    assert not found.valid[:50, :50].any()
+    assert found.valid.mean() == 63 / 64
+    np.testing.assert_array_equal(found.data[0][25::50, 25::50].ravel()[1:], np.arange(2, 65) + 5)
+
+
+def test_a_copy_of_a_file_in_wide_strips_keeps_its_pixels_in_small_blocks(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(3).integers(1, 200, (1, 1100, 1200), np.uint8)
+    raster = TileRaster(str(write_raster(tmp_path / "a.tif", pixels)))
+    assert not raster.is_tiled
+    small = raster.write_pyramid(tmp_path / "small.tif", (1,))
+    assert small.is_tiled
+    np.testing.assert_array_equal(small.read_coarse((1,), 1200).data, pixels)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32645", "EPSG:3857"])
+def test_a_tile_that_shows_much_of_a_file_is_read_from_its_overviews_in_any_crs(tmp_path: Path, crs: str) -> None:
+    path = write_raster(tmp_path / "a.tif", np.full((1, 512, 512), 9, np.uint8), transform=Affine(2, 0, 337_200, 0, -2, 3_058_800), crs=crs)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.build_overviews([2, 4], Resampling.average)
+    with rasterio.open(path, "r+") as dataset:
+        # overviews stay as they were, so that they are told apart
+        dataset.write(np.ones((1, 512, 512), np.uint8))
+    raster = TileRaster(str(path))
+    west, south, east, north = raster.bounds
+    seen = []
+    for z in (raster.zoom, raster.zoom - 2, raster.zoom - 4):
+        tile, _, _ = tile_at((west + east) / 2, (south + north) / 2, z)
+        found = raster.read_tile(tile)
+        seen += np.unique(found.data[0][found.valid]).tolist()
+    assert seen == [1, 9, 9]
+
+
+def test_a_pixel_lacks_data_where_all_of_its_bands_do(tmp_path: Path) -> None:
+    pixels = np.full((3, 40, 40), 90, np.uint8)
+    pixels[0, :20] = 0
+    pixels[:, :, :10] = 0
+    path = write_raster(tmp_path / "a.tif", pixels, nodata=0, transform=Affine(2, 0, 337_200, 0, -2, 3_058_800), crs="EPSG:32645")
+    raster = TileRaster(str(path))
+    lon, lat = Transformer.from_crs("EPSG:32645", "EPSG:4326", always_xy=True).transform(337_250, 3_058_790)
+    tile, y, x = tile_at(lon, lat, raster.zoom)
+    found = raster.read_tile(tile, (1, 2, 3), smooth=True)
+    assert found.valid[y, x]
+    assert found.data[:, y, x].tolist() == [0, 90, 90]
+    lon, lat = Transformer.from_crs("EPSG:32645", "EPSG:4326", always_xy=True).transform(337_208, 3_058_770)
+    tile, y, x = tile_at(lon, lat, raster.zoom)
+    assert not raster.read_tile(tile, (1, 2, 3), smooth=True).valid[y, x]
 
 
 def test_a_file_that_goes_away_is_an_error_that_names_it(tmp_path: Path) -> None:

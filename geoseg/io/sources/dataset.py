@@ -13,8 +13,10 @@ from threading import Lock
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+import numpy as np
 import rasterio
 from affine import Affine
+from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from pyproj.exceptions import ProjError
 from rasterio._err import CPLE_BaseError
@@ -198,11 +200,12 @@ class _AssumedCrs:
     """A dataset seen through a CRS that the file does not declare."""
 
     def __init__(self, dataset: Any, crs: Any) -> None:
-        self._dataset = dataset
+        self.plain = dataset
+        """What GDAL knows of."""
         self.crs = crs
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._dataset, name)
+        return getattr(self.plain, name)
 
 
 def _with_crs(dataset: Any, options: RasterOptions) -> Any:
@@ -212,6 +215,37 @@ def _with_crs(dataset: Any, options: RasterOptions) -> Any:
         return _AssumedCrs(dataset, rasterio.crs.CRS.from_user_input(options.assume_crs))
     except CRSError as exc:
         raise RasterError(f"There is no CRS {options.assume_crs!r}: {exc}. Name one with --assume-crs, for example EPSG:32645.") from exc
+
+
+def read_warped(
+    dataset: Any, grid: GeoBox, bands: tuple[int, ...], *, smooth: bool, nodata: float | None = None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read bands onto a grid in any CRS; the dataset's pixels should be about as large as the grid's.
+
+    All bands and what is valid come out of one pass: at the edge of the data there are all bands or none.
+
+    Args:
+        dataset: As :func:`hold_dataset` returns it.
+        grid: The grid, with a CRS.
+        bands: 1-based.
+        smooth: Interpolate between pixels, else take the nearest.
+        nodata: Value without data of a file that may not say so.
+
+    Returns:
+        (C, H, W) in the dtype of the first band, and (H, W), True = data.
+    """
+    assert grid.crs is not None, "grids without a CRS have no place"
+    height, width = grid.shape
+    alpha = dataset.colorinterp.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in dataset.colorinterp else None
+    how: dict[str, Any] = {"crs": str(grid.crs.to_wkt()), "transform": grid.transform, "height": height, "width": width}
+    how |= {"src_crs": dataset.crs, "dtype": dataset.dtypes[bands[0] - 1], "add_alpha": alpha is None}
+    how |= {} if nodata is None else {"src_nodata": nodata}
+    # a pixel lacks data where all bands do; alpha is 0 or 1 in every dtype; kernels do not widen for pixels that are hardly smaller
+    how |= {"UNIFIED_SRC_NODATA": "YES", "DST_ALPHA_MAX": 1, "XSCALE": 1, "YSCALE": 1}
+    resampling = Resampling.bilinear if smooth else Resampling.nearest
+    with WarpedVRT(getattr(dataset, "plain", dataset), resampling=resampling, **how) as warped:
+        pixels = warped.read((*bands, warped.count if alpha is None else alpha))
+    return pixels[:-1], pixels[-1] > 0
 
 
 @contextmanager
