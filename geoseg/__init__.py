@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from geoseg.impact.measure import measure_impact
     from geoseg.impact.options import FloodInput, ImpactInputs, ImpactOptions
     from geoseg.impact.tables import Impact
-    from geoseg.inference.planning import RunPlan, plan_run
+    from geoseg.inference.planning import plan_run
+    from geoseg.inference.runplan import RunPlan
     from geoseg.model.package import ModelPackage, find_package
     from geoseg.model.spec import ModelSpec
     from geoseg.pipeline import segment_raster
@@ -82,7 +83,8 @@ _HOMES = {
     "impact.measure": ("measure_impact",),
     "impact.options": ("FloodInput", "ImpactInputs", "ImpactOptions"),
     "impact.tables": ("Impact",),
-    "inference.planning": ("RunPlan", "plan_run"),
+    "inference.planning": ("plan_run",),
+    "inference.runplan": ("RunPlan",),
     "model.package": ("ModelPackage", "find_package"),
     "model.spec": ("ModelSpec",),
     "pipeline": ("segment_raster",),

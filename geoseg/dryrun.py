@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from geoseg.config import RunConfig
 from geoseg.events import Tuned
-from geoseg.inference.planning import RunPlan, plan_run
+from geoseg.inference.planning import plan_run
+from geoseg.inference.runplan import RunPlan
 from geoseg.inference.tuning.tune import tune
 from geoseg.inference.whole import LoadPredictor, averaging, network_loader, read_padded
 from geoseg.io.ground import pixel_size_m

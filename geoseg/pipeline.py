@@ -11,7 +11,8 @@ from geoseg.config import RunConfig
 from geoseg.errors import ChunkError, UsageError
 from geoseg.events import ChunkDone, ChunkFailed, Finished, Listener, Warned, ignore_events
 from geoseg.inference.performance import Performance
-from geoseg.inference.planning import RunPlan, check_disk, describe_plan, plan_run
+from geoseg.inference.planning import check_disk, describe_plan, plan_run
+from geoseg.inference.runplan import RunPlan
 from geoseg.inference.tuning.tune import tune
 from geoseg.inference.whole import LoadPredictor, averaging, network_loader
 from geoseg.inference.work import ChunkResult, SegmentJob

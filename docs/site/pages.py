@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import typer
 from pydantic import BaseModel
@@ -156,12 +156,30 @@ def collect_messages() -> dict[str, set[tuple[str, str]]]:
     found: dict[str, set[tuple[str, str]]] = {}
     for path in sorted(_PACKAGE.rglob("*.py")):
         where = ".".join(path.relative_to(_PACKAGE.parent).with_suffix("").parts)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in known and node.args:
-                text = _template(node.args[0])
-                if len(text.split()) >= _LEAST_WORDS:
-                    found.setdefault(node.func.id, set()).add((text, where))
+                texts = [text for text in [_template(node.args[0])] if len(text.split()) >= _LEAST_WORDS]
+                found.setdefault(node.func.id, set()).update((text, where) for text in texts or _follow(node.args[0], tree))
     return found
+
+
+def _follow(message: ast.expr, tree: ast.Module) -> list[str]:
+    """Return what a message that is no text may be: what a function of its module returns, or what another error said."""
+    if isinstance(message, ast.Call) and isinstance(message.func, ast.Name):
+        makers = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == message.func.id]
+        returns = [node.value for maker in makers for node in ast.walk(maker) if isinstance(node, ast.Return) and node.value]
+        if returns:
+            return [_template(value) for value in returns]
+    if isinstance(message, ast.Attribute):
+        return [f"The same again: {{{message.attr}}}"]
+    caught = [ast.unparse(node.type) for node in ast.walk(tree) if _catches(node, message) and node.type]
+    return [f"What a {kind} says: {{exc}}" for kind in caught]
+
+
+def _catches(node: ast.AST, message: ast.expr) -> TypeGuard[ast.ExceptHandler]:
+    """Tell whether a message is made inside of a handler."""
+    return isinstance(node, ast.ExceptHandler) and any(inner is message for inner in ast.walk(node))
 
 
 def _template(node: ast.expr) -> str:

@@ -20,7 +20,9 @@ from geoseg.arrays.grid import ArrayImagery, Brought, Seen, see_imagery
 from geoseg.config import RunConfig, make_config
 from geoseg.errors import UsageError
 from geoseg.inference.batching import Batcher
-from geoseg.inference.planning import RunPlan, choose_bands, replan
+from geoseg.inference.opening import choose_bands
+from geoseg.inference.planning import replan
+from geoseg.inference.runplan import RunPlan
 from geoseg.inference.whole import LoadPredictor, averaging, infer_chunk, network_loader, read_padded
 from geoseg.io.raster import RasterSource, place_source
 from geoseg.model.source import find_model

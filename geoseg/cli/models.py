@@ -119,7 +119,7 @@ def _parse_batches(text: str) -> list[int]:
 
 def _open_sources(package: "ModelPackage", rasters: list[str], data: Path | None, recipe: Path | None) -> "list[RasterSource]":
     from geoseg.config import make_config
-    from geoseg.inference.planning import open_source
+    from geoseg.inference.opening import open_source
     from geoseg.probe import half_tile
 
     if (data is None) != (recipe is None):

@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from geoseg.config import make_config
 from geoseg.errors import GeosegError, MissingFileError, RasterError, RunFolderError
 from geoseg.evaluation.sampling import Reader, count_values
-from geoseg.inference.planning import describe_imagery
+from geoseg.inference.opening import describe_imagery
 from geoseg.io.raster import RasterSource, open_raster, place_source
 from geoseg.io.sources.bands import find_bands
 from geoseg.io.tiffs.layers import open_layer

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from geoseg.inference.planning import RunPlan
+from geoseg.inference.runplan import RunPlan
 from geoseg.inference.work import ChunkResult
 from geoseg.machine import process_age_s
 

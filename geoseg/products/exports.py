@@ -11,7 +11,8 @@ from pathlib import Path
 from geoseg.config import Output, RunConfig, make_config
 from geoseg.errors import GeosegError, LabelError, RunError, RunFolderError
 from geoseg.events import Finished, Listener, ignore_events
-from geoseg.inference.planning import RunPlan, open_source
+from geoseg.inference.opening import open_source
+from geoseg.inference.runplan import RunPlan
 from geoseg.io.files import write_error, write_whole
 from geoseg.io.raster import RasterSource, open_raster
 from geoseg.io.tiffs.layers import open_layer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from odc.geo.geobox import GeoBox
 
-from geoseg.inference.planning import RunPlan
+from geoseg.inference.runplan import RunPlan
 from geoseg.io.files import write_whole
 from geoseg.io.store.found import FoundStore
 from geoseg.io.store.mosaic import ChunkMosaic, LayerStyle, plain_vrt, remove_rows

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from geoseg.config import Output
-from geoseg.inference.planning import RunPlan, replan
+from geoseg.inference.planning import replan
+from geoseg.inference.runplan import RunPlan
 from geoseg.io.coarse import coarsen_source
 
 _SHARE = 1 / 14

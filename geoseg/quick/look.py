@@ -15,7 +15,7 @@ from geoseg.config import RunConfig
 from geoseg.errors import WriteError
 from geoseg.events import ChunkFailed, Event, FirstMap, Listener, MapRefined, Warned, ignore_events
 from geoseg.inference.performance import Performance
-from geoseg.inference.planning import RunPlan
+from geoseg.inference.runplan import RunPlan
 from geoseg.inference.whole import LoadPredictor, network_loader
 from geoseg.inference.work import ChunkResult, SegmentJob
 from geoseg.io.files import move_whole, write_error, write_whole

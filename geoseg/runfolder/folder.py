@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from geoseg.config import CHOSEN, RunConfig
 from geoseg.errors import RunFolderError, WriteError
-from geoseg.inference.planning import RunPlan
+from geoseg.inference.runplan import RunPlan
 from geoseg.io.files import move_folder, move_whole, write_error, write_whole
 from geoseg.io.store.bucket import open_place
 from geoseg.io.store.chunks import ChunkStore, holds_chunks, move_flat_chunks

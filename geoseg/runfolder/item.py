@@ -13,7 +13,7 @@ from pyproj import Transformer
 from shapely.geometry import mapping
 
 from geoseg import __version__
-from geoseg.inference.planning import RunPlan
+from geoseg.inference.runplan import RunPlan
 from geoseg.io.files import is_there
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.sources.imagery import list_files

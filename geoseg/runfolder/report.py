@@ -12,7 +12,7 @@ from rasterio.windows import Window
 from geoseg import __version__
 from geoseg.errors import GeosegError, RunFolderError
 from geoseg.inference.performance import Performance
-from geoseg.inference.planning import RunPlan
+from geoseg.inference.runplan import RunPlan
 from geoseg.io.raster import RasterSource
 from geoseg.model.execution import Backend
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass

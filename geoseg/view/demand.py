@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from geoseg.config import RunConfig
-from geoseg.inference.planning import RunPlan, plan_run, replan
+from geoseg.inference.planning import plan_run, replan
+from geoseg.inference.runplan import RunPlan
 from geoseg.inference.whole import LoadPredictor, network_loader
 from geoseg.io.store.chunks import ChunkStore
 from geoseg.pipeline import describe_job

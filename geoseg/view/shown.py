@@ -11,7 +11,9 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.config import RunConfig, make_config
 from geoseg.errors import GeosegError
-from geoseg.inference.planning import find_asked, list_layers, open_source
+from geoseg.inference.opening import open_source
+from geoseg.inference.planning import find_asked
+from geoseg.inference.runplan import list_layers
 from geoseg.io.raster import RasterSource
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.pixels.decode import CONFIDENCE_SCALE, MEASURE_SCALE

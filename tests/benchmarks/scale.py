@@ -21,7 +21,7 @@ CPU_S_PER_PX = 1.0e-6
 GPU_S_PER_PX = 1.0e-8
 """A parameter: 100 million pixels a second. Nothing was measured on a GPU."""
 GPU_SLOTS = 9
-"""Chunks under way in a worker with a GPU; see planning.py."""
+"""Chunks under way in a worker with a GPU; see runplan.py."""
 _WORKERS = 2
 
 

@@ -11,7 +11,7 @@ _ROUNDS = 8
 """Chunks that every slot of a simulated cluster does."""
 _GOOD = 0.9
 _BYTES_PER_PX = {False: 3.1, True: 7.7}
-"""Chunks and outputs, without and with objects: what geoseg plans for, see planning.py."""
+"""Chunks and outputs, without and with objects: what geoseg plans for, see runplan.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

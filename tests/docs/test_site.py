@@ -1,5 +1,6 @@
 """The documentation: it builds strictly, asks for nothing outside, and says what the code says."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -156,6 +157,21 @@ def test_messages_of_errors_are_found_where_they_are_raised() -> None:
     page = pages.write_errors()
     for kind in kinds(GeosegError):
         assert kind.__name__ in page
+
+
+def test_every_raise_of_the_package_has_a_message_in_the_page() -> None:
+    found = load("pages").collect_messages()
+    known = {kind.__name__ for kind in kinds(GeosegError)}
+    for path in sorted((ROOT / "geoseg").rglob("*.py")):
+        where = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) in known:
+                kind = ast.unparse(node.exc.func)
+                assert where in {module for _, module in found.get(kind, ())}, f"{where} line {node.lineno}: {ast.unparse(node)}"
+    texts = {text for messages in found.values() for text, _ in messages}
+    assert "What a UsageError says: {exc}" in texts
+    assert any(text.startswith("The classes of the two runs do not fit: ") for text in texts)
+    assert "Training diverged: {exc}. {kept}. Choose a lower learning_rate, a longer warm_up or a smaller gradient_clip." in texts
 
 
 def kinds(kind: type[GeosegError]) -> Iterator[type[GeosegError]]:

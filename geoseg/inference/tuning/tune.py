@@ -12,7 +12,8 @@ from geoseg import __version__
 from geoseg.config import RunConfig
 from geoseg.errors import ConfigError, MemoryLimitError
 from geoseg.events import Listener, Tuned
-from geoseg.inference.planning import RunPlan, replan
+from geoseg.inference.planning import replan
+from geoseg.inference.runplan import RunPlan
 from geoseg.inference.tuning.book import TuningBook
 from geoseg.inference.tuning.trial import Candidate, Sample, Trial, try_candidates
 from geoseg.inference.whole import read_padded

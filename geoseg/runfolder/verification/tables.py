@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import shapely
 from numpy.typing import NDArray
-from shapely import STRtree
 
 from geoseg.config import make_config
 from geoseg.io.ground import pixel_step_m
 from geoseg.io.raster import open_raster
 from geoseg.io.vector import list_layers, read_layer
+from geoseg.objects.coverage import find_misfits
 from geoseg.pixels.classes import NODATA_CLASS
 from geoseg.runfolder.verification.run import CheckedRun
 
@@ -21,8 +21,6 @@ _COUNTED = {"landcover": "landcover", "buildings": "buildings", "panoptic": "seg
 """Layers, and the name of their count in the summary."""
 _ROUNDING = 1e-6
 """Share of an area that coordinates on the ground, stored as doubles, may lose or win."""
-_BATCH = 20_000
-"""Polygons whose coverage is checked at once, beside those that touch them."""
 
 
 def read_table(run: CheckedRun, layer: str) -> gpd.GeoDataFrame | pd.DataFrame:
@@ -88,18 +86,11 @@ def look_at_coverage(run: CheckedRun) -> Iterator[str]:
     if "landcover" not in run.counts or "landcover" not in run.record.get("run", {}).get("outputs", ()):
         raise LookupError("there is no land cover")
     table = read_table(run, "landcover")
-    shapes = table.geometry.to_numpy()
-    invalid = sum(_count_faults(shapes[start : start + _BATCH], shapes) for start in range(0, len(shapes), _BATCH))
-    if invalid:
-        yield f"{invalid} polygons of landcover overlap a neighbor, or do not share its border"
+    misfits = find_misfits(table.geometry.to_numpy())
+    if len(misfits):
+        yield f"{len(misfits)} polygons of landcover overlap a neighbor, or do not share its border, first feature {misfits[0] + 1}"
     if run.product("classes.tif") is not None:
         yield from _compare_areas(run, table)
-
-
-def _count_faults(some: NDArray[np.object_], shapes: NDArray[np.object_]) -> int:
-    """Count polygons that make no coverage with those that touch them."""
-    near = np.unique(STRtree(shapes).query(some)[1]) if len(shapes) > len(some) else np.arange(len(shapes))
-    return int((~shapely.is_empty(shapely.coverage_invalid_edges(shapes[near]))).sum())
 
 
 def _compare_areas(run: CheckedRun, table: gpd.GeoDataFrame) -> Iterator[str]:

@@ -15,7 +15,8 @@ import shapely
 
 from geoseg.config import RunConfig
 from geoseg.events import Event, Tuned
-from geoseg.inference.planning import RunPlan, plan_run
+from geoseg.inference.planning import plan_run
+from geoseg.inference.runplan import RunPlan
 from geoseg.inference.tuning import tune as module
 from geoseg.inference.tuning.book import TuningBook
 from geoseg.inference.tuning.trial import Candidate, Sample, Trial, to_plain, try_candidates

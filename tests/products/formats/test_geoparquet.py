@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import CRS
 
@@ -161,3 +162,41 @@ def test_a_file_keeps_the_rules_of_the_standard_and_other_programs_agree_on_its_
         assert shapely.is_ccw(shapely.get_exterior_ring(shapely.get_parts(shapes))).all()
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(geo | {"version": "1.0.0"}, RULES)
+
+
+def draw_in(folder: Path, crs: str | None, count: int) -> RunProducts:
+    """Polygons of a run in any CRS, or none, that reach a little over each other."""
+    geobox = GeoBox((100, 100), Affine(1e-5, 0, 85.5, 0, -1e-5, 27.6), crs)
+    box = geobox.boundingbox
+    x, y = np.linspace(box.left, box.right, count + 2)[1:-1], np.linspace(box.bottom, box.top, count + 2)[1:-1]
+    table = gpd.GeoDataFrame({"instance_id": np.arange(count)}, geometry=shapely.box(x, y, x + 1e-5, y + 2e-5), crs=crs)
+    with open_layers(folder / "features.gpkg") as add:
+        add("buildings", table)
+    return RunProducts(name="some", places=(folder,), geobox=geobox, scheme=SCHEME)
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+@pytest.mark.parametrize(("crs", "count"), [("EPSG:4326", 30), ("EPSG:3857", 30), (None, 30), ("EPSG:4326", 0), ("EPSG:4326", 300)])
+def test_another_program_finds_every_file_conformant(tmp_path: Path, crs: str | None, count: int) -> None:
+    validator = pytest.importorskip("geoparquet_validator", reason="geoparquet-validator is not installed")
+    made = tmp_path / "made"
+    made.mkdir()
+    write_geoparquet(draw_in(tmp_path, crs, count), made, part_rows=100)
+    files = sorted(path for path in made.rglob("*.parquet") if path.is_file())
+    assert len(files) == max(1, count // 100)
+    for path in files:
+        report = validator.check(str(path))
+        # the class distribution is of version 2.0
+        failed = [*validator.failed(report, "core"), *validator.failed(report, "covering")]
+        assert (report["version"], failed) == ("1.1.0", [])
+        passed = {outcome["id"] for outcome in report["outcomes"] if outcome["status"] == "pass"}
+        assert {"/conf/core/geo-metadata", "/conf/core/column-metadata", "/conf/covering/bbox-column-structure"} <= passed
+
+
+def test_the_other_program_would_tell(finished: Path, tmp_path: Path) -> None:
+    validator = pytest.importorskip("geoparquet_validator", reason="geoparquet-validator is not installed")
+    table = pq.read_table(finished / "buildings.parquet")
+    geo = json.loads(table.schema.metadata[b"geo"])
+    geo["columns"]["geometry"]["bbox"][0] += 20
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(geo)}), tmp_path / "off.parquet")
+    assert validator.failed(validator.check(str(tmp_path / "off.parquet"))) == ["/conf/core/bbox-extent"]
