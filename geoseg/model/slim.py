@@ -1,4 +1,4 @@
-"""A traced network made small: its weights stay where they are, and enlargements are whole factors."""
+"""A traced network made small and fast: its weights stay where they are, enlargements are whole factors and come late."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from geoseg.model.graph import IMAGE, LAYOUT_KEY
 from geoseg.model.layout import Place, find_tensors, layout_of
 from geoseg.model.package import WEIGHTS_NAME
+from geoseg.model.subpixel import convolve_before_enlarging
 
 _TYPES = {"F16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16, "F32": TensorProto.FLOAT}
 
@@ -19,7 +20,8 @@ def slim_graph(model: Any, weights: Path, shape: tuple[int, int]) -> Any:
 
     What stands in the safetensors file becomes external data in it, with a cast to float32 that onnxruntime does once, when it
     loads the graph; it then folds batch norm into convolutions itself. Nearest-neighbor enlargement by computed sizes becomes
-    one by constant factors, which onnxruntime runs in its blocked memory layout.
+    one by constant factors, which onnxruntime runs in its blocked memory layout; convolutions over enlarged maps are computed on
+    the small ones where that is less work.
 
     Args:
         model: An ``onnx.ModelProto`` whose initializers have the names of the safetensors file; it is changed.
@@ -29,7 +31,9 @@ def slim_graph(model: Any, weights: Path, shape: tuple[int, int]) -> Any:
     Returns:
         The same model.
     """
-    _scale_by_factors(model, shape)
+    sizes = _sizes(model, shape)
+    _scale_by_factors(model, sizes)
+    convolve_before_enlarging(model, sizes)
     _drop_unused(model)
     _point_to(model.graph, find_tensors(weights))
     for node in model.graph.node:
@@ -62,8 +66,7 @@ def _external(name: str, place: Place) -> Any:
     return tensor
 
 
-def _scale_by_factors(model: Any, shape: tuple[int, int]) -> None:
-    sizes = _sizes(model, shape)
+def _scale_by_factors(model: Any, sizes: dict[str, tuple[int, ...]]) -> None:
     for node in model.graph.node:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type != "Resize" or attributes.get("mode") != b"nearest" or len(node.input) != 4:

@@ -97,13 +97,14 @@ def _measure_backends(place: Place, raster: Path, package: ModelPackage) -> list
 
 def measure_pair(place: Place, run: Run, section: str = _SECTION) -> Row:
     """Measure whole run and bare pass in turns; medians. The bare pass takes the tiles that the run says it inferred."""
-    whole, bare = [], []
+    whole: list[Done] = []
+    bare: list[Child] = []
     try:
         if place.sizes.warm_up:
             run_whole(place, run)
         for _ in range(place.sizes.turns):
             whole.append(run_whole(place, run))
-            bare.append(float(str(run_forward(_forward_request(place, run, whole[-1].performance)).answer["seconds"])))
+            bare.append(run_forward(_forward_request(place, run, whole[-1].performance)))
     except ChildError as exc:
         return Row(section=section, what=run.what, note=f"not measured: {exc}")
     return Row(section=section, what={**run.what, **_choices(whole[-1])}, values=_numbers(whole, bare))
@@ -141,16 +142,18 @@ def _choices(done: Done) -> dict[str, Value]:
     return {"precision": known["precision"], "tile px": f"{cols} x {rows}", "batch": known["batch_size"]}
 
 
-def _numbers(whole: list[Done], bare: list[float]) -> dict[str, Value]:
+def _numbers(whole: list[Done], bare: list[Child]) -> dict[str, Value]:
     last = whole[-1].performance
     rows, cols = last["tile_px"]
     pixels = sum(row["pixels"] for row in whole[-1].summary["classes"])
     whole_s = statistics.median(done.child.seconds for done in whole)
-    pairs = list(zip(whole, bare, strict=True))
+    bare_s, bare_cpu_s = ([float(str(child.answer[name])) for child in bare] for name in ("seconds", "cpu_s"))
+    pairs = list(zip(whole, bare_s, strict=True))
     values: dict[str, Value] = {
         "whole s": round(whole_s, 2),
-        "bare s": round(statistics.median(bare), 2),
+        "bare s": round(statistics.median(bare_s), 2),
         "whole / bare": round(statistics.median(done.child.seconds / alone for done, alone in pairs), 3),
+        "whole / bare cpu": round(statistics.median(d.child.cpu_s / alone for d, alone in zip(whole, bare_cpu_s, strict=True)), 3),
         "start s": round(statistics.median(done.start_s for done in whole), 2),
         "without start": round(statistics.median((done.child.seconds - done.start_s) / alone for done, alone in pairs), 3),
         "network s": round(statistics.median(done.performance["network_s"] for done in whole), 2),
