@@ -410,6 +410,9 @@ class RunFolder:
                 raise RunFolderError(f"{self.path} holds files but no run of geoseg. Choose an empty or new folder with -o.")
             return
         earlier = self.read_record().get("fingerprint", {})
+        # the same package may lie elsewhere by now
+        if all(earlier.get(key) == fingerprint.get(key) for key in ("model_sha256", "model_spec_sha256")):
+            earlier = earlier | {"model": fingerprint.get("model")}
         differences = find_differences(earlier, fingerprint)
         if differences and all(text.startswith("objects.") for text in differences):
             if not self.is_whole:
