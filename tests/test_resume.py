@@ -53,6 +53,22 @@ def change(config: RunConfig, **values: Any) -> RunConfig:
     return config.model_copy(update=values)
 
 
+def test_a_run_goes_on_from_another_folder_and_with_the_model_moved(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = Path(config.model)
+    there = plan_run(config).fingerprint()
+    monkeypatch.chdir(package.parent)
+    near = change(config, model=package.name)
+    assert plan_run(near).fingerprint() == there
+    run = segment_raster(near, load=always(NEAR))
+    before = contents(run)
+    package.rename(tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    assert segment_raster(change(config, model="moved"), load=always(NEAR)) == run
+    assert contents(run) == before
+
+
 def write_square(path: Path, side_m: float) -> Path:
     x, y = TRANSFORM @ (0, 0)
     gpd.GeoDataFrame(geometry=[shapely.box(x, y - side_m, x + side_m, y)], crs=CRS).to_file(path)

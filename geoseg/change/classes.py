@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ def bring_together(before: ClassScheme, after: ClassScheme, match: Mapping[str, 
 
     Raises:
         UsageError: If a class stands in one of the schemes only: each of its pixels would be a change, as the other date cannot have it.
-        ConfigError: If a name to be matched is that of no class, or there are more than 15 classes or none.
+        ConfigError: If a name to be matched is that of no class, there are more than 15 classes or none, or one is called as a change.
     """
     known = {c.name.casefold() for c in (*before, *after)}
     strangers = sorted(set(match) - known)
@@ -61,6 +61,9 @@ def bring_together(before: ClassScheme, after: ClassScheme, match: Mapping[str, 
         raise ConfigError(
             f"Changes are told between 1 to {MOST_CLASSES} classes; these runs share {len(order)}. Put some together with --match."
         )
+    change = next((f"{names[one]} to {names[other]}" for one, other in permutations(order, 2) if f"{one} to {other}" in order), None)
+    if change is not None:
+        raise ConfigError(f"Class '{change}' has the name of a change between two other classes. Rename it: --match '{change}=NAME'.")
     scheme = ClassScheme(classes=tuple(replace(rows[name], value=n, name=names[name]) for n, name in enumerate(order)))
     return CommonClasses(scheme=scheme, before=_renumber(first, order), after=_renumber(second, order))
 
@@ -109,6 +112,12 @@ def transition_scheme(scheme: ClassScheme) -> ClassScheme:
         name = one.name if stayed else f"{one.name} to {other.name}"
         rows.append(LandClass(value=one.value * BASE + other.value, name=name, color="#{:02x}{:02x}{:02x}".format(*rgb)))
     return ClassScheme(classes=tuple(rows))
+
+
+def is_change(code: int) -> bool:
+    """Tell whether a code, which is none of no data, is that of another class before than after."""
+    before, after = divmod(code, BASE)
+    return before != after
 
 
 def _mix(one: tuple[int, int, int], other: tuple[int, int, int], share: float) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.change.classes import BASE, transition_scheme
+from geoseg.change.classes import BASE, is_change, transition_scheme
 from geoseg.change.ground import Ground
 from geoseg.change.matching import BuildingStatus, Footprints, Lenience, Match, confirm, match_buildings
 from geoseg.change.options import ChangeOptions
@@ -158,7 +158,7 @@ def zone_table(ground: Ground, raster: Path, zones: Path) -> gpd.GeoDataFrame:
     scheme = transition_scheme(ground.classes.scheme)
     with open_layer(raster) as read:
         table = measure_zones(read, scheme, ground.geobox, read_zones(zones, ground.geobox))
-    never = [f"{row.name}_m2" for row in scheme if " to " in row.name and not table[f"{row.name}_m2"].any()]
+    never = [f"{row.name}_m2" for row in scheme if is_change(row.value) and not table[f"{row.name}_m2"].any()]
     multi = [_as_multi(shape) for shape in table.geometry]
     return table.drop(columns=never).set_geometry(gpd.GeoSeries(multi, index=table.index, crs=table.crs))
 
@@ -187,7 +187,7 @@ def write_layers(path: Path, changes: Iterator[gpd.GeoDataFrame], tables: Mappin
 
 
 def _looks(scheme: ClassScheme, layers: Iterable[str]) -> dict[str, Look]:
-    codes = tuple((row.value, row.name, row.color) for row in transition_scheme(scheme) if " to " in row.name)
+    codes = tuple((row.value, row.name, row.color) for row in transition_scheme(scheme) if is_change(row.value))
     looks = {"transitions": Look(kind="fill", column="code", rows=codes)}
     if "buildings" in layers:
         looks["buildings"] = Look(kind="fill", column="status", rows=tuple((str(s), str(s), c) for s, c in _BUILDING_COLORS.items()))

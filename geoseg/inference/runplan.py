@@ -13,7 +13,7 @@ from geoseg.io.sources.placement import describe_placement, is_of_unknown_width
 from geoseg.machine import count_cores
 from geoseg.model.averaged import View, count_passes, list_views
 from geoseg.model.execution import Backend, Execution
-from geoseg.model.package import ModelPackage, hash_file
+from geoseg.model.package import ModelPackage, hash_file, shipped_models
 from geoseg.model.spec import ModelSpec
 from geoseg.tiling import TilePlan
 
@@ -174,6 +174,7 @@ class RunPlan:
         height, width = self.source.geobox.shape
         return {
             **self.config.result_keys(),
+            "model": _locate(self.config.model),
             "device": self.execution.device.split(":", maxsplit=1)[0],
             **_identify(self.source),
             "aoi_sha256": hash_file(self.config.aoi) if self.config.aoi is not None else None,
@@ -184,6 +185,11 @@ class RunPlan:
             "tiles_per_chunk": self.tiles.tiles_per_chunk,
             "fit": self.tiles.fit,
         }
+
+
+def _locate(model: str) -> str:
+    """Return a model as it is called from every folder."""
+    return model if model in shipped_models() or not Path(model).exists() else str(Path(model).resolve())
 
 
 def _identify(source: RasterSource) -> dict[str, Any]:

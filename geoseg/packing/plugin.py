@@ -5,7 +5,8 @@ import zipfile
 from io import BytesIO
 from pathlib import Path
 
-from geoseg.errors import UsageError, WriteError
+from geoseg.errors import UsageError
+from geoseg.io.files import write_whole
 from geoseg.packing.texts import collect_texts, write_ts
 
 PLUGIN = "geoseg_qgis"
@@ -43,11 +44,13 @@ def pack_plugin(path: Path, version: str, overwrite: bool = False) -> int:
         Number of files in it.
 
     Raises:
-        UsageError: If the name does not end in ``.zip``, or a file stands there and is not to be replaced.
+        UsageError: If the name does not end in ``.zip``, is that of a folder, or a file stands there and is not to be replaced.
         WriteError: If the disk does not take it.
     """
     if path.suffix.lower() != ".zip":
         raise UsageError(f"{path} ends in {path.suffix or 'nothing'}; expected .zip.")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; expected the name of a .zip file to write.")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists. Name another file, or replace it with --overwrite.")
     files = plugin_files(version)
@@ -57,10 +60,5 @@ def pack_plugin(path: Path, version: str, overwrite: bool = False) -> int:
             entry = zipfile.ZipInfo(f"{PLUGIN}/{name}", _FIXED_DATE)
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
-    made = path.with_name(f".{path.name}.part")
-    try:
-        made.write_bytes(packed.getvalue())
-        made.replace(path)
-    except OSError as exc:
-        raise WriteError(f"{path} could not be written: {exc}. Check the folder and the free space.") from exc
+    write_whole(path, packed.getvalue())
     return len(files)

@@ -20,8 +20,9 @@ from geoseg.model.source import find_model
 from geoseg.products.formats.run import RunProducts
 from geoseg.products.make import StageLog
 from geoseg.products.reporting.judged import ACCURACY, REPORT, Evaluation, read_accuracy, read_evaluation
-from geoseg.runfolder.folder import OWN_NAMES, RunFolder
+from geoseg.runfolder.folder import RunFolder
 from geoseg.runfolder.item import describe_item_redone, formats_of
+from geoseg.runfolder.names import OWN_NAMES
 from geoseg.runfolder.records import describe_config
 from geoseg.runfolder.report import describe_redone, read_scheme
 from geoseg.writers import FORMATS, check_formats, check_zones, load_writer

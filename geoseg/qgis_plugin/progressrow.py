@@ -12,7 +12,8 @@ from .text import tr
 
 _INFERENCE_SHARE = 0.8
 """Part of a run's time, about, until all chunks are done."""
-_STAGES = ("rasters", "buildings", "landcover", "roads", "features", "report")
+_STAGES = ("rasters", "landcover", "buildings", "roads", "report")
+"""Stages after inference, in the order in which they are done; a run may have fewer, and others of its formats."""
 
 
 class ProgressRow(QWidget):

@@ -1,6 +1,5 @@
-"""The run folder: whose it is, what stands in it, where work goes on."""
+"""The run folder: what stands in it, and where work goes on."""
 
-import json
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -21,12 +20,12 @@ from geoseg.io.store.found import FoundStore
 from geoseg.io.store.locks import hold_folder
 from geoseg.io.store.places import Folder, Place
 from geoseg.redact import redact_all
+from geoseg.runfolder.names import RUN_TOML, SUMMARY, list_own
 from geoseg.runfolder.notes import note_holder, noting
-from geoseg.runfolder.provenance import find_differences, identify_run
+from geoseg.runfolder.owner import check_owner
+from geoseg.runfolder.provenance import identify_run
 from geoseg.runfolder.records import describe_config, is_refining, read_item, read_record, read_summary
 
-_RUN_TOML = "run.toml"
-_SUMMARY = "summary.json"
 _MADE, _WHOLE = "objects", "objects.whole"
 """Below ``.work``: objects in the making, and whole ones on their way into the run folder."""
 _REOPENED = "reopened"
@@ -35,16 +34,6 @@ _HOLES = "holes"
 """Below ``.work``: rasters that lack chunks may stand under their final names, and no summary says so yet."""
 _CHUNKS_AT = "chunks.at"
 """Below ``.work``: where the chunks lie, if that is elsewhere."""
-_PRODUCTS = (
-    *("classes.tif", "confidence.tif", "evidence.tif", "instances.tif", "panoptic.tif", "probabilities.tif", "uncertainty.tif"),
-    "zones.csv",
-    "features.gpkg",
-    "roads.graphml",
-    "report.html",
-    "accuracy.json",
-    "item.json",
-)
-OWN_NAMES = {".work", _RUN_TOML, _SUMMARY, *_PRODUCTS, *(f"{name}.aux.xml" for name in _PRODUCTS), f"{_RUN_TOML}.part"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +56,7 @@ class RunFolder:
     @property
     def summary(self) -> Path:
         """Written last: where it stands, the run is finished."""
-        return self.path / _SUMMARY
+        return self.path / SUMMARY
 
     @property
     def item(self) -> Path:
@@ -77,7 +66,7 @@ class RunFolder:
     @property
     def record(self) -> Path:
         """``run.toml``: the resolved configuration."""
-        return self.path / _RUN_TOML
+        return self.path / RUN_TOML
 
     def chunks(self, plan: RunPlan) -> ChunkStore:
         """Return the store of finished chunks."""
@@ -103,7 +92,7 @@ class RunFolder:
         Raises:
             RunFolderError: If the folder belongs to another run or holds foreign files.
         """
-        self._check_owner(redact_all(fingerprint))
+        check_owner(self.path, self.record, redact_all(fingerprint), is_whole=self.is_whole)
         return self.is_whole
 
     @property
@@ -234,11 +223,7 @@ class RunFolder:
 
     def _own_names(self) -> set[str]:
         """Return the names of everything that a run has, or that this one lists."""
-        listed: set[str] = set()
-        for item in (self.item, self.work / _WHOLE / self.item.name):
-            with suppress(OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
-                listed |= {str(asset["href"]).removeprefix("./") for asset in json.loads(item.read_bytes())["assets"].values()}
-        return OWN_NAMES | {name for name in listed if "/" not in name and name not in ("", ".", "..")}
+        return list_own(self.item, self.work / _WHOLE / self.item.name)
 
     def begin_objects(self) -> Path:
         """Return an empty folder for everything that is made from the stitched rasters.
@@ -285,9 +270,9 @@ class RunFolder:
         if not whole.exists():
             return
         # without a summary the folder is no finished run, so that old and new are never taken for one
-        if (whole / _SUMMARY).exists():
+        if (whole / SUMMARY).exists():
             self.summary.unlink(missing_ok=True)
-        for path in sorted(whole.iterdir(), key=lambda p: p.name == _SUMMARY):
+        for path in sorted(whole.iterdir(), key=lambda p: p.name == SUMMARY):
             final = self.path / path.name
             if path.is_dir():
                 move_folder(path, final)
@@ -342,7 +327,7 @@ class RunFolder:
         """Remove what was made of chunks, for :meth:`reopen`; if this is cut off, :meth:`settle` ends it."""
         try:
             # first what says that the run is finished: the rest is never taken for whole
-            for name in (_SUMMARY, *sorted(self._own_names() - {_SUMMARY, _RUN_TOML, self.work.name})):
+            for name in (SUMMARY, *sorted(self._own_names() - {SUMMARY, RUN_TOML, self.work.name})):
                 path = self.path / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
             (self.work / _HOLES).unlink(missing_ok=True)
@@ -401,25 +386,3 @@ class RunFolder:
             shutil.rmtree(self.path)
         except OSError as exc:
             raise WriteError(f"{self.path} could not be removed: {exc}.") from exc
-
-    def _check_owner(self, fingerprint: dict[str, Any]) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(f"{self.path} is a file; -o names a folder.")
-        if not self.record.exists():
-            if self.path.exists() and any(p.name != ".work" for p in self.path.iterdir()):
-                raise RunFolderError(f"{self.path} holds files but no run of geoseg. Choose an empty or new folder with -o.")
-            return
-        earlier = self.read_record().get("fingerprint", {})
-        differences = find_differences(earlier, fingerprint)
-        if differences and all(text.startswith("objects.") for text in differences):
-            if not self.is_whole:
-                # objects come last: what they are made from does not depend on them
-                return
-            raise RunFolderError(
-                f"The objects in {self.path} were made otherwise: {'; '.join(differences)}. geoseg objects {self.path} makes them anew."
-            )
-        if differences:
-            raise RunFolderError(
-                f"{self.path} holds another run: {'; '.join(differences)}. "
-                "Choose another -o, or start over with --overwrite, which removes the earlier run."
-            )

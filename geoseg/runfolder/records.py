@@ -11,7 +11,7 @@ from geoseg.errors import RunFolderError
 from geoseg.redact import redact_all
 
 _KINDS: dict[str, type] = {
-    **dict.fromkeys(("classes", "warnings"), list),
+    **dict.fromkeys(("classes", "missing", "warnings"), list),
     **dict.fromkeys(("counts", "timing_s", "source", "model", "tiles"), dict),
 }
 """What stands in a summary, if it does."""
@@ -49,6 +49,7 @@ def read_summary(path: Path) -> dict[str, Any]:
         are_rows = all(isinstance(row, dict) and "value" in row and _is_number(row.get("area_m2", 0)) for row in summary["classes"])
         odd += [] if are_rows else ["classes"]
         odd += [] if all(map(_is_number, summary["timing_s"].values())) else ["timing_s"]
+        odd += [] if all(map(_is_chunk, summary.get("missing", ()))) else ["missing"]
     if odd:
         raise RunFolderError(f"{path} is damaged: what stands under {', '.join(odd)} is no summary's. Make the run again with --overwrite.")
     return summary
@@ -56,6 +57,13 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float)
+
+
+def _is_chunk(row: object) -> bool:
+    if not isinstance(row, dict) or not {"chunk", "window", "error"} <= row.keys():
+        return False
+    window = row["window"]
+    return isinstance(window, list) and len(window) == 4 and all(isinstance(number, int) for number in window)
 
 
 def is_refining(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """Which source comes next."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,6 +12,7 @@ from geoseg.watch.sources import Source
 Rule = Literal["oldest", "newest", "smallest", "largest", "name"]
 """What decides among sources that no order names."""
 
+_COMMENT = re.compile(r"(?:^|\s)#")
 _KEYS: dict[Rule, Callable[[Source], float]] = {
     "oldest": lambda source: source.stamp.changed_ns,
     "newest": lambda source: -source.stamp.changed_ns,
@@ -21,7 +23,9 @@ _KEYS: dict[Rule, Callable[[Source], float]] = {
 
 
 def read_order(path: Path) -> tuple[str, ...]:
-    """Read names and patterns, one in a line, the most urgent first; ``#`` begins a comment.
+    """Read names and patterns, one in a line, the most urgent first.
+
+    ``#`` at the beginning of a line or after a space begins a comment; ``[#]`` is one in a name.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -33,7 +37,7 @@ def read_order(path: Path) -> tuple[str, ...]:
         raise MissingFileError(f"There is no order {path}. Check --order.") from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise UsageError(f"The order {path} could not be read: {exc}. Expected UTF-8 text, a name or pattern in each line.") from exc
-    return tuple(name for line in text.splitlines() if (name := line.partition("#")[0].strip()))
+    return tuple(name for line in text.splitlines() if (name := _COMMENT.split(line, maxsplit=1)[0].strip()))
 
 
 def rank_sources(sources: Iterable[Source], rule: Rule, patterns: Sequence[str] = ()) -> list[Source]:

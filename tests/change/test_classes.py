@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geoseg.change.classes import UNCHANGED, bring_together, code_transitions, merge_unchanged, split_codes, transition_scheme
+from geoseg.change.classes import UNCHANGED, bring_together, code_transitions, is_change, merge_unchanged, split_codes, transition_scheme
 from geoseg.change.options import ChangeOptions, parse_matches
 from geoseg.errors import ConfigError, UsageError
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme, LandClass
@@ -53,6 +53,20 @@ def test_more_classes_than_fit_into_codes_are_refused() -> None:
     many = scheme(*(f"class {n}" for n in range(16)))
     with pytest.raises(ConfigError, match="1 to 15 classes; these runs share 16"):
         bring_together(many, many, {})
+
+
+def test_a_class_with_the_name_of_a_change_is_refused_with_advice_and_may_be_renamed() -> None:
+    names = ("land", "Water", "land to water")
+    with pytest.raises(ConfigError, match=r"'land to Water' has the name of a change.*--match 'land to Water=NAME'"):
+        bring_together(scheme(*names), scheme(*names), {})
+    common = bring_together(scheme(*names), scheme(*names), parse_matches(["land to Water=flooded"]))
+    assert len(transition_scheme(common.scheme)) == 9
+
+
+def test_a_class_may_be_called_something_to_something() -> None:
+    common = bring_together(scheme("house", "house to let"), scheme("house", "house to let"), {})
+    legend = {row.name: is_change(row.value) for row in transition_scheme(common.scheme)}
+    assert legend == {"house": False, "house to let": False, "house to house to let": True, "house to let to house": True}
 
 
 def test_codes_tell_both_classes_and_what_stayed() -> None:

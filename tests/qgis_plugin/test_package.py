@@ -1,5 +1,6 @@
 """The plugin as an archive and in a profile."""
 
+import ast
 import configparser
 import os
 import re
@@ -11,11 +12,15 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from geoseg import __version__
-from geoseg.errors import MissingFileError, UsageError
+from geoseg.errors import MissingFileError, UsageError, WriteError
+from geoseg.events import StageDone
+from geoseg.model.predictor import NeighborhoodPredictor, double_spec
+from geoseg.model.spec import ModelSpec
 from geoseg.packing.plugin import PLUGIN, pack_plugin, plugin_texts
 from geoseg.packing.profiles import choose_profiles, install_plugin
 from geoseg.packing.texts import collect_texts, write_ts
-from tests.doubles import call_geoseg
+from geoseg.pipeline import segment_raster
+from tests.doubles import Listening, always, call_geoseg, configure, draw_blobs, write_package, write_raster
 from tests.qgis_plugin.conftest import ROOT
 
 _REQUIRED = ("name", "description", "about", "version", "qgisMinimumVersion", "author", "email", "repository", "tracker")
@@ -27,6 +32,16 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("packed") / "geoseg.zip"
     pack_plugin(path, __version__)
     return path
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_in_the_place_of_the_archive_is_refused_and_nothing_is_left(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "plugin.zip").mkdir()
+    with pytest.raises(UsageError, match=r"plugin\.zip is a folder"):
+        pack_plugin(tmp_path / "plugin.zip", __version__, overwrite=overwrite)
+    with pytest.raises(WriteError):
+        pack_plugin(tmp_path / "none" / "plugin.zip", __version__)
+    assert [path.name for path in tmp_path.rglob("*")] == ["plugin.zip"]
 
 
 def read_metadata(archive: Path) -> "configparser.SectionProxy":
@@ -156,3 +171,21 @@ def test_a_file_that_holds_no_translations_is_not_replaced(
     assert call_geoseg(monkeypatch, "qgis", "texts", "--language", "de", "-o", path) == 2
     assert reason in capsys.readouterr().err
     assert path.read_bytes() == content
+
+
+def test_the_stages_that_the_progress_row_counts_are_those_of_runs(tmp_path: Path) -> None:
+    source = ast.parse((ROOT / "geoseg" / "qgis_plugin" / "progressrow.py").read_text(encoding="utf-8"))
+    values = [node.value for node in source.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_STAGES"]
+    counted = ast.literal_eval(values[0])
+    raster = write_raster(tmp_path / "blobs.tif", draw_blobs(96, 96))
+    double = double_spec().model_dump()
+    road = {"value": 7, "name": "road", "color": "#fadc3c", "kind": "road"}
+    roads = ModelSpec.model_validate(double | {"classes": [double["classes"][0], road], "heads": {"semantic": double["heads"]["semantic"]}})
+    told: list[str] = []
+    for name, spec in (("roads", roads), ("buildings", double_spec())):
+        heard = Listening()
+        package = write_package(tmp_path / f"{name}-model", spec)
+        config = configure(raster, package, tmp_path / name, outputs=("classes", "landcover", name, "report"))
+        segment_raster(config, heard, load=always(NeighborhoodPredictor(spec=spec)))
+        told += [event.stage for event in heard.of(StageDone)]
+    assert set(counted) == set(told)

@@ -12,6 +12,8 @@ from geoseg.runfolder.records import read_summary
 ODD: list[dict[str, Any]] = [
     *({"classes": value} for value in (3, [{}], [1], [{"value": 0, "area_m2": "x"}])),
     *({"counts": [1]}, {"warnings": 5}, {"source": "a.tif"}, {"timing_s": {"read": "x"}}),
+    *({"missing": value} for value in (3, {}, [None], [{}], [{"chunk": [0, 0], "window": [0, 0, 1], "error": "x"}])),
+    {"missing": [{"chunk": "r0_c0", "window": [0, 0, "a", None], "error": "x"}]},
 ]
 
 

@@ -40,5 +40,10 @@ def test_the_order_does_not_depend_on_the_order_of_finding(rows: list[tuple[str,
 def test_an_order_file_has_comments_and_empty_lines(tmp_path: Path) -> None:
     (tmp_path / "order.txt").write_text("\ufeff# urgent\nbridge_*  # the river\n\ndam.tif\n", encoding="utf-8")
     assert read_order(tmp_path / "order.txt") == ("bridge_*", "dam.tif")
+    (tmp_path / "order.txt").write_text("flight#2.tif # comment\n  # flight#3.tif\nflight [#]4.tif\t#\n#5.tif\n", encoding="utf-8")
+    order = read_order(tmp_path / "order.txt")
+    assert order == ("flight#2.tif", "flight [#]4.tif")
+    ranked = rank_sources([make("flight #4.tif"), make("flight#2.tif"), make("a.tif")], "name", order)
+    assert [source.name for source in ranked] == ["flight#2.tif", "flight #4.tif", "a.tif"]
     with pytest.raises(MissingFileError, match="--order"):
         read_order(tmp_path / "none.txt")
