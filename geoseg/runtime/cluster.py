@@ -184,7 +184,7 @@ class Cluster:
         except Exception as exc:  # whatever it was there, it comes as a bare one where its class is not known here
             raise UsageError(
                 f"The scheduler, or a worker of it, cannot do geoseg's work: {exc}. "
-                f"All of them need the geoseg {__version__} that this command is of, with the same libraries."
+                f"All of them need geoseg {__version__}, as here, with the libraries that are here."
             ) from exc
 
     def workers(self) -> Mapping[str, int]:

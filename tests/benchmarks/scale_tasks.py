@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,15 +123,16 @@ def pass_chunks(cluster: Cluster, keys: Iterator[ChunkKey], job: Nothing, *, mos
         most_s: After that no more are sent.
     """
     processes = {name: psutil.Process(pid) for name, pid in cluster.pids.items()}
-    began, looks = time.monotonic(), []
+    # a list of tuples would be what grows here
+    began, looks = time.monotonic(), array("q")
     before = _cpu(processes)
     done = 0
     for done, _ in enumerate(map_chunks(job, _for_s(most_s, keys), ClusterOptions(scheduler=cluster.address)), start=1):
         if done % _EVERY == 0:
-            looks.append((done, *(process.memory_info().rss for process in processes.values())))
-    looks.append((done, *(process.memory_info().rss for process in processes.values())))
+            looks.extend((done, *(process.memory_info().rss for process in processes.values())))
+    looks.extend((done, *(process.memory_info().rss for process in processes.values())))
     seconds, after = time.monotonic() - began, _cpu(processes)
-    seen = np.array(looks, np.float64)
+    seen = np.array(looks, np.float64).reshape(-1, 1 + len(processes))
     late = seen[len(seen) // 2 :]
     slopes = [float(np.polyfit(late[:, 0], late[:, column], 1)[0]) if len(late) > 2 else 0.0 for column in range(1, seen.shape[1])]
     return Passed(

@@ -201,7 +201,7 @@ class Unknown:
 
 def test_a_job_that_workers_do_not_know_and_a_worker_that_has_gone_by_itself_are_told_apart_from_a_lost_scheduler() -> None:
     with open_cluster(ClusterOptions(workers=1), Listening()) as cluster:
-        with pytest.raises(UsageError, match=r"cannot do geoseg's work: .*no such library.* All of them need the geoseg \d+\.\d+"):
+        with pytest.raises(UsageError, match=r"cannot do geoseg's work: .*no such library.* All of them need geoseg \d+\.\d+"):
             cluster.begin(Unknown())
         assert cluster.restart("tcp://127.0.0.1:1")
         assert len(cluster.workers()) == 1
