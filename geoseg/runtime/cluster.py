@@ -326,8 +326,10 @@ class Cluster:
         """Let a job go; see :class:`geoseg.runtime.workplace.Workplace`."""
         with self._lock:
             self._jobs.pop(name)
-            with suppress(*_LOST):
-                self._client.unregister_worker_plugin(name)
+            scheduler: Any = self._client.scheduler
+            # Dask's own call waits forever for one that has frozen; one that hears of it later does it later
+            with suppress(*_LOST, AttributeError, ValueError):
+                self._client.sync(scheduler.unregister_worker_plugin, name=name, callback_timeout=_CLOSE_TIMEOUT_S)
 
     def restart(self, worker: str) -> bool:
         """Have a worker start anew; see :class:`geoseg.runtime.workplace.Workplace`."""
@@ -344,9 +346,7 @@ class Cluster:
         return True
 
     def close(self) -> None:
-        """Leave the scheduler as it was found; who is still at work is told at once."""
+        """Leave; the scheduler sweeps up behind the client, and who is still at work is told at once."""
         self._gone = RunError("The work was stopped. The same command again goes on.")
-        with suppress(Exception):
-            self._client.unregister_worker_plugin(self._session)
         with suppress(Exception):
             self._client.close(timeout=_CLOSE_TIMEOUT_S)

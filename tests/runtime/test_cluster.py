@@ -19,6 +19,7 @@ from distributed import Client
 
 from geoseg.errors import DeviceLostError, RunError, UsageError
 from geoseg.events import ClusterReady, Warned
+from geoseg.runtime import cluster
 from geoseg.runtime.cluster import open_cluster
 from geoseg.runtime.faults import ChunkFailure
 from geoseg.runtime.mapping import map_chunks
@@ -144,6 +145,21 @@ def test_a_scheduler_that_stays_away_ends_the_run_in_time(tmp_path: Path, proces
     assert time.monotonic() - lost_at[0] < 30
 
 
+def test_work_that_is_left_while_its_scheduler_is_frozen_is_left_in_time(
+    tmp_path: Path, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = processes.scheduler()
+    processes.worker("--no-nanny")
+    wait_until(lambda: _answers(processes.port))
+    monkeypatch.setattr(cluster, "_CLOSE_TIMEOUT_S", 0.5)
+    results = map_chunks(Marking(marks(tmp_path), takes_s=0.0), range(10_000), at(processes))
+    next(results)
+    scheduler.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    results.close()
+    assert time.monotonic() - began < 10
+
+
 def test_names_of_tasks_that_are_done_are_used_again(tmp_path: Path, processes: Processes) -> None:
     processes.scheduler()
     processes.worker("--no-nanny")
@@ -200,19 +216,19 @@ class Unknown:
 
 
 def test_a_job_that_workers_do_not_know_and_a_worker_that_has_gone_by_itself_are_told_apart_from_a_lost_scheduler() -> None:
-    with open_cluster(ClusterOptions(workers=1), Listening()) as cluster:
+    with open_cluster(ClusterOptions(workers=1), Listening()) as place:
         with pytest.raises(UsageError, match=r"cannot do geoseg's work: .*no such library.* All of them need geoseg \d+\.\d+"):
-            cluster.begin(Unknown())
-        assert cluster.restart("tcp://127.0.0.1:1")
-        assert len(cluster.workers()) == 1
+            place.begin(Unknown())
+        assert place.restart("tcp://127.0.0.1:1")
+        assert len(place.workers()) == 1
 
 
 def test_whoever_is_at_work_when_the_cluster_is_closed_is_told_at_once() -> None:
-    with open_cluster(ClusterOptions(workers=1), Listening()) as cluster:
-        assert len(cluster.workers()) == 1
+    with open_cluster(ClusterOptions(workers=1), Listening()) as place:
+        assert len(place.workers()) == 1
     began = time.monotonic()
     with pytest.raises(RunError, match="The work was stopped"):
-        cluster.workers()
+        place.workers()
     assert time.monotonic() - began < 10
 
 
