@@ -141,6 +141,12 @@ class RoadSettings(_Settings):
     """Largest turn on the way over a gap."""
     min_gap_score: float = Field(default=0.4, ge=0, le=1)
     """Least mean road probability over a gap; 0 for masks without probabilities."""
+    max_way_m: float = Field(default=60.0, ge=0, le=500)
+    """Longest way that is followed from a dead end along weak road probability to the next road; 0 follows none."""
+    min_way_score: float = Field(default=0.3, ge=0, le=1)
+    """Least harmonic mean of the road probability along such a way."""
+    min_part_m: float = Field(default=50.0, ge=0)
+    """Connected parts of the network of which less than this was seen are removed."""
     smooth_m: float = Field(default=1.0, ge=0)
     """How far smoothing may move a line; 0 does not smooth."""
     simplify_m: float = Field(default=0.5, ge=0)

@@ -125,6 +125,12 @@ class RoadOptions:
     """Largest angle between the direction in which a road ends and the way over a gap, 0..90."""
     min_gap_score: float = 0.4
     """Least mean road probability over a gap, 0..1."""
+    max_way_m: float = 60.0
+    """Longest way that is followed from a dead end along weak road probability to the next road; 0 follows none."""
+    min_way_score: float = 0.3
+    """Least harmonic mean of the road probability along such a way, 0..1."""
+    min_part_m: float = 50.0
+    """Connected parts of the network of which less than this was seen are removed; isolated pieces, at least ``min_length_m``."""
     parallel_m: float = 10.0
     """Two lines between the same two nodes that are never farther apart become one, or where wider roads are than that; 0 keeps both."""
     min_hole_m: float = 6.0
@@ -135,11 +141,12 @@ class RoadOptions:
             raise ConfigError(f"The road threshold is a probability from 0 to 1; {self.threshold} was given.")
         if not 0 < self.max_width_m < math.inf:
             raise ConfigError(f"The greatest road width must be more than 0 m; max_width_m = {self.max_width_m} was given.")
-        if not 0 <= self.min_gap_score <= 1:
-            raise ConfigError(f"The probability over a gap is from 0 to 1; min_gap_score = {self.min_gap_score} was given.")
+        for name in ("min_gap_score", "min_way_score"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"The probability over a gap is from 0 to 1; {name} = {getattr(self, name)} was given.")
         if not 0 <= self.max_turn_deg <= 90:
             raise ConfigError(f"A gap is closed at angles from 0 to 90 degrees; max_turn_deg = {self.max_turn_deg} was given.")
-        for name in ("min_length_m", "simplify_m", "smooth_m", "max_gap_m", "parallel_m", "min_hole_m"):
+        for name in ("min_length_m", "simplify_m", "smooth_m", "max_gap_m", "max_way_m", "min_part_m", "parallel_m", "min_hole_m"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"Lengths of roads are 0 m or more; {name} = {getattr(self, name)} was given.")
 

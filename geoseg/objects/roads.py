@@ -15,6 +15,7 @@ from geoseg.objects.network.parallels import merge_parallels
 from geoseg.objects.network.skeleton import Thinning, collect_skeleton, connect, link_pixels
 from geoseg.objects.network.smooth import smooth_tracks
 from geoseg.objects.network.tracks import Tracks, draw_lines, draw_tracks, drop_short, join_runs, node_crossings, put_in_order
+from geoseg.objects.network.ways import WayOptions, follow_ways
 from geoseg.objects.options import RoadOptions
 
 
@@ -91,7 +92,11 @@ def extract_roads(
     gaps = GapOptions(
         max_gap_m=options.max_gap_m, max_turn_deg=options.max_turn_deg, min_score=options.min_gap_score, stub_m=options.min_length_m
     )
-    tracks = drop_short(close_gaps(tracks, read, shape, pixel_m, gaps), options.min_length_m)
+    ways = WayOptions(max_way_m=options.max_way_m, min_score=options.min_way_score, threshold=options.threshold)
+    tracks = close_gaps(tracks, read, shape, pixel_m, gaps)
+    # A piece of noise is no step on a way.
+    tracks = drop_short(tracks, options.min_length_m, options.min_length_m)
+    tracks = drop_short(follow_ways(tracks, read, shape, pixel_m, ways), options.min_length_m, options.min_part_m)
     tracks = merge_parallels(tracks, options.parallel_m, step_m)
     # Finer than a pixel, a tolerance would keep the staircase of a straight road, which is longer than the road.
     smooth_m, simplify_m = (max(t, step_m / 2) if t > 0 else 0.0 for t in (options.smooth_m, options.simplify_m))
@@ -108,5 +113,6 @@ def _present(tracks: Tracks, pixel_m: tuple[float, float]) -> RoadNetwork:
         lines=draw_lines(xy, tracks.starts),
         width_m=tracks.width_m,
         score=tracks.score,
-        bridged_m=tracks.bridged_m,
+        # Smoothing takes stairs out of ways too.
+        bridged_m=np.minimum(tracks.bridged_m, tracks.length_m),
     )

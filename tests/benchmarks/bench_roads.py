@@ -27,14 +27,18 @@ from geoseg.model.package import find_package
 from geoseg.objects.roads import RoadNetwork, RoadOptions, extract_roads
 from geoseg.tiling import partition
 
-BARE = {"max_gap_m": 0.0, "parallel_m": 0.0, "smooth_m": 0.0, "min_hole_m": 3.0}
+LOOSE = {"max_way_m": 0.0, "min_part_m": 0.0}
+BARE = {**LOOSE, "max_gap_m": 0.0, "parallel_m": 0.0, "smooth_m": 0.0, "min_hole_m": 3.0}
 STEPS = {
     "skeleton only": BARE,
     "+ holes of a car filled": {**BARE, "min_hole_m": RoadOptions().min_hole_m},
-    "+ smoothed": {"max_gap_m": 0.0, "parallel_m": 0.0},
-    "+ parallels merged": {"max_gap_m": 0.0},
-    "+ gaps closed (default)": {},
-    "gaps without evidence": {"min_gap_score": 0.0},
+    "+ smoothed": {**LOOSE, "max_gap_m": 0.0, "parallel_m": 0.0},
+    "+ parallels merged": {**LOOSE, "max_gap_m": 0.0},
+    "+ gaps closed": LOOSE,
+    "+ ways followed": {"min_part_m": 0.0},
+    "+ small parts removed (default)": {},
+    "small parts removed, no ways": {"max_way_m": 0.0},
+    "default, gaps without evidence": {"min_gap_score": 0.0},
 }
 
 
@@ -108,8 +112,15 @@ def pool(rows: list[tuple[object, Apls, RoadNetwork]]) -> dict[str, float]:
         "km": matches.found_m / 1000,
         "dead ends": float(sum((n.degree == 1).sum() for *_, n in rows)),
         "parts": float(sum(n.component.max(initial=-1) + 1 for *_, n in rows)),
+        "largest part": float(np.average([share_largest(n) for *_, n in rows], weights=weights)),
         "bridged m": float(sum(n.bridged_m.sum() for *_, n in rows)),
     }
+
+
+def share_largest(network: RoadNetwork) -> float:
+    """Return the share of the length that hangs together in the largest part."""
+    length = np.bincount(network.component[network.from_node], weights=shapely.length(network.lines))
+    return float(length.max() / length.sum()) if len(length) else 0.0
 
 
 def draw(window: Window) -> NDArray[np.uint8]:
@@ -126,7 +137,7 @@ def draw(window: Window) -> NDArray[np.uint8]:
 def time_drawn(size: int) -> dict[str, dict[str, float]]:
     """Time the bare skeleton and everything on a drawn town of size x size."""
     told = {}
-    for name in ("skeleton only", "+ gaps closed (default)"):
+    for name in ("skeleton only", "+ gaps closed", "+ small parts removed (default)"):
         options = RoadOptions(**STEPS[name])
         extract_roads(draw, (400, 400), partition((400, 400), 256), (0.5, 0.5), options)
         began = time.process_time()

@@ -157,6 +157,9 @@ faces = st.lists(st.integers(0, 80), max_size=8)
         max_gap_m=st.sampled_from([0.0, 6.0, 20.0]),
         min_gap_score=st.sampled_from([0.0, 0.4]),
         parallel_m=st.sampled_from([0.0, 6.0]),
+        max_way_m=st.sampled_from([0.0, 12.0, 40.0]),
+        min_way_score=st.sampled_from([0.0, 0.3]),
+        min_part_m=st.sampled_from([0.0, 20.0]),
     ),
     pixel_m=st.sampled_from([(1.0, 1.0), (0.5, 0.8)]),
     rows=faces,
@@ -180,7 +183,7 @@ def test_any_roads_give_the_same_network_for_any_blocks(
     widest_m = options.max_width_m + (np.hypot(*np.multiply(raster.shape, pixel_m)) if options.parallel_m else 1e-6)
     assert ((whole.width_m > 0) & (whole.width_m <= widest_m)).all()
     assert ((whole.bridged_m >= 0) & (whole.bridged_m <= shapely.length(whole.lines) * max(pixel_m) + 1e-6)).all()
-    assert options.max_gap_m > 0 or not whole.bridged_m.any()
+    assert options.max_gap_m > 0 or options.max_way_m > 0 or not whole.bridged_m.any()
 
 
 @settings(deadline=None, max_examples=6)
@@ -285,9 +288,9 @@ def test_isolated_pieces_shorter_than_the_limit_are_removed() -> None:
     raster = np.zeros((60, 100), np.uint8)
     raster[10:13, 10:20] = 255
     raster[30:33, 10:60] = 255
-    assert len(extract(raster, RoadOptions(max_width_m=12, min_length_m=5)).lines) == 2
-    assert len(extract(raster, RoadOptions(max_width_m=12, min_length_m=15)).lines) == 1
-    assert len(extract(raster, RoadOptions(max_width_m=12, min_length_m=60)).lines) == 0
+    assert len(extract(raster, RoadOptions(max_width_m=12, min_length_m=5, min_part_m=0)).lines) == 2
+    assert len(extract(raster, RoadOptions(max_width_m=12, min_length_m=15, min_part_m=0)).lines) == 1
+    assert len(extract(raster, RoadOptions(max_width_m=12, min_length_m=60, min_part_m=0)).lines) == 0
 
 
 @pytest.mark.parametrize("faces_at", [[], [100], [70, 95, 96, 130]])
@@ -349,6 +352,9 @@ def test_every_read_stays_within_a_block_and_its_margin() -> None:
         ("max_gap_m", float("inf")),
         ("max_turn_deg", 91.0),
         ("min_gap_score", 1.25),
+        ("max_way_m", -60.0),
+        ("min_way_score", -0.3),
+        ("min_part_m", float("nan")),
         ("parallel_m", -10.0),
     ],
 )

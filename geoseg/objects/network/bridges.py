@@ -43,6 +43,8 @@ class DeadEnds:
     """(n, 2) unit vectors in which their roads would go on."""
     half_m: NDArray[np.float64]
     """(n,) half widths of their roads."""
+    length_m: NDArray[np.float64]
+    """(n,) lengths of those lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +88,17 @@ def find_dead_ends(tracks: Tracks) -> DeadEnds:
     backwards = (tracks.to_node[edge] == node) & (tracks.from_node[edge] != node)
     lines = np.where(backwards, shapely.reverse(tracks.lines[edge]), tracks.lines[edge])
     half_m = tracks.width_m[edge] / 2
+    length_m = tracks.length_m[edge]
     reach_m = np.maximum(_LEAST_LOOKBACK_M, _LOOKBACK_WIDTHS * 2 * half_m)
-    along = np.linspace(0, 1, _SAMPLES) * np.minimum(reach_m, tracks.length_m[edge])[:, None]
+    along = np.linspace(0, 1, _SAMPLES) * np.minimum(reach_m, length_m)[:, None]
     back = shapely.get_coordinates(shapely.line_interpolate_point(lines[:, None], along)).reshape(len(edge), _SAMPLES, 2)
     # The main axis of the last part is steadier than the line to any one of its points.
     x, y = np.moveaxis(back - back.mean(axis=1, keepdims=True), 2, 0)
     angle = np.arctan2(2 * (x * y).sum(axis=1), (x * x).sum(axis=1) - (y * y).sum(axis=1)) / 2
     ahead = np.column_stack([np.cos(angle), np.sin(angle)])
     outwards = ((back[:, 0] - back[:, -1]) * ahead).sum(axis=1)
-    return DeadEnds(node=node, edge=edge, xy=tracks.node_xy[node], ahead=ahead * np.where(outwards < 0, -1, 1)[:, None], half_m=half_m)
+    ahead *= np.where(outwards < 0, -1, 1)[:, None]
+    return DeadEnds(node=node, edge=edge, xy=tracks.node_xy[node], ahead=ahead, half_m=half_m, length_m=length_m)
 
 
 def _face_ends(ends: DeadEnds, options: GapOptions) -> Bridges:

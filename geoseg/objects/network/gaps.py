@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.objects.network.bridges import Bridges, DeadEnds, GapOptions, draw_bridges, find_bridges, find_dead_ends
-from geoseg.objects.network.tracks import Tracks, compact, join_runs, split_tracks
+from geoseg.objects.network.landing import Joints, build_joints
+from geoseg.objects.network.tracks import Tracks
 
 _READING_BLOCK_PX = 1024
 
@@ -45,7 +46,18 @@ def close_gaps(
     likely = score >= options.min_score
     bridges, score = bridges.take(likely), score[likely]
     chosen = _choose(bridges, ends, (bridges.gap_m + min(pixel_m)) * (1 + bridges.turn) * (2 - score))
-    return _build(tracks, ends, bridges.take(chosen), score[chosen])
+    bridges, score = bridges.take(chosen), score[chosen]
+    joints = Joints(
+        start=ends.node[bridges.end],
+        node=ends.node[bridges.other],
+        edge=bridges.edge,
+        target=bridges.target,
+        inner=[np.zeros((0, 2))] * len(chosen),
+        width_m=2 * ends.half_m[bridges.end],
+        score=score,
+        bridged_m=bridges.gap_m,
+    )
+    return build_joints(tracks, joints)
 
 
 def _find_far_side(bridges: Bridges, ends: DeadEnds) -> NDArray[np.float64]:
@@ -93,58 +105,3 @@ def _choose(bridges: Bridges, ends: DeadEnds, cost: NDArray[np.float64]) -> NDAr
         if partner >= 0:
             taken[partner] = True
     return np.flatnonzero(chosen)
-
-
-def _build(tracks: Tracks, ends: DeadEnds, bridges: Bridges, score: NDArray[np.float64]) -> Tracks:
-    tracks, node = _land(tracks, bridges)
-    other = np.where(bridges.edge < 0, ends.node[bridges.other], node)
-    start = ends.node[bridges.end]
-    straight = np.asarray(shapely.linestrings(tracks.node_xy[np.column_stack([start, other])]), dtype=object)
-    # A bridge that was moved to a node may now cross something.
-    crossing, _ = shapely.STRtree(tracks.lines).query(straight, predicate="crosses")
-    one, two = shapely.STRtree(straight).query(straight, predicate="crosses")
-    apart = (tracks.node_xy[start] != tracks.node_xy[other]).any(axis=1)
-    apart[crossing] = False
-    apart[np.maximum(one, two)] = False
-    start, other = start[apart], other[apart]
-    new = Tracks(
-        node_xy=tracks.node_xy,
-        from_node=start,
-        to_node=other,
-        xy=tracks.node_xy[np.column_stack([start, other])].reshape(-1, 2),
-        starts=2 * np.arange(len(start) + 1),
-        width_m=2 * ends.half_m[bridges.end[apart]],
-        score=score[apart],
-        bridged_m=bridges.gap_m[apart],
-    )
-    return join_runs(compact(tracks.add(new)))
-
-
-def _land(tracks: Tracks, bridges: Bridges) -> tuple[Tracks, NDArray[np.int64]]:
-    """Cut roads where bridges meet their sides.
-
-    Where two meet within the width of the road they share a node, and near the road's end they end in its node.
-
-    Returns:
-        The network, and the node (k,) at which each bridge ends; that of bridges between dead ends has no meaning.
-    """
-    side = np.flatnonzero(bridges.edge >= 0)
-    edge = bridges.edge[side]
-    along = shapely.line_locate_point(tracks.lines[edge], shapely.points(bridges.target[side]))
-    order = np.lexsort((along, edge))
-    side, edge, along = side[order], edge[order], along[order]
-    near_m, length_m = tracks.width_m[edge] / 2, tracks.length_m[edge]
-    node = np.full(len(bridges.edge), -1)
-    at_start = along <= near_m
-    at_end = (length_m - along <= near_m) & ~at_start
-    node[side[at_start]] = tracks.from_node[edge[at_start]]
-    node[side[at_end]] = tracks.to_node[edge[at_end]]
-    inner = ~at_start & ~at_end
-    side, edge, along, near_m = side[inner], edge[inner], along[inner], near_m[inner]
-    fresh = np.ones(len(side), bool)
-    fresh[1:] = (edge[1:] != edge[:-1]) | (along[1:] - along[:-1] > 2 * near_m[1:])
-    group = np.cumsum(fresh) - 1
-    middle = np.bincount(group, weights=along) / np.bincount(group) if len(group) else along
-    tracks, cuts = split_tracks(tracks, edge[fresh], middle)
-    node[side] = cuts[group]
-    return tracks, node

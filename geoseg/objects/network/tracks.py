@@ -170,13 +170,13 @@ def join_runs(tracks: Tracks) -> Tracks:
     )
 
 
-def drop_short(tracks: Tracks, min_length_m: float) -> Tracks:
-    """Remove what is still too short after gaps were closed: parts, and dead ends at crossings, of which less than a length was seen."""
+def drop_short(tracks: Tracks, min_length_m: float, min_part_m: float) -> Tracks:
+    """Remove what is still too short after gaps were closed, counting what was seen: dead ends at crossings, and connected parts."""
     for _ in range(_DROPPING_ROUNDS):
         part = connect(tracks.from_node, tracks.to_node, len(tracks.node_xy))[tracks.from_node]
         seen_m = tracks.length_m - tracks.bridged_m
         loose = (tracks.degree == 1)[np.column_stack([tracks.from_node, tracks.to_node])].sum(axis=1) == 1
-        doomed = (np.bincount(part, weights=seen_m)[part] < min_length_m) | (loose & (seen_m < min_length_m))
+        doomed = (np.bincount(part, weights=seen_m)[part] < min_part_m) | (loose & (seen_m < min_length_m))
         if not doomed.any():
             break
         tracks = join_runs(compact(tracks.take(np.flatnonzero(~doomed))))

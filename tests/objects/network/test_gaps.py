@@ -13,7 +13,7 @@ from rasterio.windows import Window
 from geoseg.objects.roads import RoadNetwork, RoadOptions, extract_roads
 from geoseg.tiling import partition
 
-BARE = RoadOptions(max_width_m=12.0, min_length_m=10.0, min_gap_score=0.0)
+BARE = RoadOptions(max_width_m=12.0, min_length_m=10.0, min_gap_score=0.0, max_way_m=0.0)
 MIDDLE = 100
 
 
@@ -25,7 +25,7 @@ def extract(raster: NDArray[np.uint8], options: RoadOptions = BARE, block_px: in
 
 
 def with_options(**changes: float) -> RoadOptions:
-    return RoadOptions(**{"max_width_m": 12.0, "min_length_m": 10.0, "min_gap_score": 0.0, **changes})
+    return RoadOptions(**{"max_width_m": 12.0, "min_length_m": 10.0, "min_gap_score": 0.0, "max_way_m": 0.0, **changes})
 
 
 def broken_road(gap_px: int, evidence: int = 0) -> NDArray[np.uint8]:

@@ -66,9 +66,9 @@ def test_a_ring_of_pieces_becomes_one_line() -> None:
 
 def test_what_was_bridged_does_not_count_as_seen() -> None:
     tracks = make_tracks([[(0, 0), (50, 0)], [(50, 0), (100, 0)], [(50, 0), (50, 20)]], [0.0, 0.0, 8.0])
-    assert len(drop_short(tracks, 12.0).from_node) == 3
-    assert drop_short(tracks, 12.5).length_m.tolist() == [100]
-    assert len(drop_short(tracks, 150.0).from_node) == 0
+    assert len(drop_short(tracks, 12.0, 12.0).from_node) == 3
+    assert drop_short(tracks, 12.5, 12.5).length_m.tolist() == [100]
+    assert len(drop_short(tracks, 150.0, 150.0).from_node) == 0
 
 
 def test_order_is_by_row_then_column_and_lines_run_from_the_lower_node() -> None:
