@@ -51,6 +51,11 @@ def make_runs(
     """
     check_output(output)
     dates = [_look(raster, output / name, given) for raster, name in zip(rasters, RUNS, strict=True)]
+    if given and all(date.config is None for date in dates):
+        raise UsageError(
+            f"{rasters[0]} and {rasters[1]} are finished runs, so that nothing is segmented and {', '.join(sorted(given))} would count for "
+            "nothing. Leave them out, or name the rasters instead of the runs."
+        )
     if not same_place(dates[0].geobox, dates[1].geobox):
         raise UsageError(f"{rasters[0]} and {rasters[1]} share no ground. Check the CRS of both.")
     bring_together(dates[0].scheme, dates[1].scheme, options.match)

@@ -9,8 +9,9 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.change.classes import BASE, is_change, transition_scheme
+from geoseg.change.evidence import measure_evidence
 from geoseg.change.ground import Ground
-from geoseg.change.matching import BuildingStatus, Footprints, Lenience, Match, confirm, match_buildings
+from geoseg.change.matching import BuildingStatus, Footprints, Lenience, Match, changed_ground, confirm, match_buildings, weigh
 from geoseg.change.options import ChangeOptions
 from geoseg.change.roads import Lines, find_pieces
 from geoseg.change.surfaces import Limits, Unknown, measure_inside
@@ -28,6 +29,7 @@ _BUILDING_COLORS = {
     BuildingStatus.GROWN: "#fdae61",
     BuildingStatus.SHRUNK: "#abd9e9",
     BuildingStatus.SAME: "#bdbdbd",
+    BuildingStatus.UNSURE: "#c2a5cf",
     BuildingStatus.UNKNOWN: "#f0e442",
 }
 _ROAD_COLORS = {"new": "#d7191c", "lost": "#2c7bb6", "same": "#969696"}
@@ -46,16 +48,24 @@ def find_buildings(ground: Ground, options: ChangeOptions, limits: Limits, unkno
         raster: The transitions, by which what became of a building is confirmed.
 
     Returns:
-        ``change_id, status, relation, before_ids, after_ids, area_before_m2, area_after_m2, iou, grown_m2, lost_m2``; the footprint after,
-        or before where it is gone or has shrunk. Buildings that lie outside the ground of both dates are left out.
+        ``change_id, status, relation, before_ids, after_ids, area_before_m2, area_after_m2, iou, grown_m2, lost_m2, building_before,
+        building_after`` (mean probabilities on the ground that changed); the footprint after, or before where it is gone or has shrunk.
+        Buildings that lie outside the ground of both dates are left out.
     """
     (before, first), (after, second) = (
         _take_footprints(ground, is_after, other, limits.tolerance_m) for is_after, other in ((False, unknown[1]), (True, unknown[0]))
     )
-    lenience = Lenience(tolerance_m=limits.tolerance_m, min_area_m2=limits.min_area_m2, min_growth=options.min_growth)
+    lenience = Lenience(
+        tolerance_m=limits.tolerance_m,
+        min_area_m2=limits.min_area_m2,
+        min_growth=options.min_growth,
+        min_evidence=options.min_evidence,
+        min_sure_m2=options.min_sure_m2 if options.min_evidence else 0.0,
+    )
     least = limits.min_area_m2
     matches = _confirm(ground, raster, match_buildings(before, after, lenience))
     matches = [m for m in matches if (m.before and m.after) or max(m.grown_m2, m.lost_m2) >= least]
+    matches = _weigh(ground, matches, lenience)
     shapes = [np.array([m.shapes[side] or shapely.MultiPolygon() for m in matches], dtype=object) for side in (0, 1)]
     placed = [ground.take_back(side) for side in shapes]
     areas = [measure_areas(np.array([_as_multi(s) for s in side], dtype=object), ground.crs).round(2) for side in placed]
@@ -70,6 +80,8 @@ def find_buildings(ground: Ground, options: ChangeOptions, limits: Limits, unkno
         "iou": np.array([m.iou for m in matches]).round(4),
         "grown_m2": np.array([m.grown_m2 for m in matches]).round(2),
         "lost_m2": np.array([m.lost_m2 for m in matches]).round(2),
+        "building_before": np.array([m.evidence[0] for m in matches], float).round(3),
+        "building_after": np.array([m.evidence[1] for m in matches], float).round(3),
     }
     smaller = (BuildingStatus.GONE, BuildingStatus.SHRUNK)
     geometry = [_as_multi(b if m.status in smaller or not m.after else a) for m, b, a in zip(matches, *placed, strict=True)]
@@ -87,6 +99,14 @@ def _confirm(ground: Ground, raster: Path, matches: list[Match]) -> list[Match]:
     ceased = [BASE * one + other for one, other in pairs if one in built and other not in built]
     shapes = [np.array([*(m.shapes[side] for m in matches), None], dtype=object)[:-1] for side in (0, 1)]
     return confirm(matches, measure_inside(ground, raster, shapes[1], became), measure_inside(ground, raster, shapes[0], ceased))
+
+
+def _weigh(ground: Ground, matches: list[Match], lenience: Lenience) -> list[Match]:
+    """Hold what became of buildings against the evidence of the models, if both runs kept it."""
+    if not ground.has_evidence:
+        return matches
+    shapes = np.array([*(changed_ground(m, lenience.tolerance_m) for m in matches), None], dtype=object)[:-1]
+    return weigh(matches, measure_evidence(ground, shapes), np.nan_to_num(shapely.area(shapes)), lenience)
 
 
 def _take_footprints(

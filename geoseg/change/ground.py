@@ -20,12 +20,16 @@ from geoseg.io.ground import pixel_size_m, pixel_step_m
 from geoseg.io.warp import window_below
 from geoseg.io.where import in_degrees
 from geoseg.pixels.classes import NODATA_CLASS
+from geoseg.pixels.decode import EVIDENCE_SCALE
 
 _FINER = 0.99
 """Below this share of the other one's pixels a grid is the finer one."""
 
 ReadBoth = Callable[[Window], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 """Returns common class values before and after of a window of the grid, (H, W) each."""
+
+ReadEvidence = Callable[[Window], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Returns probabilities of building before and after, 0 to 1, of a window of the grid, (H, W) each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +75,23 @@ class Ground:
             one = stack.enter_context(open_on_grid(self.before.classes, refine_grid(self.geobox, finer), NODATA_CLASS))
             other = stack.enter_context(open_on_grid(self.after.classes, refine_grid(moved, finer), NODATA_CLASS))
             yield lambda window: (self.classes.before[one(window)], self.classes.after[other(window)])
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether both dates know how probable a building is."""
+        return self.before.evidence is not None and self.after.evidence is not None
+
+    @contextmanager
+    def open_evidence(self) -> Iterator[ReadEvidence]:
+        """Hold the probabilities of building of both dates open on the grid."""
+        assert self.before.evidence is not None, "a run without evidence"
+        assert self.after.evidence is not None, "a run without evidence"
+        (one, band), (other, other_band) = self.before.evidence, self.after.evidence
+        moved = shift_grid(self.geobox, self.moved_px)
+        with ExitStack() as stack:
+            first = stack.enter_context(open_on_grid(one, self.geobox, 0, band=band))
+            second = stack.enter_context(open_on_grid(other, moved, 0, band=other_band))
+            yield lambda window: (first(window) / EVIDENCE_SCALE, second(window) / EVIDENCE_SCALE)
 
     def place(self, table: gpd.GeoDataFrame, *, is_after: bool) -> NDArray[np.object_]:
         """Return the shapes of a table on the grid: metres to the right of and below its upper left corner, along its axes."""

@@ -1,5 +1,6 @@
 """Buildings of two dates, matched by overlap: new, gone, grown, shrunk or the same."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -14,6 +15,8 @@ _OVERLAP = 0.3
 """Of the smaller building; less is a wall that lies beside its place."""
 _BORNE_OUT = 0.5
 """Of what is said to be built or gone; less, and the class maps say otherwise."""
+_CERTAIN = 0.85
+"""Change of the probability of building beyond which it may be as small as it likes; no false report of the drawn towns reaches it."""
 _LEFT = 0.2
 """Of a building without a match; what is less beyond the tolerance around others belongs to one of them."""
 
@@ -26,8 +29,13 @@ class BuildingStatus(StrEnum):
     GROWN = "grown"
     SHRUNK = "shrunk"
     SAME = "same"
+    UNSURE = "unsure"
+    """The outlines say a change, and the evidence of the models does not bear it out."""
     UNKNOWN = "unknown"
     """One of the dates has no data here."""
+
+
+_CHANGES = (BuildingStatus.NEW, BuildingStatus.GONE, BuildingStatus.GROWN, BuildingStatus.SHRUNK)
 
 
 class Relation(StrEnum):
@@ -60,6 +68,10 @@ class Lenience:
     """Least area by which a building grows or shrinks."""
     min_growth: float
     """The same as a share of its area before."""
+    min_evidence: float = 0.0
+    """Least change of the probability of building on the ground that changed."""
+    min_sure_m2: float = 0.0
+    """Least such ground times that change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +92,8 @@ class Match:
     """Ground that is built up since, farther from the walls before than the tolerance."""
     lost_m2: float = 0.0
     """Ground that no longer is."""
+    evidence: tuple[float, float] = (math.nan, math.nan)
+    """Mean probability of building before and after on the ground that changed; no numbers where it was not looked at."""
 
     @property
     def relation(self) -> Relation:
@@ -122,6 +136,38 @@ def confirm(matches: Sequence[Match], built_m2: NDArray[np.float64], cleared_m2:
         claimed, borne_out = says.get(match.status, (0.0, 0.0))
         confirmed.append(match if borne_out >= _BORNE_OUT * claimed else replace(match, status=BuildingStatus.SAME))
     return confirmed
+
+
+def changed_ground(match: Match, tolerance_m: float) -> shapely.Geometry | None:
+    """Return what is said to be built up or cleared, farther from the walls of the other date than the tolerance; None if nothing is."""
+    one, other = match.shapes
+    own, beside = (other, one) if match.status in (BuildingStatus.NEW, BuildingStatus.GROWN) else (one, other)
+    if match.status not in _CHANGES or own is None:
+        return None
+    return own if beside is None else own.difference(shapely.buffer(beside, tolerance_m))
+
+
+def weigh(matches: Sequence[Match], evidence: NDArray[np.float64], areas_m2: NDArray[np.float64], lenience: Lenience) -> list[Match]:
+    """Let the evidence of both dates decide which changes count: both have to be sure, the surer the smaller the ground.
+
+    A model that takes a roof for building with 60 % at one date and with 40 % at the other draws it once. That is no change.
+
+    Args:
+        matches: As :func:`confirm` returns them.
+        evidence: (n, 2) mean probability of building before and after on the ground that changed; NaN is no evidence.
+        areas_m2: (n,) that ground.
+        lenience: How sure they have to be.
+    """
+    weighed = []
+    for match, (before, after), area in zip(matches, evidence.tolist(), areas_m2.tolist(), strict=True):
+        if match.status not in _CHANGES:
+            weighed.append(match)
+            continue
+        rise = np.nan_to_num(after - before) * (1 if match.status in (BuildingStatus.NEW, BuildingStatus.GROWN) else -1)
+        is_large = rise * area >= lenience.min_sure_m2 or rise >= _CERTAIN
+        is_sure = rise >= lenience.min_evidence and is_large
+        weighed.append(replace(match, status=match.status if is_sure else BuildingStatus.UNSURE, evidence=(before, after)))
+    return weighed
 
 
 def _group(before: Footprints, after: Footprints, tolerance_m: float) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -24,6 +24,11 @@ class ChangeOptions:
     """Smaller patches and buildings, and less growth, are no change; None takes the square of twice the tolerance."""
     min_growth: float = 0.1
     """Share of its area by which a building grows or shrinks at least."""
+    min_evidence: float = 0.5
+    """By how much the probability of building rises on ground that is built up, and falls on ground that is cleared; 0 takes all."""
+    min_sure_m2: float = 12.0
+    """Least such ground, its area times the change of the probability there, so that small changes have to be surer than large ones.
+    Where the probability changes by 85 %, it may be smaller."""
     min_road_m: float = 15.0
     """Shorter pieces of road are no change."""
     align: bool = False
@@ -36,10 +41,12 @@ class ChangeOptions:
     def __post_init__(self) -> None:
         if self.tolerance_m is not None and not 0 <= self.tolerance_m <= MAX_TOLERANCE_M:
             raise ConfigError(f"The tolerance of a change is 0 to {MAX_TOLERANCE_M:.0f} m; got {self.tolerance_m}.")
-        for name in ("min_area_m2", "min_road_m"):
+        for name in ("min_area_m2", "min_road_m", "min_sure_m2"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ConfigError(f"{name} must be 0 or more; got {value}.")
+        if not 0 <= self.min_evidence <= 1:
+            raise ConfigError(f"min_evidence is a change of a probability, 0 to 1; got {self.min_evidence}.")
         if not 0 <= self.min_growth < math.inf:
             raise ConfigError(f"min_growth is a share of a building's area, 0 or more; got {self.min_growth}.")
 

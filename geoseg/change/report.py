@@ -24,6 +24,7 @@ from geoseg.pixels.classes import ClassScheme
 from geoseg.runfolder.page import Page
 
 _PRECISION_M2 = 2
+_TOLD_OPTIONS = ("align", "match", "min_growth", "min_evidence", "min_sure_m2", "min_road_m")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def describe_change(result: Result, fingerprint: str, timing_s: Mapping[str, flo
         "misregistration": result.seen.table(),
         "tolerance_m": result.limits.tolerance_m,
         "min_area_m2": result.limits.min_area_m2,
-        "options": {name: getattr(result.options, name) for name in ("align", "match", "min_growth", "min_road_m")},
+        "options": {name: getattr(result.options, name) for name in _TOLD_OPTIONS},
         "classes": [
             {
                 "value": c.value,

@@ -9,10 +9,14 @@ from odc.geo.geobox import GeoBox
 from geoseg.config import make_config
 from geoseg.errors import MissingFileError, RunFolderError
 from geoseg.io.raster import RasterSource
+from geoseg.io.tiffs.layers import read_band_names
 from geoseg.io.vector import read_layer
 from geoseg.pixels.classes import ClassScheme
 from geoseg.products.exports import find_products
 from geoseg.runfolder.folder import RunFolder
+
+_EVIDENCE = ("building", "building_interior")
+"""Layers that tell how probable a building is, the better one first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,8 @@ class Side:
     """Lines with ``width_m`` in any CRS; None if none were looked for."""
     imagery: RasterSource | None = None
     """What was segmented; None where it cannot be read any more."""
+    evidence: tuple[Path, int] | None = None
+    """The probability of building in 1/255 on the grid of the classes, and its band; None where the run kept none."""
     identity: str = ""
     """Id of the run, by which a comparison is known again."""
 
@@ -66,5 +72,11 @@ def open_side(path: Path, name: str) -> Side:
         buildings=read_layer(products.features, "buildings") if "buildings" in summary["counts"] else None,
         roads=read_layer(products.features, "roads") if "roads" in summary["counts"] else None,
         imagery=products.imagery,
+        evidence=_find_evidence(products.find("evidence.tif")),
         identity=str(summary.get("run_id", "")),
     )
+
+
+def _find_evidence(path: Path | None) -> tuple[Path, int] | None:
+    names = read_band_names(path) if path is not None else ()
+    return next(((path, names.index(name) + 1) for name in _EVIDENCE if path is not None and name in names), None)

@@ -24,6 +24,13 @@ MinArea = Annotated[
     typer.Option("--min-area", metavar="M2", help="Smaller changes are left out.  [default: the square of twice the tolerance]"),
 ]
 MinGrowth = Annotated[float, typer.Option("--min-growth", metavar="SHARE", help="By which buildings grow or shrink at least.")]
+MinEvidence = Annotated[
+    float,
+    typer.Option("--min-evidence", metavar="SHARE", help="By which the probability of building rises or falls at least; 0 takes all."),
+]
+MinSure = Annotated[
+    float, typer.Option("--min-sure-area", metavar="M2", help="Least ground built up or cleared, times the change of that probability.")
+]
 MinRoad = Annotated[float, typer.Option("--min-road", metavar="M", help="Shorter pieces of road are no change.")]
 Match = Annotated[
     list[str] | None,
@@ -40,6 +47,8 @@ def change(
     tolerance: Tolerance = None,
     min_area: MinArea = None,
     min_growth: MinGrowth = 0.1,
+    min_evidence: MinEvidence = 0.5,
+    min_sure_area: MinSure = 12.0,
     min_road: MinRoad = 15.0,
     match: Match = None,
     zones: o.Zones = None,
@@ -61,6 +70,8 @@ def change(
         tolerance_m=tolerance,
         min_area_m2=min_area,
         min_growth=min_growth,
+        min_evidence=min_evidence,
+        min_sure_m2=min_sure_area,
         min_road_m=min_road,
         align=align,
         match=parse_matches(match or []),

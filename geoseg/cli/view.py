@@ -27,6 +27,7 @@ Port = Annotated[
     int | None, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.  [default: 8765, or a free one]")
 ]
 Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the map in the browser.")]
+Attended = Annotated[bool, typer.Option("--attended", hidden=True, help="End when standard input does: whoever started it is gone.")]
 
 
 def view(
@@ -42,13 +43,14 @@ def view(
     host: Host = "127.0.0.1",
     port: Port = None,
     browser: Browser = True,
+    attended: Attended = False,
 ) -> None:
     """Show runs on a map in the browser: offline, from this machine only. Ctrl-C ends it."""
     given = o.collect(model=model, output=output, bands=bands, assume_crs=assume_crs, warp=warp, halo=halo, device=device, memory=memory)
     folders, config = _sort_out(paths, given)
     from geoseg.cli.stop import leave, leave_signals_to_server
     from geoseg.view import make_app
-    from geoseg.view.serve import allowed_hosts, bind, describe_address, make_token, open_browser, serve
+    from geoseg.view.serve import allowed_hosts, bind, describe_address, end_with_input, make_token, open_browser, serve
 
     token = make_token(host)
     app = make_app(folders, config, keep=output is not None, token=token, hosts=allowed_hosts(host))
@@ -61,6 +63,8 @@ def view(
             open_browser(address)
 
     leave_signals_to_server()
+    if attended:
+        end_with_input()
     try:
         serve(app, taken, tell)
     except KeyboardInterrupt:

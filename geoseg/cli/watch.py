@@ -117,7 +117,8 @@ def _map_of(output: Path, wanted: bool) -> Iterator[None]:
     if not (output / BOOK_NAME).exists():
         # a folder that holds nothing is no map
         WatchBook(output).write()
-    shown = subprocess.Popen(python_command("-m", "geoseg", "view", str(output)))
+    # its input ends with this process, even with one that is killed
+    shown = subprocess.Popen(python_command("-m", "geoseg", "view", "--attended", str(output)), stdin=subprocess.PIPE)
     try:
         yield
     finally:

@@ -22,7 +22,7 @@ from geoseg.impact.flood import Flood
 from geoseg.impact.houses import measure_buildings, replace_columns
 from geoseg.impact.metric import find_metric_crs
 from geoseg.impact.network import Network, join_lines, read_lines
-from geoseg.impact.opening import open_flood, read_polygons
+from geoseg.impact.opening import LEFT_OUT, open_flood, read_polygons
 from geoseg.impact.options import ImpactInputs, ImpactOptions
 from geoseg.impact.people import count_people, place_people
 from geoseg.impact.reach import find_spots
@@ -127,6 +127,9 @@ def _read(inputs: ImpactInputs, flood: Flood, options: ImpactOptions, log: _Log)
     tables = {name: table for name, table in (("buildings", buildings), ("roads", lines), ("zones", zones)) if table is not None}
     for name, table in tables.items():
         _check_near(name, table, flood)
+        if left_out := table.attrs.get(LEFT_OUT, 0):
+            kind = "line" if name == "roads" else "polygon"
+            log.warn(f"{left_out} of the {left_out + len(table)} features given with --{name} have no {kind} and are left out.")
     metric = find_metric_crs(_find_place(tables, flood), flood.crs)
     roads = None if lines is None else join_lines(lines, metric, options.snap_m, options.bridge_column)
     return _Given(

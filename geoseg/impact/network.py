@@ -16,7 +16,7 @@ from shapely.ops import substring
 
 from geoseg.errors import UsageError
 from geoseg.impact.metric import move
-from geoseg.impact.opening import read_features
+from geoseg.impact.opening import LEFT_OUT, read_features
 from geoseg.io.ground import measure_lines
 
 _SAME_M = 1e-3
@@ -53,7 +53,7 @@ class Network:
 
 
 def read_lines(path: Path, crs: str) -> gpd.GeoDataFrame:
-    """Read the lines of a vector file, or of a run folder, into a CRS.
+    """Read the lines of a vector file, or of a run folder, into a CRS, and in ``LEFT_OUT`` how many features are none.
 
     Raises:
         UsageError: If there are none.
@@ -62,6 +62,7 @@ def read_lines(path: Path, crs: str) -> gpd.GeoDataFrame:
     lines = table[table.geom_type.isin(["LineString", "MultiLineString"]) & (shapely.length(table.geometry.to_numpy()) > 0)]
     if lines.empty:
         raise UsageError(f"{path} holds {len(table)} features and no line; roads are lines. Check --roads.")
+    lines.attrs[LEFT_OUT] = len(table) - len(lines)
     return lines
 
 

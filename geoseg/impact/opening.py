@@ -34,6 +34,8 @@ _VECTOR_ENDINGS = {".zip", ".gpkg", ".geojson", ".json", ".fgb", ".shp", ".kml",
 _OUTSIDE = -(2**40)
 """Value of pixels of which nothing is known; no class has it."""
 _POLYGONS = ["Polygon", "MultiPolygon"]
+LEFT_OUT = "left_out"
+"""Attribute of a table that tells how many features of its file have no shape of the kind that was asked for."""
 
 
 @contextmanager
@@ -92,7 +94,7 @@ def _part_twins(names: Iterable[str]) -> dict[str, str]:
 
 
 def read_polygons(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
-    """Read the polygons of a layer as multipolygons; see :func:`read_features`.
+    """Read the polygons of a layer as multipolygons, and in :data:`LEFT_OUT` how many features are none; see :func:`read_features`.
 
     Raises:
         UsageError: If there are none.
@@ -102,7 +104,9 @@ def read_polygons(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
     if chosen.empty:
         raise UsageError(f"{path} holds {len(table)} features and no polygon; {layer} are polygons. Check --{layer}.")
     many = [shape if shape.geom_type == "MultiPolygon" else shapely.MultiPolygon([shape]) for shape in chosen.geometry]
-    return gpd.GeoDataFrame(chosen.drop(columns=chosen.geometry.name), geometry=many, crs=chosen.crs)
+    made = gpd.GeoDataFrame(chosen.drop(columns=chosen.geometry.name), geometry=many, crs=chosen.crs)
+    made.attrs[LEFT_OUT] = len(table) - len(chosen)
+    return made
 
 
 def _is_vector(path: Path) -> bool:

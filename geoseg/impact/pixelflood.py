@@ -52,10 +52,11 @@ class WaterRule:
         """Return ``DRY``, ``FLOODED`` or ``UNKNOWN`` for values (H, W).
 
         Raises:
-            UsageError: If no water was named and there are several values beside 0.
+            UsageError: If no water was named and there are several values beside 0, or a class was named and values are fractions.
         """
         known = valid if self.nodata is None else valid & (values != self.nodata)
         if self.values is not None:
+            self._refuse_fractions(values[known])
             wet = np.isin(values, list(self.values))
         elif np.issubdtype(values.dtype, np.floating):
             wet = values > 0
@@ -68,6 +69,17 @@ class WaterRule:
                 )
             wet = values != 0
         return np.where(known, np.where(wet, FLOODED, DRY), UNKNOWN).astype(np.uint8)
+
+    def _refuse_fractions(self, values: NDArray[Any]) -> None:
+        """Refuse depths and shares where a class was named: classes are whole numbers, and no pixel would ever be that one."""
+        if not np.issubdtype(values.dtype, np.floating):
+            return
+        fractions = values[np.isfinite(values) & (values != np.round(values))]
+        if fractions.size:
+            raise UsageError(
+                f"{self.path} holds fractions, such as {float(fractions[0]):.4g}, which are depths or shares and no classes. Leave "
+                "--flood-class and --before-class out: everything above 0 counts as water then."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

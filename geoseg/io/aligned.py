@@ -23,14 +23,17 @@ _TOLERANCE_PX = 0.01
 
 
 @contextmanager
-def open_on_grid(path: Path, geobox: GeoBox, fill: int, *, takes_fractions: bool = False) -> Iterator[Callable[[Window], NDArray[Any]]]:
-    """Hold a one-band raster open for reading windows of another grid, by the nearest pixel.
+def open_on_grid(
+    path: Path, geobox: GeoBox, fill: int, *, takes_fractions: bool = False, band: int = 1
+) -> Iterator[Callable[[Window], NDArray[Any]]]:
+    """Hold a band of a raster open for reading windows of another grid, by the nearest pixel.
 
     Args:
         path: The raster; its CRS and resolution may differ.
         geobox: The grid. Without a CRS, the raster must have the same shape and is taken pixel by pixel.
         fill: Value where the raster holds no data or does not reach.
         takes_fractions: Whether it may hold other than whole numbers, which are classes.
+        band: 1-based.
 
     Raises:
         LabelError: If the raster holds fractions and must not, or cannot be placed on the grid.
@@ -43,7 +46,7 @@ def open_on_grid(path: Path, geobox: GeoBox, fill: int, *, takes_fractions: bool
     try:
         with bounded_cache(), open_dataset(str(path), RasterOptions()) as dataset:
             if _is_same(source.geobox, geobox):
-                yield _Reader(dataset, fill)
+                yield _Reader(dataset, fill, band)
             elif geobox.crs is None:
                 raise LabelError(
                     f"{path} has {source.shape} pixels, the class map {tuple(geobox.shape)}; without a CRS they must lie on the same grid."
@@ -54,19 +57,20 @@ def open_on_grid(path: Path, geobox: GeoBox, fill: int, *, takes_fractions: bool
                 with WarpedVRT(
                     dataset, resampling=Resampling.nearest, tolerance=_TOLERANCE_PX, add_alpha=dataset.nodata is None, **grid
                 ) as warped:
-                    yield _Reader(warped, fill)
+                    yield _Reader(warped, fill, band)
     except (RasterioError, CPLE_BaseError) as exc:
         raise RunError(f"{path} could not be read: {exc}. Check the file with gdalinfo.") from exc
 
 
 class _Reader:
-    def __init__(self, dataset: Any, fill: int) -> None:
+    def __init__(self, dataset: Any, fill: int, band: int) -> None:
         self._dataset = dataset
         self._fill = fill
+        self._band = band
 
     def __call__(self, window: Window) -> NDArray[Any]:
         """Return the values (H, W) of a window."""
-        read = self._dataset.read(1, window=window)
+        read = self._dataset.read(self._band, window=window)
         values: NDArray[Any] = read.astype(np.int64 if np.issubdtype(read.dtype, np.integer) else np.float64)
         values[(self._dataset.dataset_mask(window=window) == 0) | ~np.isfinite(values)] = self._fill
         return values

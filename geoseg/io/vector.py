@@ -10,6 +10,7 @@ from typing import Protocol
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import shapely
 from numpy.typing import NDArray
 from pyogrio import get_gdal_config_option, read_dataframe, read_info, set_gdal_config_options, write_dataframe
 from pyogrio import list_layers as find_layers
@@ -45,7 +46,7 @@ def read_vector(path: Path, crs: object, layer: str | None = None) -> gpd.GeoDat
     """
     table = read_as_drawn(path, None, layer)
     projected = table if crs is None else _to_crs(path, table, crs)
-    lost = int((projected.geometry.isna() & table.geometry.notna()).sum())
+    lost = int((shapely.is_missing(projected.geometry.to_numpy()) & ~shapely.is_missing(table.geometry.to_numpy())).sum())
     if lost:
         raise UsageError(f"{path} holds {lost} features that have no place in {crs}: they lie too far off. Check its CRS, or cut them.")
     try:
@@ -90,7 +91,8 @@ def _to_crs(path: Path, table: gpd.GeoDataFrame, crs: object) -> gpd.GeoDataFram
 
 
 def _is_drawn(table: gpd.GeoDataFrame) -> NDArray[np.bool_]:
-    return np.asarray(table.geometry.notna() & ~table.geometry.is_empty)
+    shapes = table.geometry.to_numpy()
+    return np.asarray(~shapely.is_missing(shapes) & ~shapely.is_empty(shapes))
 
 
 def _is_finite(table: gpd.GeoDataFrame) -> NDArray[np.bool_]:

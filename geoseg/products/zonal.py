@@ -70,7 +70,8 @@ def measure_zones(
         zones: Polygons in the CRS of the grid.
 
     Returns:
-        The zones with ``zone_m2`` (the whole zone), ``mapped_m2`` (of it with data), and a column ``<class>_m2`` for each class.
+        The zones with ``zone_m2`` (the whole zone), ``mapped_m2`` (of it with data), and a column ``<class>_m2`` for each class;
+        ``zone_class_m2`` and ``mapped_class_m2`` where a class has such a name.
     """
     polygons = zones.geometry.to_numpy()
     placed = shapely.transform(polygons, partial(place_on_pixels, ~geobox.transform))
@@ -82,7 +83,8 @@ def measure_zones(
             rows = areas[window.row_off : window.row_off + window.height]
             total[inside] += _measure_block(read(window), rows, window, placed[inside])
     columns = {"zone_m2": measure_areas(polygons, geobox.crs), "mapped_m2": total[:, :NODATA_CLASS].sum(axis=1)}
-    columns |= {f"{row.name}_m2": total[:, row.value] for row in scheme}
+    # a class may be called as a column is
+    columns |= {f"{row.name}{'_class' if f'{row.name}_m2'.lower() in columns else ''}_m2": total[:, row.value] for row in scheme}
     # names in a GeoPackage differ by more than capitals
     taken = {name.lower() for name in columns}
     kept = zones.drop(columns=[name for name in zones.columns if name.lower() in taken])

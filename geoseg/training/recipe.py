@@ -14,6 +14,7 @@ from geoseg.model.spec import ModelSpec
 
 TRAINED_HEADS = ("semantic", "building_interior", "building_boundary", "building_distance")
 """Heads that there is a loss for."""
+_WITH_LABELS = ("sites", "tests")
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Weight = Annotated[float, Field(ge=0)]
 
@@ -177,7 +178,7 @@ class Recipe(_Strict):
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read and check a training configuration.
+    """Read and check a training configuration; ``{recipe}`` in names of label files becomes the folder that it lies in.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -186,11 +187,24 @@ def read_recipe(path: Path) -> Recipe:
     if not path.exists():
         raise MissingFileError(f"There is no training configuration {path}. The shipped ones are in configs/.")
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        beside = path.absolute().parent.as_posix().replace("{", "{{").replace("}", "}}")
+        return Recipe.model_validate({**table, **{name: _place_labels(table[name], beside) for name in _WITH_LABELS if name in table}})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path} is not valid TOML: {exc}.") from exc
     except ValidationError as exc:
         raise ConfigError(f"{path} does not fit: {describe_faults(exc)}") from exc
+
+
+def _place_labels(sites: Any, folder: str) -> Any:
+    """Fill in the folder of the configuration; what does not fit is left to the check."""
+    if isinstance(sites, str):
+        return sites.replace("{recipe}", folder)
+    if isinstance(sites, list):
+        return [_place_labels(site, folder) for site in sites]
+    if isinstance(sites, dict):
+        return {key: _place_labels(value, folder) for key, value in sites.items()}
+    return sites
 
 
 def describe_faults(error: ValidationError) -> str:

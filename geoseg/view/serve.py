@@ -1,8 +1,11 @@
 """A map on this machine: a port, a browser, and an end with Ctrl-C."""
 
 import ipaddress
+import os
 import secrets
+import signal
 import socket
+import sys
 import threading
 import time
 import webbrowser
@@ -127,6 +130,16 @@ class _MapServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
         await self._stack.aclose()
+
+
+def end_with_input() -> None:
+    """End this process, as a first Ctrl-C would, when standard input ends: it lasts as long as whoever holds its other end."""
+
+    def follow() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, name="input", daemon=True).start()
 
 
 def open_browser(address: str) -> None:

@@ -41,6 +41,7 @@ from tests.doubles import (
 )
 from tests.town import Town, draw_town, score, sides
 
+BUILDING = 4
 MOVED_PX = (1.2, 0.9)
 """One and a half pixels."""
 
@@ -227,6 +228,40 @@ def test_a_building_that_only_the_objects_lack_is_no_change(dates: tuple[Side, S
     assert read_json(output)["counts"]["buildings_gone"] == 5
 
 
+def with_evidence(dates: tuple[Side, Side], folder: Path, of: tuple[int, int]) -> tuple[Side, Side]:
+    """Give each date the evidence that the true classes of one of them are."""
+    folder.mkdir()
+    made = []
+    for side, number in zip(dates, of, strict=True):
+        path, geobox = folder / f"{side.name}.tif", dates[number].geobox
+        layers = np.stack([np.zeros(geobox.shape, np.uint8), np.uint8(255) * (read_band(dates[number].classes) == BUILDING)])
+        write_raster(path, layers, transform=geobox.transform, crs=str(geobox.crs))
+        made.append(replace(side, evidence=(path, 2)))
+    return made[0], made[1]
+
+
+def test_evidence_that_says_what_the_classes_say_changes_nothing(dates: tuple[Side, Side], compared: Path, tmp_path: Path) -> None:
+    sure = compare(*with_evidence(dates, tmp_path / "e", (0, 1)), tmp_path / "out", ChangeOptions(), ignore_events)
+    one, other = (gpd.read_file(output / "change.gpkg", layer="buildings") for output in (compared, sure))
+    assert one["status"].tolist() == other["status"].tolist()
+    assert one["building_before"].isna().all()
+    new, gone = (other[other["status"] == status] for status in ("new", "gone"))
+    assert new["building_after"].min() > 0.9
+    assert new["building_before"].max() < 0.1
+    assert gone["building_before"].min() > 0.9
+
+
+def test_what_the_models_are_of_one_mind_about_is_no_sure_change(dates: tuple[Side, Side], compared: Path, tmp_path: Path) -> None:
+    unsure = compare(*with_evidence(dates, tmp_path / "e", (0, 0)), tmp_path / "out", ChangeOptions(), ignore_events)
+    one, other = (gpd.read_file(output / "change.gpkg", layer="buildings")["status"] for output in (compared, unsure))
+    assert other.isin(("unsure", "same", "unknown")).all()
+    assert (other == "unsure").sum() == one.isin(("new", "gone", "grown", "shrunk")).sum()
+    told = json.loads((unsure / "change.json").read_text())
+    assert told["counts"]["buildings_unsure"] == (other == "unsure").sum()
+    taken = compare(*with_evidence(dates, tmp_path / "f", (0, 0)), tmp_path / "all", ChangeOptions(min_evidence=0.0), ignore_events)
+    assert gpd.read_file(taken / "change.gpkg", layer="buildings")["status"].tolist() == one.tolist()
+
+
 def test_nothing_is_said_where_a_date_has_no_data(runs: tuple[Path, Path], tmp_path: Path) -> None:
     for pair in (runs, runs[::-1]):
         output = geoseg.change_runs(*pair, tmp_path / pair[0].name)
@@ -289,6 +324,11 @@ def test_runs_of_two_places_are_refused_with_where_they_lie(runs: tuple[Path, Pa
     with pytest.raises(UsageError, match=r"share no ground: before \(.*spans \[85\.3.*after \("):
         geoseg.change_runs(runs[0], far, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_beside_two_runs_would_count_for_nothing_and_is_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="are finished runs, so that nothing is segmented and bands, model would count for nothing"):
+        make_runs((str(runs[0]), str(runs[1])), tmp_path / "out", ChangeOptions(), {"model": "aerial", "bands": (1,)}, ignore_events)
 
 
 def test_folders_that_hold_something_else_are_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:

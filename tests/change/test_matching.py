@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from geoseg.change.matching import Footprints, Lenience, Match, confirm, match_buildings
+from geoseg.change.matching import Footprints, Lenience, Match, changed_ground, confirm, match_buildings, weigh
 
 LENIENCE = Lenience(tolerance_m=1.0, min_area_m2=4.0, min_growth=0.1)
 
@@ -79,6 +79,37 @@ def test_what_the_class_maps_do_not_bear_out_is_the_same() -> None:
     assert confirm(matches, built, cleared) == matches, "half of it is enough"
     doubted = confirm(matches, built * 0.99, cleared * 0.99)
     assert [str(m.status) for m in doubted] == ["same", "same", "same", "same"]
+
+
+def test_the_ground_that_changed_is_what_lies_farther_from_the_other_walls_than_the_tolerance() -> None:
+    before = boxes((0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10), (60, 0, 70, 10))
+    after = boxes((0, 0, 16, 10), (20, 0, 25, 10), (60, 0, 70, 10), (80, 0, 90, 10))
+    grown, shrunk, gone, same, new = (changed_ground(m, 1.0) for m in match(before, after))
+    assert [shape.bounds for shape in (grown, shrunk, gone, new) if shape is not None] == [
+        (11, 0, 16, 10),
+        (26, 0, 30, 10),
+        (40, 0, 50, 10),
+        (80, 0, 90, 10),
+    ]
+    assert same is None
+
+
+def test_a_change_counts_where_both_dates_are_sure_and_the_surer_the_smaller_it_is() -> None:
+    before = boxes((0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10))
+    after = boxes((0, 0, 16, 10), (20, 0, 25, 10), (60, 0, 64, 4))
+    matches = match(before, after)
+    areas = np.array([50.0, 40.0, 100.0, 16.0])
+    lenience = Lenience(tolerance_m=1.0, min_area_m2=4.0, min_growth=0.1, min_evidence=0.5, min_sure_m2=12.0)
+    cases = {
+        (0.1, 0.9, 0.9, 0.1, 0.9, 0.1, 0.1, 0.9): ["grown", "shrunk", "gone", "new"],
+        (0.41, 0.9, 0.9, 0.41, 0.6, 0.15, 0.2, 0.9): ["unsure", "unsure", "unsure", "unsure"],
+        (0.9, 0.1, 0.1, 0.9, 0.1, 0.9, 0.9, 0.1): ["unsure", "unsure", "unsure", "unsure"],
+        (np.nan, np.nan, 0.9, 0.41, 0.9, 0.41, 0.05, 0.85): ["unsure", "unsure", "unsure", "new"],
+    }
+    for evidence, expected in cases.items():
+        weighed = weigh(matches, np.reshape(evidence, (4, 2)), areas, lenience)
+        assert [str(m.status) for m in weighed] == expected
+    assert weighed[3].evidence == (0.05, 0.85)
 
 
 @given(

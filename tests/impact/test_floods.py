@@ -143,6 +143,12 @@ def test_water_is_named_by_class_value_or_depth(tmp_path: Path) -> None:
     write_raster(tmp_path / "depth.tif", depth, transform=GRID, crs=CRS)
     with open_flood(FloodInput(path=tmp_path / "depth.tif")) as flood:
         assert np.array_equal(flood.read(whole) == FLOODED, classes[0] == 2)  # type: ignore[attr-defined]
+    named = FloodInput(path=tmp_path / "depth.tif", water="2")
+    with open_flood(named) as flood, pytest.raises(UsageError, match=r"holds fractions, such as -0\.1, which are depths or shares"):
+        flood.read(whole)  # type: ignore[attr-defined]
+    whole_numbers = write_raster(tmp_path / "whole.tif", classes.astype(np.float32), transform=GRID, crs=CRS)
+    with open_flood(FloodInput(path=whole_numbers, water="2")) as flood:
+        assert np.array_equal(flood.read(whole) == FLOODED, classes[0] == 2)  # type: ignore[attr-defined]
 
 
 def write_run(folder: Path) -> Path:

@@ -61,6 +61,18 @@ def test_depths_from_before_are_water_of_before(tmp_path: Path, houses: Path) ->
     assert found.buildings["unknown_share"].tolist() == [0.5, 0]
 
 
+def test_features_without_a_shape_are_left_out_and_counted(tmp_path: Path, flood: Path) -> None:
+    houses = write_shapes(tmp_path / "h.gpkg", shapely.box(*WET), shapely.Polygon())
+    lines = gpd.GeoDataFrame(geometry=[on_ground(shapely.LineString([(150, 50), (300, 50)])), None, None], crs=CRS)
+    lines.to_file(tmp_path / "r.gpkg")
+    found = measure_impact(ImpactInputs(flood=FloodInput(path=flood), buildings=houses, roads=tmp_path / "r.gpkg"))
+    assert found.buildings["state"].tolist() == ["flooded"]
+    assert found.warnings[:2] == (
+        "1 of the 2 features given with --buildings have no polygon and are left out.",
+        "2 of the 3 features given with --roads have no line and are left out.",
+    )
+
+
 def test_two_classes_are_refused_also_where_no_block_holds_both(tmp_path: Path) -> None:
     classes = np.zeros((1, 100, 2048), np.uint8)
     classes[0, :, 100:200], classes[0, :, 1500:1600] = 1, 2

@@ -97,3 +97,15 @@ def test_the_command_serves_until_ctrl_c_and_ends_at_once(town: Path) -> None:
     assert process.returncode == 0
     assert "The map is closed." in said
     assert time.monotonic() - began < 5
+
+
+def test_a_map_that_somebody_attends_ends_with_whoever_holds_its_input_even_if_killed(town: Path) -> None:
+    command = [sys.executable, "-m", "geoseg", "view", str(town), "--port", "0", "--no-browser", "--attended"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True) as process:  # type: ignore[call-overload]
+        assert "Map at" in process.stdout.readline()
+        time.sleep(0.2)
+        assert process.poll() is None
+        # what the system does for a process that is killed
+        process.stdin.close()
+        assert process.wait(20) == 0

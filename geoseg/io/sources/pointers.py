@@ -17,7 +17,9 @@ _SERVICES = {
 """Roots of other XML files that make GDAL fetch or open what they name."""
 _NAMES = {"SourceFilename", "SourceDataset", "SrcDSName", "Filename", "File"}
 """Elements of a VRT that name a file."""
-_ADVICE = "Turn it into a GeoTIFF with gdal_translate where it comes from, or say --trust-vrt if you know who made it."
+_ADVICE = (
+    "Turn it into a GeoTIFF with gdal_translate where it comes from; of imagery that is segmented, say --trust-vrt if you know who made it."
+)
 
 
 def refuse_far_pointers(path: Path) -> None:
