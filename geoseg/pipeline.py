@@ -24,6 +24,7 @@ from geoseg.products.make import StageLog, make_objects
 from geoseg.products.stitched import Stitched, stitch_run
 from geoseg.runfolder.folder import RunFolder
 from geoseg.runfolder.item import describe_item
+from geoseg.runfolder.names import DETECTIONS
 from geoseg.runfolder.report import count_classes, describe_run
 from geoseg.runtime.faults import TRIES, ChunkFailure
 from geoseg.runtime.mapping import map_chunks
@@ -146,6 +147,8 @@ def finish_run(plan: RunPlan, folder: RunFolder, log: StageLog, done: ChunksDone
         stitched = stitch_run(plan, folder)
     made = folder.begin_objects()
     make_objects(stitched, plan.config.objects, plan.config.outputs, made, log, plan.config.checks)
+    if stitched.found is not None and "evidence" in plan.config.outputs:
+        stitched.found.keep(made / DETECTIONS, (row.name for row in stitched.scheme))
     products = describe_products(plan, folder, made)
     formats = make_exports(products, plan.config, made, log)
     with stitched.open("class") as read:

@@ -9,6 +9,7 @@ from geoseg.errors import RunFolderError
 from geoseg.events import Finished, Listener, ignore_events
 from geoseg.io.files import write_whole
 from geoseg.io.raster import open_raster
+from geoseg.io.store.found import open_kept
 from geoseg.io.tiffs.layers import read_band_names
 from geoseg.products.exports import find_products, keep_zones, make_formats, make_report
 from geoseg.products.make import StageLog, make_objects
@@ -98,10 +99,11 @@ def _open_stitched(folder: RunFolder, summary: dict[str, Any], outputs: tuple[Ou
         )
     evidence = rasters["evidence"] if rasters["evidence"].exists() else None
     layers = read_band_names(evidence) if evidence is not None else ()
-    if "detected_building" in layers and not {"buildings", "panoptic"}.isdisjoint(outputs):
+    detected = "detected_building" in layers and not {"buildings", "panoptic"}.isdisjoint(outputs)
+    if detected and not folder.detections.exists():
         raise RunFolderError(
-            f"The buildings in {folder.path} were found by a detector, whose masks are not kept: they cannot be made again. "
-            "Run geoseg segment again with the new settings, and --overwrite."
+            f"The buildings in {folder.path} were found by a detector, whose masks an earlier geoseg did not keep: they cannot be "
+            "made again. Run geoseg segment again with the new settings, and --overwrite."
         )
     return Stitched(
         geobox=open_raster(str(next(path for path in rasters.values() if path.exists()))).geobox,
@@ -110,4 +112,5 @@ def _open_stitched(folder: RunFolder, summary: dict[str, Any], outputs: tuple[Ou
         confidence=rasters["confidence"],
         evidence=evidence,
         layers=layers,
+        found=open_kept(folder.detections) if detected else None,
     )

@@ -20,7 +20,7 @@ from geoseg.io.store.found import FoundStore
 from geoseg.io.store.locks import hold_folder
 from geoseg.io.store.places import Folder, Place
 from geoseg.redact import redact_all
-from geoseg.runfolder.names import RUN_TOML, SUMMARY, list_own
+from geoseg.runfolder.names import DETECTIONS, RUN_TOML, SUMMARY, list_own
 from geoseg.runfolder.notes import note_holder, noting
 from geoseg.runfolder.owner import check_owner
 from geoseg.runfolder.provenance import identify_run
@@ -52,6 +52,11 @@ class RunFolder:
     def found(self) -> FoundStore:
         """What a detector found, until objects are made of it."""
         return FoundStore(folder=self.work / "found")
+
+    @property
+    def detections(self) -> Path:
+        """What a detector found, kept so that objects can be made of it again."""
+        return self.path / DETECTIONS
 
     @property
     def summary(self) -> Path:

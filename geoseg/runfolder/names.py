@@ -6,9 +6,12 @@ from pathlib import Path
 
 RUN_TOML = "run.toml"
 SUMMARY = "summary.json"
+DETECTIONS = "detections"
+"""Folder of what a detector found."""
 _PRODUCTS = (
     *("classes.tif", "confidence.tif", "evidence.tif", "instances.tif", "panoptic.tif", "probabilities.tif", "uncertainty.tif"),
     "zones.csv",
+    DETECTIONS,
     "features.gpkg",
     "roads.graphml",
     "report.html",

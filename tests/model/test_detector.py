@@ -1,6 +1,7 @@
 """Detectors: what they find in overlapping tiles becomes instances of the whole raster, in a normal run."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from geoseg.model.source import import_model
 from geoseg.pipeline import segment_raster
 from geoseg.pixels.detections import Detections, pack_detections, paint_layers, unpack_detections
 from geoseg.redo import redo_objects
+from geoseg.runfolder.verify import verify_run
 from tests.doubles import configure, read_band, read_layer, write_raster
 
 SIDE = 64
@@ -106,7 +108,50 @@ def test_a_detector_makes_instances_and_buildings_through_a_normal_run(
     np.testing.assert_allclose(buildings["area_m2"], sizes, rtol=0.02)
     assert json.loads((run / "summary.json").read_text())["counts"]["buildings"] == expected.max()
     assert not (run / ".work").exists()
-    with pytest.raises(RunFolderError, match="were found by a detector"):
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_objects_of_a_detector_are_made_anew_from_what_it_found(tmp_path: Path) -> None:
+    pixels = draw_town()
+    package = import_model(str(write_yolo(tmp_path / "m.onnx")), tmp_path / "package", {**SHEET, "ports": {"decoder": "yolo-seg"}})
+    raster = write_raster(tmp_path / "town.tif", pixels)
+    given = {"chunk_size": 96, "outputs": ("classes", "confidence", "evidence", "buildings", "panoptic")}
+    run = segment_raster(configure(raster, package.folder, tmp_path / "run", **given))
+    names = ("instances.tif", "panoptic.tif")
+    before = {name: (run / name).read_bytes() for name in names}
+    kept = read_files(run / "detections")
+    redo_objects(run, {})
+    assert {name: (run / name).read_bytes() for name in names} == before
+    redo_objects(run, {"buildings": {"min_score": 0.85}})
+    np.testing.assert_array_equal(read_band(run / "instances.tif"), expected_labels(pixels, (0,)))
+    assert len(read_layer(run, "buildings")) == 2
+    assert verify_run(run).failed == ()
+    again = segment_raster(configure(raster, package.folder, tmp_path / "again", **given))
+    assert read_files(again / "detections") == kept == read_files(run / "detections")
+    redo_objects(run, {"buildings": {"min_score": 0.0}})
+    assert {name: (run / name).read_bytes() for name in names} == before
+
+
+def test_detections_are_kept_where_objects_can_be_made_anew_and_refused_where_they_cannot_be_read(tmp_path: Path) -> None:
+    package = import_model(str(write_yolo(tmp_path / "m.onnx")), tmp_path / "package", {**SHEET, "ports": {"decoder": "yolo-seg"}})
+    raster = write_raster(tmp_path / "town.tif", draw_town())
+    without = segment_raster(configure(raster, package.folder, tmp_path / "without", outputs=("classes", "buildings")))
+    assert not (without / "detections").exists()
+    run = segment_raster(configure(raster, package.folder, tmp_path / "run", outputs=("classes", "evidence", "buildings")))
+    assert not (run / ".work").exists()
+    about = run / "detections" / "detections.json"
+    about.write_text(about.read_text().replace('"version": 1', '"version": 9'))
+    assert [check.name for check in verify_run(run).failed] == ["checksums"]
+    with pytest.raises(RunFolderError, match=r"of version 9; this geoseg reads 1"):
+        redo_objects(run, {})
+    about.write_text("[]")
+    with pytest.raises(RunFolderError, match=r"detections\.json cannot be read"):
+        redo_objects(run, {})
+    shutil.rmtree(run / "detections")
+    with pytest.raises(RunFolderError, match="were found by a detector, whose masks an earlier geoseg did not keep"):
         redo_objects(run, {})
 
 

@@ -1,6 +1,14 @@
-"""What a detector found, tile by tile, on disk until objects are made of it."""
+"""What a detector found, tile by tile, on disk: until objects are made of it, and beside them, so that they can be made anew.
+
+A folder of NumPy archives, one for each chunk. Each entry is named for the window of a tile, ``column_row_width_height`` in pixels of the
+run, and holds the bytes of another archive, that of :func:`geoseg.pixels.detections.pack_detections`. Nothing in them is pickled. Where
+they are kept, ``detections.json`` says which version of this form they have.
+"""
 
 import io
+import json
+import os
+import shutil
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from geoseg.errors import RunError, WriteError
-from geoseg.io.files import write_whole
+from geoseg.errors import RunError, RunFolderError, WriteError
+from geoseg.io.files import write_error, write_whole
 from geoseg.pixels.detections import Detections, unpack_detections
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
 """What numpy raises on a file that is not whole."""
+_ABOUT = "detections.json"
+_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +50,25 @@ class FoundStore:
         except OSError as exc:
             raise WriteError(f"{self.folder} could not be made: {exc}.") from exc
         write_whole(self.folder / f"{name}.npz", stream.getvalue())
+
+    def keep(self, folder: Path, classes: Iterable[str]) -> None:
+        """Put all of it into a folder of its own; files are linked, so that they take no space twice.
+
+        Args:
+            folder: Not there yet.
+            classes: Names of the classes that detections hold indices of.
+
+        Raises:
+            WriteError: If the disk does not take it.
+        """
+        about = {"type": "geoseg detections", "version": _VERSION, "classes": list(classes)}
+        try:
+            folder.mkdir(parents=True)
+            for path in sorted(self.folder.glob("*.npz")):
+                _link(path, folder / path.name)
+        except OSError as exc:
+            raise write_error(folder, exc) from exc
+        write_whole(folder / _ABOUT, json.dumps(about, indent=1).encode())
 
     def index(self) -> "FoundIndex":
         """Return what reads them.
@@ -76,6 +105,29 @@ class FoundIndex:
                 return unpack_detections(arrays[_name(window)])
         except _DAMAGE as exc:
             raise _damaged(path, exc) from exc
+
+
+def open_kept(folder: Path) -> FoundStore:
+    """Return what was kept in a folder.
+
+    Raises:
+        RunFolderError: If it is not there, or is of another version.
+    """
+    try:
+        version = json.loads((folder / _ABOUT).read_bytes())["version"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as exc:
+        raise RunFolderError(f"{folder} holds no detections: {_ABOUT} cannot be read ({exc}). Run again with --overwrite.") from exc
+    if version != _VERSION:
+        raise RunFolderError(f"{folder} holds detections of version {version}; this geoseg reads {_VERSION}. Install another geoseg.")
+    return FoundStore(folder=folder)
+
+
+def _link(path: Path, to: Path) -> None:
+    try:
+        os.link(path, to)
+    except OSError:
+        # some file systems have no hard links
+        shutil.copyfile(path, to)
 
 
 def _damaged(path: Path, exc: Exception) -> RunError:
