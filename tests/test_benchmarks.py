@@ -76,7 +76,7 @@ def test_a_bare_pass_counts_the_pixels_of_all_its_tiles(place: Place, backend: s
 
 def test_a_bare_pass_in_a_process_of_its_own_answers_the_same(place: Place) -> None:
     child = run_forward(forward_request(place))
-    assert child.answer.keys() == {"seconds", "mpx", "first_s"}
+    assert child.answer.keys() == {"seconds", "cpu_s", "mpx", "first_s"}
     assert child.seconds > child.answer["seconds"] + child.answer["first_s"]
 
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from geoseg.errors import ModelError, UsageError, WriteError
 from geoseg.model.deepness import describe_deepness
 from geoseg.model.execution import Execution
-from geoseg.model.graph import IMAGE, LOGITS
+from geoseg.model.graph import IMAGE, KEEP, LOGITS
 from geoseg.model.network import build_network, load_weights
 from geoseg.model.onnxfile import SPEC_KEY
 from geoseg.model.package import GRAPH_NAME, ModelPackage, find_package, write_card
+from geoseg.model.predictor import Keep
 from geoseg.model.session import open_session
 from geoseg.model.spec import BUILT, ModelSpec
 
@@ -261,18 +262,21 @@ def _compare_onnx(package: ModelPackage, module: nn.Module, model: bytes, shapes
     session = open_session(model, package.spec.name, Execution(), weights_folder=package.folder)
     differences = []
     for shape in shapes:
-        tile = _tile(package, *shape)
-        try:
-            (logits,) = session.run([LOGITS], {IMAGE: tile.numpy()})
-        except Exception as exc:  # onnxruntime's errors share no public base
-            raise ModelError(f"Model '{package.spec.name}' cannot be expressed in ONNX for tiles of {shape} px: {exc}") from exc
-        differences.append(_compare(module, tile, logits, package))
+        tile, whole = _tile(package, *shape), (slice(0, shape[0]), slice(0, shape[1]))
+        inner = slice(shape[0] // 3, shape[0] - 1), slice(0, shape[1] // 2)
+        for rows, cols in [whole, inner] if len(session.get_inputs()) > 1 else [whole]:
+            given = {IMAGE: tile.numpy(), KEEP: np.array([rows.start, cols.start, rows.stop, cols.stop])}
+            try:
+                (logits,) = session.run([LOGITS], {port.name: given[port.name] for port in session.get_inputs()})
+            except Exception as exc:  # onnxruntime's errors share no public base
+                raise ModelError(f"Model '{package.spec.name}' cannot be expressed in ONNX for tiles of {shape} px: {exc}") from exc
+            differences.append(_compare(module, tile, logits, package, (rows, cols)))
     return max(differences)
 
 
-def _compare(module: nn.Module, tile: Tensor, logits: np.ndarray, package: ModelPackage) -> float:
+def _compare(module: nn.Module, tile: Tensor, logits: np.ndarray, package: ModelPackage, keep: Keep = (slice(None), slice(None))) -> float:
     with torch.inference_mode():
-        expected = module(tile).numpy()
+        expected = module(tile).numpy()[:, :, *keep]
     difference = float(np.abs(expected - logits).max()) if expected.shape == logits.shape else float("inf")
     if not difference <= TOLERANCE:
         raise ModelError(

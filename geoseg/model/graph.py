@@ -18,6 +18,8 @@ from geoseg.model.package import GRAPH_NAME, WEIGHTS_NAME, ModelPackage
 
 IMAGE, LOGITS = "image", "logits"
 """Names of a graph's input, scaled pixels (N, B, H, W), and of its output (N, C, H, W); N, H and W are free."""
+KEEP = "keep"
+"""Name of an input that a graph may have: first row and column of the part of the tiles that is wanted, and those after its last."""
 LAYOUT_KEY = "geoseg_weights_layout"
 """Metadata of a graph: the layout of the safetensors file that it points into."""
 _EXPORT = "import sys; from geoseg.model.export import export_graph_of; export_graph_of(sys.argv[1], sys.argv[2])"

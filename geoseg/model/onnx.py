@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ModelError
 from geoseg.model.execution import Execution
-from geoseg.model.graph import IMAGE, LAYOUT_KEY, LOGITS, find_graph, read_graph
+from geoseg.model.graph import IMAGE, KEEP, LAYOUT_KEY, LOGITS, find_graph, read_graph
 from geoseg.model.layout import layout_of
 from geoseg.model.package import ModelPackage
+from geoseg.model.predictor import Keep
 from geoseg.model.scored import ScoredPredictor
 from geoseg.model.session import open_session
 from geoseg.model.spec import ModelSpec
@@ -36,16 +37,20 @@ class OnnxPredictor(ScoredPredictor):
         load_compiled()
 
 
-def _score(spec: ModelSpec, session: Any, pixels: NDArray[Any], valid: NDArray[np.bool_], threads: int) -> NDArray[np.float32]:
-    scaled = normalize_batch(pixels, valid, spec.scaling, threads=threads)
-    expected = len(pixels), spec.channels, *pixels.shape[2:]
+def _score(spec: ModelSpec, session: Any, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep, threads: int) -> NDArray[np.float32]:
+    given = {IMAGE: normalize_batch(pixels, valid, spec.scaling, threads=threads)}
+    may_trim = len(session.get_inputs()) > 1
+    if may_trim:
+        rows, cols = keep
+        given[KEEP] = np.array([rows.start, cols.start, rows.stop, cols.stop], np.int64)
+    expected = len(pixels), spec.channels, *(valid[:, *keep] if may_trim else valid).shape[1:]
     try:
-        (logits,) = session.run([LOGITS], {IMAGE: scaled})
+        (logits,) = session.run([LOGITS], given)
     except Exception as exc:  # onnxruntime's errors share no public base
         raise ModelError(f"The graph of model '{spec.name}' cannot be run on a batch of {pixels.shape}: {exc}") from exc
     if logits.shape != expected:
         raise ModelError(f"The graph of model '{spec.name}' gives {logits.shape}; {expected} was expected.")
-    return np.asarray(logits, np.float32)
+    return np.asarray(logits if may_trim else logits[:, :, *keep], np.float32)
 
 
 def load_onnx(package: ModelPackage, execution: Execution) -> OnnxPredictor:
@@ -79,7 +84,7 @@ def _check_graph(spec: ModelSpec, session: Any) -> None:
     taken, given = session.get_inputs(), session.get_outputs()
     found = [(p.name, p.type, p.shape[1] if len(p.shape) == 4 else p.shape) for p in (*taken, *given)]
     expected = [(IMAGE, "tensor(float)", len(spec.bands)), (LOGITS, "tensor(float)", spec.channels)]
-    if found != expected:
+    if [port for port in found if port != (KEEP, "tensor(int64)", [4])] != expected:
         raise ModelError(
             f"The graph of model '{spec.name}' goes from and to {found}; {expected} was expected (name, type, channels). "
             "Make it anew: geoseg models graph FOLDER."

@@ -1,13 +1,13 @@
 """A network that came as a whole, behind geoseg's own protocol: any library runs it, tiles and batches fit what it takes."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.model.ports import Ports, pack_input, read_ports, unpack_outputs
+from geoseg.model.ports import pack_input, read_ports, unpack_outputs
+from geoseg.model.predictor import Keep
 from geoseg.model.scored import ScoredPredictor
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.fused import scale_batch
@@ -29,7 +29,14 @@ class PortedPredictor(ScoredPredictor):
     """
 
     def __init__(self, spec: ModelSpec, run: RunGraph, *, threads: int = 0) -> None:
-        super().__init__(spec, partial(_score, run, spec, read_ports(spec)), threads=threads)
+        ports = read_ports(spec)
+
+        def score(pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep, threads: int) -> NDArray[np.float32]:
+            scaled = scale_batch(pixels, valid, spec.scaling, threads=threads)
+            outputs = run_batches(run, pack_input(scaled, ports), ports.batch)
+            return unpack_outputs(outputs, (pixels.shape[2], pixels.shape[3]), spec, ports)[:, :, *keep]
+
+        super().__init__(spec, score, threads=threads)
 
 
 def run_batches(run: RunGraph, given: NDArray[Any], batch: int | None) -> list[NDArray[Any]]:
@@ -43,11 +50,3 @@ def run_batches(run: RunGraph, given: NDArray[Any], batch: int | None) -> list[N
         outputs = run(np.concatenate([part, *[part[-1:]] * missing]) if missing else part)
         parts.append([output[: len(part)] for output in outputs])
     return [np.concatenate(each) for each in zip(*parts, strict=True)]
-
-
-def _score(
-    run: RunGraph, spec: ModelSpec, ports: Ports, pixels: NDArray[Any], valid: NDArray[np.bool_], threads: int
-) -> NDArray[np.float32]:
-    scaled = scale_batch(pixels, valid, spec.scaling, threads=threads)
-    outputs = run_batches(run, pack_input(scaled, ports), ports.batch)
-    return unpack_outputs(outputs, (pixels.shape[2], pixels.shape[3]), spec, ports)

@@ -12,8 +12,9 @@ from geoseg.model.predictor import Keep, activate
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import decode
 
-Score = Callable[[NDArray[Any], NDArray[np.bool_], int], NDArray[np.float32]]
-"""Takes pixels (N, B, H, W), valid (N, H, W) and a number of processor threads, and returns scores (N, C, H, W)."""
+Score = Callable[[NDArray[Any], NDArray[np.bool_], Keep, int], NDArray[np.float32]]
+"""Takes pixels (N, B, H, W), valid (N, H, W), the part of the tiles that is wanted and a number of processor threads, and returns the
+scores (N, C, h, w) of the part."""
 
 
 class ScoredPredictor:
@@ -36,8 +37,9 @@ class ScoredPredictor:
         Raises:
             DeviceMemoryError: If the batch does not fit into memory.
         """
+        part = _part_of(valid, keep)
         with batch_memory(pixels.shape):
-            return decode(self._score(pixels, valid, self._threads), valid, self.spec.layers, keep, threads=self._threads)
+            return decode(self._score(pixels, valid, part, self._threads), valid[:, *part], self.spec.layers, threads=self._threads)
 
     def predict_probabilities(self, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Infer a batch to be blended; see :class:`geoseg.model.predictor.Predictor`.
@@ -46,4 +48,10 @@ class ScoredPredictor:
             DeviceMemoryError: If the batch does not fit into memory.
         """
         with batch_memory(pixels.shape):
-            return activate(self._score(pixels, valid, self._threads), self.spec, threads=self._threads)
+            return activate(self._score(pixels, valid, _part_of(valid), self._threads), self.spec, threads=self._threads)
+
+
+def _part_of(valid: NDArray[np.bool_], keep: Keep | None = None) -> Keep:
+    """Return the bounds of a part of tiles (N, H, W) as numbers; None means all of them."""
+    rows, cols = keep or (slice(None), slice(None))
+    return slice(*rows.indices(valid.shape[1])), slice(*cols.indices(valid.shape[2]))

@@ -11,6 +11,7 @@ from geoseg.model.graph import IMAGE, LAYOUT_KEY
 from geoseg.model.layout import Place, find_tensors, layout_of
 from geoseg.model.package import WEIGHTS_NAME
 from geoseg.model.subpixel import convolve_before_enlarging
+from geoseg.model.trim import trim_to_keep
 
 _TYPES = {"F16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16, "F32": TensorProto.FLOAT}
 
@@ -21,7 +22,7 @@ def slim_graph(model: Any, weights: Path, shape: tuple[int, int]) -> Any:
     What stands in the safetensors file becomes external data in it, with a cast to float32 that onnxruntime does once, when it
     loads the graph; it then folds batch norm into convolutions itself. Nearest-neighbor enlargement by computed sizes becomes
     one by constant factors, which onnxruntime runs in its blocked memory layout; convolutions over enlarged maps are computed on
-    the small ones where that is less work.
+    the small ones where that is less work, and the last layers for the kept part of a tile alone.
 
     Args:
         model: An ``onnx.ModelProto`` whose initializers have the names of the safetensors file; it is changed.
@@ -34,6 +35,7 @@ def slim_graph(model: Any, weights: Path, shape: tuple[int, int]) -> Any:
     sizes = _sizes(model, shape)
     _scale_by_factors(model, sizes)
     convolve_before_enlarging(model, sizes)
+    trim_to_keep(model, sizes)
     _drop_unused(model)
     _point_to(model.graph, find_tensors(weights))
     for node in model.graph.node:
