@@ -10,6 +10,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -289,12 +290,18 @@ def _keep(module: TrainingModule, recipe: Recipe, work_dir: Path) -> TrainingMod
     """Load the averaged weights of the best or the last checkpoint, which is where they are also after a stop."""
     best = work_dir / BEST
     path = best if recipe.validation and recipe.schedule.keep == "best" and best.exists() else work_dir / CHECKPOINT
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(_read(path)["state_dict"])
     return module.eval()
 
 
 def _epochs_done(checkpoint: Path) -> int:
-    return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"]) + 1 if checkpoint.exists() else 0
+    return int(_read(checkpoint)["epoch"]) + 1 if checkpoint.exists() else 0
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    """Read a checkpoint as Lightning does where it goes on from one: tensors and numbers only."""
+    state: dict[str, Any] = TorchCheckpointIO().load_checkpoint(checkpoint, weights_only=True)
+    return state
 
 
 def _out_of_memory(exc: RuntimeError) -> bool:

@@ -1,5 +1,6 @@
 """A recipe leads to the same weights for the same seed, also after a stop, after running out of memory, and on several processes."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +212,24 @@ def test_the_schedule_warms_up_and_lets_down() -> None:
     assert peak == pytest.approx(100 * schedule.warm_up, abs=1)
     assert all(a >= b for a, b in zip(rates[peak:], rates[peak + 1 :], strict=False))
     assert rates[-1] < schedule.learning_rate / 100
+
+
+class Planted:
+    """What a pickle would run."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("planted"),))
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_checkpoint_with_code_in_it_is_not_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"epoch": 0, "state_dict": Planted()}, tmp_path / CHECKPOINT)
+    with pytest.raises(pickle.UnpicklingError, match=r"weights_only|Weights only"):
+        fit(quick(), data, tmp_path)
+    assert not (tmp_path / "planted").exists()
+
+
+def test_the_package_itself_loads_nothing_with_torch_load() -> None:
+    found = [path.name for path in sorted((Path(__file__).parents[2] / "geoseg").rglob("*.py")) if "torch.load(" in path.read_text()]
+    assert found == []
