@@ -106,8 +106,10 @@ def connect(named: str) -> Client:
         if "://" not in named and (named.endswith(".json") or Path(named).is_file()):
             address = str(json.loads(Path(named).read_bytes())["address"])
         # a client that finds nobody stays behind half made and can lock up the next one when it is collected
-        with socket.create_connection(get_address_host_port(address), timeout=_CONNECT_TIMEOUT_S):
-            pass
+        with socket.create_connection(get_address_host_port(address), timeout=_CONNECT_TIMEOUT_S) as calling:
+            # one that has frozen takes the call and says nothing, and a client waits for it without end
+            if address.startswith("tcp://"):
+                calling.recv(1)
         return Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError, KeyError, TypeError) as exc:
         where = named if address == named else f"{address}, of {named}"

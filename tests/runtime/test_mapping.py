@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -182,6 +183,14 @@ def test_an_unreachable_scheduler_is_named(monkeypatch: pytest.MonkeyPatch, addr
     monkeypatch.setattr(launch, "_CONNECT_TIMEOUT_S", 1)
     with pytest.raises(UsageError, match=rf"No Dask scheduler answers at {address}: .*dask scheduler"):
         list(map_chunks(Doing(abs), [1], ClusterOptions(scheduler=address)))
+
+
+def test_a_scheduler_that_takes_calls_and_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "_CONNECT_TIMEOUT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(UsageError, match=rf"No Dask scheduler answers at {address}: timed out"):
+            list(map_chunks(Doing(abs), [1], ClusterOptions(scheduler=address)))
 
 
 def test_a_negative_number_of_workers_is_refused() -> None:
