@@ -27,7 +27,7 @@ Port = Annotated[
     int | None, typer.Option("--port", metavar="N", min=0, max=65535, help="0 takes a free one.  [default: 8765, or a free one]")
 ]
 Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the map in the browser.")]
-Attended = Annotated[bool, typer.Option("--attended", hidden=True, help="End when standard input does: whoever started it is gone.")]
+Attended = Annotated[bool, typer.Option("--attended", help="End when standard input does: whoever started it is gone.")]
 
 
 def view(
