@@ -7,8 +7,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.objects.network.skeleton import PixelGraph, Skeleton, compiled, connect
-from geoseg.pixels.kernel import entry
+from geoseg.objects.network.skeleton import PixelGraph, Skeleton, connect
+from geoseg.pixels.kernel import entry, kernel
 
 _PRUNING_ROUNDS = 8
 _MERGING_ROUNDS = 4
@@ -215,7 +215,7 @@ def walk_runs(tails: NDArray[np.int64], order: NDArray[np.int64], first: NDArray
     return steps, starts[: chains + 1]
 
 
-@compiled
+@kernel
 def _follow(
     half: int,
     tails: NDArray[np.int64],

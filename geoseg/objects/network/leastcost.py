@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.objects.network.skeleton import compiled
+from geoseg.pixels.kernel import entry, kernel
 
 LEAST_PROBABILITY = 0.1
 """What is less likely than this costs no more, so that a way may cross a few metres of shadow."""
@@ -89,7 +89,7 @@ def find_way(
     return np.asarray(_trace(goal, origin) + np.array([top, left]))
 
 
-@compiled
+@entry
 def _search(
     rasters: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]],
     start: tuple[int, int],
@@ -124,7 +124,7 @@ def _search(
     return -1, origin
 
 
-@compiled
+@kernel
 def _is_barred(
     rasters: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]],
     step: tuple[int, int, int, int],
@@ -143,7 +143,7 @@ def _is_barred(
     return r != row and c != col and (edge[row, c] >= 0 or edge[r, col] >= 0)
 
 
-@compiled
+@kernel
 def _trace(goal: int, origin: NDArray[np.int64]) -> NDArray[np.int64]:
     cols = origin.shape[1]
     count, at = 0, goal

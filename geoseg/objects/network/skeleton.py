@@ -3,28 +3,23 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from rasterio.windows import Window
 from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from geoseg.pixels.kernel import kernel
+
 _T = TypeVar("_T", bound=np.generic)
-_F = TypeVar("_F", bound=Callable[..., Any])
 _EIGHT = np.ones((3, 3), bool)
 _ROAD, _CHECK_FIRST = 1, 2
 _SURROUNDED = 255
 _WIDTH_BIAS_PX = 0.25
 """Twice the distance to the nearest background center is too wide by 0.5 +- 0.5 px along the grid, by 0.0 +- 0.3 px across it."""
-
-
-def compiled(function: _F) -> _F:
-    """Compile with numba at the first call, which ships no types."""
-    return cast(_F, njit(cache=True, nogil=True)(function))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -283,7 +278,7 @@ def _guo_hall_tables() -> NDArray[np.bool_]:
     return np.stack([border & ~((north | northeast | ~southeast) & east), border & ~((south | southwest | ~northwest) & west)])
 
 
-@compiled
+@kernel
 def _thin_in_place(state: NDArray[np.uint8], stride: int, iterations: int, tables: NDArray[np.bool_]) -> None:
     around = np.array([1, 1 - stride, -stride, -stride - 1, -1, stride - 1, stride, stride + 1])
     waiting = np.empty((3, np.count_nonzero(state)), np.int64)
@@ -304,7 +299,7 @@ def _thin_in_place(state: NDArray[np.uint8], stride: int, iterations: int, table
                     _queue(state, at + offset, waiting, counts)
 
 
-@compiled
+@kernel
 def _choose(
     state: NDArray[np.uint8],
     turn: int,
@@ -324,7 +319,7 @@ def _choose(
     return waiting[2, :deleted]
 
 
-@compiled
+@kernel
 def _queue(state: NDArray[np.uint8], at: int, waiting: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
     for turn in range(2):
         if not state[at] & (_CHECK_FIRST << turn):
@@ -333,7 +328,7 @@ def _queue(state: NDArray[np.uint8], at: int, waiting: NDArray[np.int64], counts
             counts[turn] += 1
 
 
-@compiled
+@kernel
 def _neighbor_code(state: NDArray[np.uint8], at: int, around: NDArray[np.int64]) -> int:
     code = 0
     for bit in range(8):
@@ -341,7 +336,7 @@ def _neighbor_code(state: NDArray[np.uint8], at: int, around: NDArray[np.int64])
     return code
 
 
-@compiled
+@kernel
 def _measure_widths(
     road: NDArray[np.bool_], pixels: NDArray[np.int64], pixel_m: tuple[float, float], max_width_m: float, reach_px: int
 ) -> NDArray[np.float32]:
@@ -357,7 +352,7 @@ def _measure_widths(
     return widths
 
 
-@compiled
+@kernel
 def _nearest_on_ring(
     road: NDArray[np.bool_], pixel: NDArray[np.int64], ring: int, pixel_m: tuple[float, float], best: float, steps: float
 ) -> tuple[float, float]:

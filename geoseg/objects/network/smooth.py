@@ -7,8 +7,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from geoseg.objects.network.skeleton import compiled
 from geoseg.objects.network.tracks import Tracks, draw_lines
+from geoseg.pixels.kernel import kernel
 
 _MOST_ROUNDS = 256
 _REPAIRS = 4
@@ -61,7 +61,7 @@ def _restore(drawn: NDArray[np.object_], raw: NDArray[np.object_]) -> NDArray[np
     return drawn
 
 
-@compiled
+@kernel
 def _relax(xy: NDArray[np.float64], starts: NDArray[np.int64], reach: float, rounds: int) -> NDArray[np.float64]:
     """Halve the bend at every inner point, ``rounds`` times, within ``reach`` of where the points were."""
     moved = xy.copy()
