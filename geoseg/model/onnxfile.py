@@ -138,7 +138,10 @@ def session_runner(session: Any, origin: str, given: str, outputs: tuple[str, ..
 
 def _find_input(inputs: list[Any], origin: str) -> Any:
     if len(inputs) != 1:
-        raise ModelError(f"{origin} has {len(inputs)} inputs ({', '.join(i.name for i in inputs)}); one image was expected.")
+        raise ModelError(
+            f"{origin} has {len(inputs)} inputs ({', '.join(i.name for i in inputs)}); one image was expected. Export it so that it takes "
+            "the image alone; of a graph beside weights of geoseg's, name the folder."
+        )
     if inputs[0].type not in _DTYPES:
         raise ModelError(f"The input of {origin} is a {inputs[0].type}; one of {', '.join(_DTYPES)} was expected.")
     return inputs[0]

@@ -1,6 +1,7 @@
 """Imagery at its full resolution: what every kind of it can do, and the simplest kind, one file."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from geoseg.errors import MissingFileError, RasterError
+from geoseg.errors import MissingFileError, RasterError, RunError
 from geoseg.io.files import is_there
 from geoseg.io.sources.address import gdal_name, is_plain_file, is_remote
 from geoseg.io.sources.bands import Names, name_bands
@@ -164,9 +165,25 @@ class FileReader:
 
     def __init__(self, imagery: FileImagery) -> None:
         self._imagery = imagery
-        self._address = readable_address(imagery.name, imagery.options)
-        self._dataset = hold_dataset(imagery.name, imagery.options)
-        self._is_all_valid = is_all_valid(self._dataset)
+        with self._signed():
+            self._address = readable_address(imagery.name, imagery.options)
+            self._dataset = hold_dataset(imagery.name, imagery.options)
+            self._is_all_valid = is_all_valid(self._dataset)
+
+    @contextmanager
+    def _signed(self) -> Iterator[None]:
+        """Have whoever tries again ask for other signatures; a service that is away for a while fails what is tried, not the run."""
+        signer = self._imagery.options.sign
+        try:
+            yield
+        except FOREIGN:
+            if signer is not None:
+                drop_signatures(signer)
+            raise
+        except RasterError as exc:
+            if signer is None:
+                raise
+            raise RunError(str(exc)) from exc
 
     def _renew(self) -> None:
         address = readable_address(self._imagery.name, self._imagery.options)
@@ -177,14 +194,9 @@ class FileReader:
 
     def read_into(self, bands: Sequence[int], window: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
         """Read a window; see :class:`Reader`."""
-        self._renew()
-        try:
+        with self._signed():
+            self._renew()
             self._read_into(bands, window, pixels, valid)
-        except FOREIGN:
-            # whoever tries again has other signatures
-            if self._imagery.options.sign is not None:
-                drop_signatures(self._imagery.options.sign)
-            raise
 
     def _read_into(self, bands: Sequence[int], window: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
         if self._imagery.is_scaled:
@@ -202,9 +214,10 @@ class FileReader:
 
     def look(self, bands: Sequence[int], window: Window) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return which pixels (H, W) of a window are black or no data, and which are white or no data."""
-        self._renew()
-        pixels = self._dataset.read(bands, window=window)
-        nothing = ~read_valid(self._dataset, window=window)
+        with self._signed():
+            self._renew()
+            pixels = self._dataset.read(bands, window=window)
+            nothing = ~read_valid(self._dataset, window=window)
         near, most = self._imagery.near, np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.unsignedinteger) else None
         # of signed numbers, those below 0 are no darker than black
         black = nothing | ((pixels <= near) & (pixels >= -near)).all(axis=0)

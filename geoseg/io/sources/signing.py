@@ -6,7 +6,10 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
+from http.client import HTTPException
 from threading import Lock
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, quote, urlsplit
 from urllib.request import Request, urlopen
@@ -20,7 +23,11 @@ _PATIENCE_S = 20
 _MARGIN_S = 120
 """How long before its end a signature is renewed; a read that begins before should be over by then."""
 _UNTOLD_S = 600
-"""How long a signature is used that does not say how long it holds."""
+"""How long a signature is used that does not say how long it holds, or by this clock did not hold when it was made."""
+_AGAIN_S = 20
+"""How long a signature is used further whose renewal failed; most hold somewhat longer."""
+_MANY = 1000
+"""Signatures from which those that are over are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,7 @@ class _Signatures:
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], Signed] = {}
+        self._many = _MANY
         self._lock = Lock()
 
     def get(self, href: str, signer: str) -> Signed:
@@ -50,11 +58,23 @@ class _Signatures:
             held = self._held.get((href, signer))
         if held is not None and held.is_fresh:
             return held
-        address = sign_address(href, signer)
-        signed = Signed(address, _renewal(address))
+        try:
+            address = sign_address(href, signer)
+            signed = Signed(address, _renewal(address))
+        except RasterError:
+            if held is None:
+                raise
+            signed = Signed(held.address, time.time() + _AGAIN_S)
         with self._lock:
-            self._held = {key: other for key, other in self._held.items() if other.is_fresh} | {(href, signer): signed}
+            self._held[href, signer] = signed
+            if len(self._held) > self._many:
+                self._forget(time.time() - _MARGIN_S)
         return signed
+
+    def _forget(self, moment: float) -> None:
+        """Let go what was to be renewed before a moment; looked for as seldom as keeps many assets from being gone through for each."""
+        self._held = {key: signed for key, signed in self._held.items() if signed.renew_at > moment}
+        self._many = max(_MANY, 2 * len(self._held))
 
     def drop(self, signer: str) -> None:
         with self._lock:
@@ -91,7 +111,7 @@ def sign_address(href: str, signer: str) -> str:
     """
     if not href.lower().startswith(_WEB):
         return href
-    signed = _ask(href, signer) if signer.lower().startswith(_WEB) else str(load_plugin(SIGNERS, signer)(href))
+    signed = _ask(href, signer) if signer.lower().startswith(_WEB) else _have_signed(href, signer)
     if urlsplit(signed)._replace(query="", fragment="") != urlsplit(href)._replace(query="", fragment=""):
         raise RasterError(
             f"{signer} was asked to sign {redact(href)} and answered with another place, {redact(signed)[:200]}. Only the part after ? "
@@ -107,11 +127,27 @@ def _ask(href: str, service: str) -> str:
             return str(json.loads(answer.read())["href"])
     except HTTPError as exc:
         raise RasterError(f"{service} does not sign {redact(href)}: {exc.code} {exc.reason}. Check --stac-sign.") from exc
-    except (URLError, OSError, ValueError, KeyError, TypeError) as exc:
+    except (URLError, OSError, HTTPException, ValueError, KeyError, TypeError) as exc:
         raise RasterError(
             f"{service} could not be asked to sign {redact(href)}: {type(exc).__name__} {exc}. Expected an answer such as "
             '{"href": "https://..."}; check --stac-sign and the network.'
         ) from exc
+
+
+def _have_signed(href: str, plugin: str) -> str:
+    sign = _load_signer(plugin)
+    try:
+        return str(sign(href))
+    except Exception as exc:  # code of others may raise anything
+        raise RasterError(
+            f"'{plugin}' could not sign {redact(href)}: {type(exc).__name__}: {exc}. Check what that package needs, and the network."
+        ) from exc
+
+
+@cache
+def _load_signer(plugin: str) -> Any:
+    """Load a plugin once: looking through all installed packages for it takes longer than many a signature."""
+    return load_plugin(SIGNERS, plugin)
 
 
 def _renewal(address: str) -> float:
@@ -119,7 +155,8 @@ def _renewal(address: str) -> float:
     now, ends = time.time(), float("nan")
     with suppress(ValueError, OverflowError):
         ends = _told_end({key.lower(): values[-1] for key, values in parse_qs(urlsplit(address).query).items()})
-    if not math.isfinite(ends):
+    # one that is over at birth tells of a clock that is wrong, here or there
+    if not math.isfinite(ends) or ends <= now:
         return now + _UNTOLD_S
     # one for less time than the margin is used for half of that
     return max(ends - _MARGIN_S, now + (ends - now) / 2)

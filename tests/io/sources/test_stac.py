@@ -350,6 +350,64 @@ def test_a_signature_that_is_refused_before_its_end_is_renewed_by_the_next_try(w
         np.testing.assert_array_equal(raster.read(whole)[0], noise)
 
 
+def noise_behind(web: Web, folder: Path) -> RasterSource:
+    """Return a raster behind signatures, larger than what GDAL keeps of an address."""
+    write_raster(folder / "hidden.tif", np.random.default_rng(6).integers(0, 256, (1, 512, 512), np.uint8))
+    options = RasterOptions(sign=f"{web.address}/sign")
+    return place_source(describe_file(f"{web.address}/hidden.tif", options, needs_georeference=True), None)
+
+
+def test_a_signature_that_opens_nothing_is_renewed_by_the_next_try(web: Web, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_signatures(monkeypatch)
+    web.signature = f"se={iso_in(3600)}&sig=early"
+    source = noise_behind(web, folder)
+    web.signature = f"se={iso_in(3600)}&sig=late"
+    with source.open() as raster:
+        with pytest.raises(RunError, match=r"hidden\.tif could not be read"):
+            raster.read(Window(0, 0, 512, 512))
+        assert raster.read(Window(0, 0, 512, 512))[1].all()
+
+
+def test_a_service_that_is_away_for_a_while_fails_what_is_tried_and_not_the_run(
+    web: Web, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_signatures(monkeypatch)
+    web.signature = signature = f"se={iso_in(3600)}&sig=first"
+    source, whole = noise_behind(web, folder), Window(0, 0, 512, 512)
+    forget_signatures(monkeypatch)
+    with source.open() as raster:
+        web.signature = ""
+        with pytest.raises(RunError, match=r"does not sign .*hidden\.tif: 404"):
+            raster.read(whole)
+        web.signature = signature
+        assert raster.read(whole)[1].all()
+
+
+def test_a_signature_is_used_further_while_its_renewal_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, moment = signing_module._Signatures(), time.time()
+    monkeypatch.setattr(signing_module, "sign_address", lambda href, _: f"{href}?se={iso_in(200)}&sig=a")
+    first = held.get("https://a.org/b.tif", "mine")
+    monkeypatch.setattr(signing_module, "sign_address", refuse_to_sign)
+    monkeypatch.setattr(signing_module.time, "time", lambda: moment + 150)
+    assert held.get("https://a.org/b.tif", "mine").address == first.address
+    assert held.get("https://a.org/b.tif", "mine").is_fresh, "nobody is asked again for some seconds"
+    with pytest.raises(RasterError, match="busy"):
+        held.get("https://a.org/c.tif", "mine")
+
+
+def refuse_to_sign(*_: str) -> str:
+    raise RasterError("busy")
+
+
+def test_signatures_that_are_over_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, moment = signing_module._Signatures(), time.time()
+    monkeypatch.setattr(signing_module, "sign_address", lambda href, _: f"{href}?key=1")
+    for at in range(3000):
+        monkeypatch.setattr(signing_module.time, "time", lambda at=at: moment + 10 * at)
+        held.get(f"https://a.org/{at}.tif", "mine")
+    assert len(held._held) <= 1001
+
+
 def signatures_asked(web: Web) -> int:
     return sum(path.startswith("/sign") for _, path in web.requests)
 
@@ -375,8 +433,11 @@ def test_a_signature_is_renewed_two_minutes_before_it_says_that_it_ends(web: Web
     assert signed.is_fresh
 
 
-@pytest.mark.parametrize("signature", ["key=1", "se=soon&sig=a", "se=inf&sig=a", "X-Amz-Date=x&X-Amz-Expires=9", "expires=nan"])
-def test_a_signature_that_does_not_tell_its_end_is_renewed_after_ten_minutes(web: Web, signature: str) -> None:
+UNTOLD = ["key=1", "se=2020-01-01T00:00:00Z&sig=a", "se=soon&sig=a", "se=inf&sig=a", "X-Amz-Date=x&X-Amz-Expires=9", "expires=nan"]
+
+
+@pytest.mark.parametrize("signature", UNTOLD)
+def test_a_signature_that_does_not_tell_its_end_or_one_gone_by_is_renewed_after_ten_minutes(web: Web, signature: str) -> None:
     web.signature = signature
     signed = hold_signature(f"{web.address}/untold-{len(signature)}.tif", f"{web.address}/sign")
     assert 590 < signed.renew_at - time.time() <= 600
@@ -389,9 +450,23 @@ def test_a_service_that_does_not_sign_or_points_elsewhere_is_named(web: Web) -> 
         web.answers["/odd"] = answer
         with pytest.raises(RasterError, match=message):
             sign_address(f"{web.address}/a.tif", f"{web.address}/odd")
+    for odd in ("http://127.0.0.1:none/sign", f"{web.address}/si gn"):
+        with pytest.raises(RasterError, match="could not be asked to sign"):
+            sign_address(f"{web.address}/a.tif", odd)
     assert sign_address("s3://bucket/a.tif", f"{web.address}/nothing") == "s3://bucket/a.tif"
     with pytest.raises(ConfigError, match=r"adds 'nobody' to geoseg\.signers"):
         sign_address(f"{web.address}/a.tif", "nobody")
+
+
+def test_what_a_package_that_signs_fails_with_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(href: str) -> str:
+        raise KeyError(f"{href}?sig=abc")
+
+    entry = EntryPoint("failing", "tests:sign", plugins.SIGNERS)
+    object.__setattr__(entry, "load", lambda: fail)
+    monkeypatch.setattr(plugins, "entry_points", lambda **_: [entry])
+    with pytest.raises(RasterError, match=r"'failing' could not sign .*KeyError.*sig=\*\*\*"):
+        sign_address("https://a.org/b.tif", "failing")
 
 
 def test_another_package_can_sign(monkeypatch: pytest.MonkeyPatch) -> None:
