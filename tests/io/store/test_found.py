@@ -40,8 +40,8 @@ def test_a_damaged_file_is_named(store: FoundStore, content: bytes) -> None:
 
 def pack(**changes: Any) -> bytes:
     stream = io.BytesIO()
-    arrays: dict[str, Any] = {"bits": np.full(8, 255, np.uint8), "shape": [1, 8, 8], "scores": np.array([0.5]), "classes": np.array([1])} | changes
-    np.savez_compressed(stream, **arrays)
+    arrays: dict[str, Any] = {"bits": np.full(8, 255, np.uint8), "shape": [1, 8, 8], "scores": np.array([0.5]), "classes": np.array([1])}
+    np.savez_compressed(stream, **(arrays | changes))
     return stream.getvalue()
 
 
