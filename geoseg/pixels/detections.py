@@ -1,6 +1,7 @@
 """What a detector finds in a tile: masks with scores and classes, as arrays, as bytes, and as the layers that a run stores."""
 
 import io
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,10 +77,17 @@ def pack_detections(found: Detections) -> NDArray[np.uint8]:
 
 
 def unpack_detections(packed: NDArray[np.uint8]) -> Detections:
-    """Return what :func:`pack_detections` packed."""
+    """Return what :func:`pack_detections` packed.
+
+    Raises:
+        ModelError: If the bits of masks are not as many as their shape says.
+    """
     with np.load(io.BytesIO(packed.tobytes()), allow_pickle=False) as arrays:
-        shape = tuple(int(size) for size in arrays["shape"])
-        masks = np.unpackbits(arrays["bits"], count=int(np.prod(shape))).reshape(shape).astype(bool)
+        shape, bits = tuple(int(size) for size in arrays["shape"]), arrays["bits"]
+        # missing ones would be made up, as many as the shape says
+        if bits.size != -(-math.prod(shape) // 8):
+            raise ModelError(f"Masks of shape {shape} were packed into {bits.size} bytes.")
+        masks = np.unpackbits(bits, count=math.prod(shape)).reshape(shape).astype(bool)
         return Detections(scores=arrays["scores"], masks=masks, classes=arrays["classes"])
 
 

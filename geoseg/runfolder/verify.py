@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from shapely.errors import ShapelyError
+
 from geoseg.errors import GeosegError, RunFolderError
 from geoseg.runfolder.folder import RunFolder
 from geoseg.runfolder.records import describe_missing
@@ -82,8 +84,8 @@ def _check(name: str, fine: str, look: Callable[[], Faults]) -> Check:
         if type(exc) is not LookupError:
             return Check(name=name, state="failed", message=f"what is recorded is not complete: {type(exc).__name__} {exc}")
         return Check(name=name, state="skipped", message=str(exc))
-    except (TypeError, ValueError, AttributeError) as exc:
-        # numbers and tables of a record that somebody edited may be anything
+    except (TypeError, ValueError, AttributeError, ShapelyError) as exc:
+        # numbers, tables and shapes of a record that somebody edited may be anything
         faults = [f"what is recorded does not fit: {type(exc).__name__} {exc}"]
     return Check(name=name, state="failed" if faults else "ok", message="; ".join(faults) or fine)
 

@@ -244,6 +244,14 @@ def move_first(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return table
 
 
+def unplace_first(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Give a polygon a corner that lies nowhere."""
+    points = shapely.get_coordinates(table.geometry[0].exterior)
+    points[1] = np.nan
+    table.loc[0, "geometry"] = shapely.Polygon(points)
+    return table
+
+
 def other_run_classes(run: Path) -> None:
     """Of a run over another raster of the same grid."""
     rewrite(run / "classes.tif", lambda pixels: np.where(pixels == 255, 255, 1 - pixels).astype(np.uint8))
@@ -365,3 +373,10 @@ def test_the_command_prints_json(run: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert said["ok"]
     assert [check["name"] for check in said["checks"]] == list(CHECKS)
     assert len(said["run_id"]) == 16
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_a_corner_that_lies_nowhere_is_told_of_as_not_valid(run: Path) -> None:
+    edit_layer(run, "landcover", unplace_first)
+    reseal(run)
+    assert failed(run) == {"geometry"}

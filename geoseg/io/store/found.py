@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,11 @@ from geoseg.errors import RunError, RunFolderError, WriteError
 from geoseg.io.files import write_error, write_whole
 from geoseg.pixels.detections import Detections, unpack_detections
 
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
-"""What numpy raises on a file that is not whole."""
+_DAMAGE = (
+    *(OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, RuntimeError, MemoryError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What numpy raises on a file that is not whole, or not one of ours."""
 _ABOUT = "detections.json"
 _VERSION = 1
 
@@ -61,10 +65,11 @@ class FoundStore:
         Raises:
             WriteError: If the disk does not take it.
         """
-        about = {"type": "geoseg detections", "version": _VERSION, "classes": list(classes)}
+        archives = sorted(self.folder.glob("*.npz"))
+        about = {"type": "geoseg detections", "version": _VERSION, "classes": list(classes), "archives": len(archives)}
         try:
             folder.mkdir(parents=True)
-            for path in sorted(self.folder.glob("*.npz")):
+            for path in archives:
                 _link(path, folder / path.name)
         except OSError as exc:
             raise write_error(folder, exc) from exc
@@ -102,7 +107,10 @@ class FoundIndex:
         path = self.places[window]
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-                return unpack_detections(arrays[_name(window)])
+                found = unpack_detections(arrays[_name(window)])
+            if found.masks.shape[1:] != (window.height, window.width):
+                raise ValueError(f"masks of tile {_name(window)} have shape {found.masks.shape[1:]}")
+            return found
         except _DAMAGE as exc:
             raise _damaged(path, exc) from exc
 
@@ -111,14 +119,20 @@ def open_kept(folder: Path) -> FoundStore:
     """Return what was kept in a folder.
 
     Raises:
-        RunFolderError: If it is not there, or is of another version.
+        RunFolderError: If it is not there, is of another version, or lacks archives: their objects would be missing without a word.
     """
     try:
-        version = json.loads((folder / _ABOUT).read_bytes())["version"]
+        about = json.loads((folder / _ABOUT).read_bytes())
+        version, archives = about["version"], about["archives"] if about["version"] == _VERSION else None
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as exc:
         raise RunFolderError(f"{folder} holds no detections: {_ABOUT} cannot be read ({exc}). Run again with --overwrite.") from exc
     if version != _VERSION:
         raise RunFolderError(f"{folder} holds detections of version {version}; this geoseg reads {_VERSION}. Install another geoseg.")
+    there = len(list(folder.glob("*.npz")))
+    if there != archives:
+        raise RunFolderError(
+            f"{folder} holds {there} of the {archives} archives that were written. Put them back, or run again with --overwrite."
+        )
     return FoundStore(folder=folder)
 
 

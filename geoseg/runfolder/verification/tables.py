@@ -86,7 +86,9 @@ def look_at_coverage(run: CheckedRun) -> Iterator[str]:
     if "landcover" not in run.counts or "landcover" not in run.record.get("run", {}).get("outputs", ()):
         raise LookupError("there is no land cover")
     table = read_table(run, "landcover")
-    misfits = find_misfits(table.geometry.to_numpy())
+    shapes = table.geometry.to_numpy()
+    # coordinates that are no numbers are told of as not valid
+    misfits = find_misfits(np.where(np.isfinite(shapely.area(shapes)), shapes, None))
     if len(misfits):
         yield f"{len(misfits)} polygons of landcover overlap a neighbor, or do not share its border, first feature {misfits[0] + 1}"
     if run.product("classes.tif") is not None:
