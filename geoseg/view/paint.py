@@ -44,7 +44,7 @@ def find_stretch(pixels: TilePixels) -> Stretch:
         return Stretch(low=(0.0,) * len(data), high=(1.0,) * len(data))
     ends = np.percentile(there, (_LOW, _HIGH), axis=None if data.dtype == np.uint8 else 1)
     low, high = (np.broadcast_to(end, len(data)) for end in ends)
-    return Stretch(low=tuple(map(float, low)), high=tuple(float(max(h, lo + 1e-9)) for h, lo in zip(high, low, strict=True)))
+    return Stretch(low=tuple(map(float, low)), high=tuple(float(max(h, lo + 1e-9, lo + 1e-6 * abs(lo))) for h, lo in zip(high, low, strict=True)))
 
 
 def paint_imagery(pixels: TilePixels, stretch: Stretch) -> Picture:
