@@ -123,6 +123,7 @@ def test_a_small_copy_lies_where_the_raster_lies_and_holds_means_of_what_is_vali
     assert not found.valid[:50, :50].any()
     assert found.valid.mean() == 63 / 64
     np.testing.assert_array_equal(found.data[0][25::50, 25::50].ravel()[1:], np.arange(2, 65) + 5)
+    assert raster.write_pyramid(tmp_path / "share.tif", (2,), 150**2).geobox.shape == (100, 100), "the share of one file of many"
 
 
 def test_a_copy_of_a_file_in_wide_strips_keeps_its_pixels_in_small_blocks(tmp_path: Path) -> None:
