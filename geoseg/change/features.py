@@ -60,7 +60,7 @@ def find_buildings(ground: Ground, options: ChangeOptions, limits: Limits, unkno
         min_area_m2=limits.min_area_m2,
         min_growth=options.min_growth,
         min_evidence=options.min_evidence,
-        min_sure_m2=options.min_sure_m2 if options.min_evidence else 0.0,
+        min_sure_m2=options.min_sure_m2,
     )
     least = limits.min_area_m2
     matches = _confirm(ground, raster, match_buildings(before, after, lenience))

@@ -69,7 +69,7 @@ class Lenience:
     min_growth: float
     """The same as a share of its area before."""
     min_evidence: float = 0.0
-    """Least change of the probability of building on the ground that changed."""
+    """Least change of the probability of building on the ground that changed; 0 takes every change, whatever the evidence says."""
     min_sure_m2: float = 0.0
     """Least such ground times that change."""
 
@@ -165,7 +165,7 @@ def weigh(matches: Sequence[Match], evidence: NDArray[np.float64], areas_m2: NDA
             continue
         rise = np.nan_to_num(after - before) * (1 if match.status in (BuildingStatus.NEW, BuildingStatus.GROWN) else -1)
         is_large = rise * area >= lenience.min_sure_m2 or rise >= _CERTAIN
-        is_sure = rise >= lenience.min_evidence and is_large
+        is_sure = not lenience.min_evidence or (rise >= lenience.min_evidence and is_large)
         weighed.append(replace(match, status=match.status if is_sure else BuildingStatus.UNSURE, evidence=(before, after)))
     return weighed
 

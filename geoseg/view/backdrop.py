@@ -11,7 +11,7 @@ from geoseg.io.sources.address import is_remote
 from geoseg.io.sources.composite import Mosaic
 from geoseg.io.sources.imagery import FileImagery, list_files
 from geoseg.view.paint import Picture, Stretch, find_stretch, paint_imagery
-from geoseg.view.rasters import Box, TilePixels, TileRaster, WebTile, unite
+from geoseg.view.rasters import PYRAMID_PX, Box, TilePixels, TileRaster, WebTile, unite
 
 _COLORS = ("red", "green", "blue")
 _LOOK_PX = 512
@@ -20,6 +20,10 @@ _LOOKED_AT = 8
 """Files that it comes from, at most, spread evenly over all."""
 _SMALL_PX = 512
 """Longest side up to which a file without overviews is read as a whole for tiles that show it small."""
+_COPIES_PX = 4 * PYRAMID_PX
+"""Pixels of the copies of all files together, so that a mosaic of thousands does not fill the disk."""
+_LEAST_COPY_PX = 2**20
+"""Of each of them, however many there are."""
 
 
 class Backdrop:
@@ -87,7 +91,8 @@ class Backdrop:
         with self._lock:
             if number not in self._small:
                 self._work.mkdir(parents=True, exist_ok=True)
-                self._small[number] = self._rasters[number].write_pyramid(self._work / f"imagery{number}.tif", self._bands)
+                share_px = max(_LEAST_COPY_PX, min(PYRAMID_PX, _COPIES_PX // len(self._rasters)))
+                self._small[number] = self._rasters[number].write_pyramid(self._work / f"imagery{number}.tif", self._bands, share_px)
             return self._small[number]
 
     def _look(self, number: int) -> TilePixels:

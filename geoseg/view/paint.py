@@ -44,7 +44,9 @@ def find_stretch(pixels: TilePixels) -> Stretch:
         return Stretch(low=(0.0,) * len(data), high=(1.0,) * len(data))
     ends = np.percentile(there, (_LOW, _HIGH), axis=None if data.dtype == np.uint8 else 1)
     low, high = (np.broadcast_to(end, len(data)) for end in ends)
-    return Stretch(low=tuple(map(float, low)), high=tuple(float(max(h, lo + 1e-9)) for h, lo in zip(high, low, strict=True)))
+    # of large numbers the next one may be farther than any small step
+    least = low + np.maximum(1e-9, 1e-6 * np.abs(low))
+    return Stretch(low=tuple(map(float, low)), high=tuple(map(float, np.maximum(high, least))))
 
 
 def paint_imagery(pixels: TilePixels, stretch: Stretch) -> Picture:

@@ -29,7 +29,7 @@ TILE_PX = 256
 WORLD_M = 2 * math.pi * 6_378_137
 """Side of the square that web mercator draws the world in, in its metres."""
 _MOST_NORTH_DEG = 85.06
-_PYRAMID_PX = 2**26
+PYRAMID_PX = 2**26
 """Most pixels of the copy that stands for a raster without overviews when one looks at much of it: 0.2 GB of color on disk, packed less."""
 _MOST_BLOCK_PX = 1024
 """Side of blocks beyond which a file is no tiled one: a web tile would decode much that it does not need."""
@@ -186,8 +186,8 @@ class TileRaster:
             valid = dataset.dataset_mask(out_shape=(rows, cols)) > 0
         return TilePixels(data=pixels, valid=valid)
 
-    def write_pyramid(self, path: Path, bands: tuple[int, ...]) -> "TileRaster":
-        """Write a smaller copy of some of its bands with overviews, block by block, and return that one.
+    def write_pyramid(self, path: Path, bands: tuple[int, ...], most_px: int = PYRAMID_PX) -> "TileRaster":
+        """Write a smaller copy of some of its bands with overviews, block by block, and return that one; it has so many pixels at most.
 
         Raises:
             RunError: If it cannot be read.
@@ -195,7 +195,7 @@ class TileRaster:
         """
         rows, cols = self.geobox.shape
         factor = 2 if self.is_tiled else 1
-        while rows * cols > _PYRAMID_PX * factor**2:
+        while rows * cols > most_px * factor**2:
             factor *= 2
         with self._dataset() as dataset:
             write_reduced(dataset, path, factor, bands)

@@ -1,5 +1,7 @@
 """Buildings matched by overlap: every status and relation, on drawn boxes in metres."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import shapely
@@ -110,6 +112,14 @@ def test_a_change_counts_where_both_dates_are_sure_and_the_surer_the_smaller_it_
         weighed = weigh(matches, np.reshape(evidence, (4, 2)), areas, lenience)
         assert [str(m.status) for m in weighed] == expected
     assert weighed[3].evidence == (0.05, 0.85)
+
+
+@pytest.mark.parametrize("evidence", [(0.9, 0.8), (np.nan, np.nan)])
+def test_without_a_least_evidence_every_change_counts(evidence: tuple[float, float]) -> None:
+    matches = match(boxes(), boxes((0, 0, 10, 10)))
+    (taken,) = weigh(matches, np.array([evidence]), np.array([100.0]), replace(LENIENCE, min_sure_m2=12.0))
+    assert taken.status == "new"
+    assert taken.evidence == pytest.approx(evidence, nan_ok=True)
 
 
 @given(

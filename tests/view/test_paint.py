@@ -57,6 +57,12 @@ def test_pixels_without_data_decide_no_stretch_and_are_transparent() -> None:
     assert find_stretch(pixels_of([1], [False])) == Stretch(low=(0.0,), high=(1.0,))
 
 
+@pytest.mark.parametrize("value", [0.0, 1e8, -1e8])
+def test_imagery_of_one_large_value_has_a_stretch(value: float) -> None:
+    pixels = TilePixels(data=np.full((1, 4, 4), value, np.float32), valid=np.ones((4, 4), bool))
+    assert (paint_imagery(pixels, find_stretch(pixels))[0, 0] == [0, 0, 0, 255]).all()
+
+
 def test_a_measure_runs_along_the_ramp() -> None:
     picture = paint_measure(pixels_of([0, 100, 255], [True, True, False]), 100)
     assert picture[0, 0].tolist() == ramp()[0].tolist()

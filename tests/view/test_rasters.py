@@ -61,6 +61,20 @@ def test_outside_of_a_raster_and_without_data_nothing_is_valid(tmp_path: Path) -
     assert not raster.touches(WebTile(z=15, x=0, y=0))
 
 
+def test_what_is_no_number_is_no_data_at_every_zoom(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(2).uniform(0.2, 0.8, (3, 1200, 1200)).astype(np.float32)
+    pixels[:, :, :600] = np.nan
+    raster = TileRaster(str(write_raster(tmp_path / "a.tif", pixels, transform=Affine(2, 0, 0, 0, -2, 2400), crs="EPSG:3857", tiled=True)))
+    small = raster.write_pyramid(tmp_path / "small.tif", (1, 2, 3))
+    west, south, east, north = raster.bounds
+    for shown, z in ((raster, raster.zoom), (small, raster.zoom - 1), (small, raster.zoom - 2)):
+        tile, row, col = tile_at((west + east) / 2, (south + north) / 2, z)
+        found = shown.read_tile(tile, (1, 2, 3), smooth=True)
+        assert not found.valid[row, : max(0, col - 4)].any()
+        assert found.valid[max(0, row - 1), col + 4 :][:20].all()
+        assert np.isfinite(found.data[:, found.valid]).all()
+
+
 def test_at_the_edge_of_a_file_all_bands_are_there_or_none(tmp_path: Path) -> None:
     grey = np.random.default_rng(5).integers(100, 120, (3, 300, 300), np.uint8)
     path = write_raster(
@@ -109,6 +123,7 @@ def test_a_small_copy_lies_where_the_raster_lies_and_holds_means_of_what_is_vali
     assert not found.valid[:50, :50].any()
     assert found.valid.mean() == 63 / 64
     np.testing.assert_array_equal(found.data[0][25::50, 25::50].ravel()[1:], np.arange(2, 65) + 5)
+    assert raster.write_pyramid(tmp_path / "share.tif", (2,), 150**2).geobox.shape == (100, 100), "the share of one file of many"
 
 
 def test_a_copy_of_a_file_in_wide_strips_keeps_its_pixels_in_small_blocks(tmp_path: Path) -> None:

@@ -245,7 +245,10 @@ def read_warped(
     resampling = Resampling.bilinear if smooth else Resampling.nearest
     with WarpedVRT(getattr(dataset, "plain", dataset), resampling=resampling, **how) as warped:
         pixels = warped.read((*bands, warped.count if alpha is None else alpha))
-    return pixels[:-1], pixels[-1] > 0
+    valid = pixels[-1] > 0
+    if np.issubdtype(pixels.dtype, np.floating):
+        valid &= np.isfinite(pixels[:-1]).all(axis=0)
+    return pixels[:-1], valid
 
 
 @contextmanager

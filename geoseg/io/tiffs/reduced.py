@@ -37,9 +37,14 @@ def write_reduced(dataset: Any, path: Path, factor: int, bands: tuple[int, ...])
             top, left = window.row_off * factor, window.col_off * factor
             below = Window(left, top, min(window.width * factor, cols - left), min(window.height * factor, rows - top))
             how = {"window": below, "resampling": Resampling.average if factor > 1 else Resampling.nearest}
-            reduced.write(dataset.read(bands, out_shape=(len(bands), *shape), **how), window=window)
-            valid = dataset.dataset_mask(out_shape=shape, window=below)
-            reduced.write_mask(valid > 0, window=window)
+            pixels = dataset.read(bands, out_shape=(len(bands), *shape), **how)
+            valid = dataset.dataset_mask(out_shape=shape, window=below) > 0
+            if np.issubdtype(pixels.dtype, np.floating):
+                # else overviews would spread what is no number
+                valid &= np.isfinite(pixels).all(axis=0)
+                pixels[:, ~valid] = 0
+            reduced.write(pixels, window=window)
+            reduced.write_mask(valid, window=window)
         count = max(0, int(np.ceil(np.log2(max(*grid.shape, 1) / _LEAST_PX))))
         if count:
             reduced.build_overviews([2 ** (n + 1) for n in range(count)], Resampling.average)

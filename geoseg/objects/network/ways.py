@@ -15,6 +15,8 @@ from geoseg.objects.network.leastcost import LEAST_PROBABILITY, Ground, find_way
 from geoseg.objects.network.tracks import Tracks
 
 _CELL_PX = 1024
+_MOST_REACH_PX = 1200
+"""Farthest that a way leads from its dead end, in rows and columns: 60 m in pixels of 5 cm. Memory grows with its square."""
 _MOST_TURN_DEG = 60.0
 """Largest angle between the direction in which a road ends and the straight line to where its way ends."""
 _MOST_CURVATURE = 1.5
@@ -102,7 +104,7 @@ def _lay_grounds(
     options: WayOptions,
 ) -> Iterator[tuple[list[int], Ground]]:
     """Read what surrounds dead ends, for those of one cell of a fixed grid at a time."""
-    reach_px = math.ceil(options.max_way_m / min(pixel_m)) + 1
+    reach_px = min(math.ceil(options.max_way_m / min(pixel_m)) + 1, _MOST_REACH_PX)
     lines = tracks.lines
     tree = shapely.STRtree(lines)
     at = np.clip(np.floor(ends.xy / pixel_m).astype(np.int64)[:, ::-1], 0, np.array(shape) - 1)

@@ -151,6 +151,20 @@ def test_faint_roads_are_followed_alike_for_any_blocks_and_nothing_crosses(seed:
     assert len(one) == 0
 
 
+def test_ways_in_tiny_pixels_are_looked_for_in_so_many_of_them_at_most() -> None:
+    raster = np.zeros((60, 6000), np.uint8)
+    raster[20:40, :2000] = 240
+    seen: list[Window] = []
+
+    def read(window: Window) -> NDArray[np.uint8]:
+        seen.append(window)
+        return raster[window.row_off : window.row_off + window.height, window.col_off : window.col_off + window.width]
+
+    options = with_options(max_gap_m=0.0, max_width_m=0.5)
+    extract_roads(read, raster.shape, partition(raster.shape, 1000), (0.01, 0.01), options)
+    assert max(w.width for w in seen[6:]) <= 2 * 1200 + 1
+
+
 def test_only_the_surroundings_of_dead_ends_are_read(bend: NDArray[np.uint8]) -> None:
     raster = np.zeros((200, 4000), np.uint8)
     raster[:, 1500:1700] = bend
