@@ -24,6 +24,8 @@ LAYOUT_KEY = "geoseg_weights_layout"
 """Metadata of a graph: the layout of the safetensors file that it points into."""
 _EXPORT = "import sys; from geoseg.model.export import export_graph_of; export_graph_of(sys.argv[1], sys.argv[2])"
 _TIMEOUT_S = 600
+_WRITTEN_AS = 2
+"""Goes up when the same version of geoseg begins to write other graphs."""
 
 
 def graph_cache() -> Path:
@@ -91,7 +93,8 @@ def _own_graph(package: ModelPackage) -> Path | None:
 def _cached(package: ModelPackage, cache: Path | None) -> Path:
     """Return where the graph of a package is kept: one file for its weights, its network and the versions that write it."""
     spec = package.spec
-    what = [package.sha256, spec.network.model_dump(mode="json"), len(spec.bands), spec.channels, __version__, _version("torch")]
+    network = [spec.network.model_dump(mode="json"), len(spec.bands), spec.channels]
+    what = [package.sha256, *network, __version__, _WRITTEN_AS, _version("torch")]
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
     return (cache or graph_cache()) / f"{key}.onnx"
 

@@ -86,9 +86,10 @@ def look_at_coverage(run: CheckedRun) -> Iterator[str]:
     if "landcover" not in run.counts or "landcover" not in run.record.get("run", {}).get("outputs", ()):
         raise LookupError("there is no land cover")
     table = read_table(run, "landcover")
-    shapes = table.geometry.to_numpy()
+    shapes = np.array(table.geometry, dtype=np.object_)
     # coordinates that are no numbers are told of as not valid
-    misfits = find_misfits(np.where(np.isfinite(shapely.area(shapes)), shapes, None))
+    shapes[~np.isfinite(shapely.area(shapes))] = None
+    misfits = find_misfits(shapes)
     if len(misfits):
         yield f"{len(misfits)} polygons of landcover overlap a neighbor, or do not share its border, first feature {misfits[0] + 1}"
     if run.product("classes.tif") is not None:
