@@ -10,6 +10,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from geoseg.change.classes import CommonClasses
@@ -21,6 +22,9 @@ from geoseg.io.warp import window_below
 from geoseg.io.where import in_degrees
 from geoseg.pixels.classes import NODATA_CLASS
 from geoseg.pixels.decode import EVIDENCE_SCALE
+from geoseg.tiling import partition
+
+_BLOCK_PX = 1024
 
 _FINER = 0.99
 """Below this share of the other one's pixels a grid is the finer one."""
@@ -104,6 +108,24 @@ class Ground:
 
         shapes = table.to_crs(self.crs).geometry.to_numpy()
         return np.asarray(shapely.transform(np.asarray(shapes, dtype=object), place))
+
+    def burn(self, shapes: NDArray[np.object_]) -> Iterator[tuple[Window, NDArray[np.uint32]]]:
+        """Draw shapes block by block; blocks that none comes near are left out.
+
+        Args:
+            shapes: (n,) polygons in metres on the grid; None is nowhere.
+
+        Yields:
+            A window, and (H, W) uint32: which shape, from 1, a pixel's center lies in; 0 = none.
+        """
+        placed = np.asarray(shapely.transform(shapes, lambda points: points / np.asarray(self.pixel_m)))
+        tree = shapely.STRtree(placed)
+        for window in partition(self.shape, _BLOCK_PX):
+            left, top = window.col_off, window.row_off
+            near = tree.query(shapely.box(left, top, left + window.width, top + window.height))
+            if len(near):
+                origin, shape = Affine.translation(left, top), (window.height, window.width)
+                yield window, rasterize(zip(placed[near], near + 1, strict=True), shape, transform=origin, dtype="uint32")
 
     def take_back(self, shapes: NDArray[np.object_]) -> NDArray[np.object_]:
         """Return shapes that lie on the grid in its CRS."""

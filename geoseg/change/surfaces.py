@@ -8,9 +8,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
-from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from geoseg.change.classes import BASE, UNCHANGED, code_transitions, merge_unchanged, split_codes, transition_scheme
@@ -139,19 +137,12 @@ def measure_inside(ground: Ground, raster: Path, shapes: NDArray[np.object_], co
     Returns:
         (n,) area in m2; a pixel counts where its center lies inside.
     """
-    placed = np.asarray(shapely.transform(shapes, lambda points: points / np.asarray(ground.pixel_m)))
-    tree, areas, total = shapely.STRtree(placed), row_areas_m2(ground.geobox), np.zeros(len(shapes))
+    areas, total = row_areas_m2(ground.geobox), np.zeros(len(shapes))
     counts = np.isin(np.arange(256), codes)
     with open_layer(raster) as read:
-        for window in partition(ground.shape, _BLOCK_PX):
-            top, left = window.row_off, window.col_off
-            near = tree.query(shapely.box(left, top, left + window.width, top + window.height))
-            if not len(near):
-                continue
-            place_of = Affine.translation(left, top)
-            burned = rasterize(zip(placed[near], near + 1, strict=True), (window.height, window.width), transform=place_of, dtype="uint32")
+        for window, burned in ground.burn(shapes):
             inside = counts[read(window)] & (burned > 0)
-            weights = np.broadcast_to(areas[top : top + window.height, None], inside.shape)
+            weights = np.broadcast_to(areas[window.row_off : window.row_off + window.height, None], inside.shape)
             total += np.bincount(burned[inside], weights[inside], minlength=len(shapes) + 1)[1:]
     return total
 
