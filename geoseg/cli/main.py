@@ -25,7 +25,7 @@ from geoseg.cli.regularize import regularize
 from geoseg.cli.report import report
 from geoseg.cli.segment import segment
 from geoseg.cli.status import status
-from geoseg.cli.stop import STOPPED, end_on_signals, leave
+from geoseg.cli.stop import STOPPED, end_on_signals, ignore_signals, leave
 from geoseg.cli.train import train
 from geoseg.cli.vectorize import vectorize
 from geoseg.cli.verify import verify
@@ -101,6 +101,7 @@ def main() -> None:
         # typer turns Ctrl-C into an exit of its own
         if exc.code == _TYPERS_INTERRUPT:
             _fail(KeyboardInterrupt(), FAILED, debug)
+        ignore_signals()
         raise
 
 

@@ -35,6 +35,12 @@ def leave_signals_to_server() -> None:
     signal.set_wakeup_fd(-1)
 
 
+def ignore_signals() -> None:
+    """Have a command that has ended by itself end so, also when it is told to stop while Python tidies up."""
+    for which in _SIGNALS:
+        signal.signal(which, signal.SIG_IGN)
+
+
 def leave(code: int, said: str) -> NoReturn:
     """Say why a command ends, and end it at once.
 

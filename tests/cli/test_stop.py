@@ -70,3 +70,12 @@ def test_a_second_signal_ends_it_at_once() -> None:
     took_s, code, said = run(IN_A_LIBRARY, signal.SIGINT, signal.SIGINT)
     assert took_s < 1.4
     assert (code, said) == (1, f"{STOPPED}\n")
+
+
+def test_a_command_that_is_done_ends_as_done_also_when_it_is_told_to_stop_on_its_way_out() -> None:
+    # what lives in a module is finalized last, when Python has taken its handlers away
+    late = "late = type('Late', (), {{'__del__': lambda _, kill=os.kill, pid=os.getpid(): kill(pid, {})}})()"
+    for how in (signal.SIGTERM, signal.SIGINT):
+        command = f"import os, sys; {late.format(int(how))}; sys.argv = ['geoseg', '--version']; from geoseg.cli.main import main; main()"
+        done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout.split()[:1], done.stderr) == (0, ["geoseg"], "")

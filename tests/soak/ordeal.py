@@ -109,9 +109,6 @@ class Ordeal:
             self.faults.append(f"{how.name}: ended after {took_s:.1f} s")
         if how is signal.SIGKILL or code == 0:
             return
-        if code == -how and count(command.events, "Finished"):
-            # everything was said and written, and Python was on its way out
-            return
         if code != 1 or "the same command again goes on" not in " ".join(command.said) or "Traceback" in "".join(command.said):
             self.faults.append(f"{how.name}: exit code {code}, said {command.said}")
 

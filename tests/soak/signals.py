@@ -58,8 +58,5 @@ def _stop(words: tuple[object, ...], run: Path, temporary: Path, chance: random.
     stops.after.append(where)
     if code == 1 and command.said == ["Stopped. What is done is kept; the same command again goes on."]:
         stops.faults += [f"{where}: half written {name}" for name in half_written(run)]
-    elif last["event"] == "Finished" and code == -how:
-        # everything was said and written, and Python was on its way out
-        return
     elif code != 0 or command.said:
         stops.faults.append(f"{where}: exit code {code}, said {command.said}")
