@@ -15,8 +15,8 @@ from geoseg.objects.options import (
 )
 from geoseg.pixels.classes import NODATA_CLASS
 
-_SEED_THRESHOLD, _MIN_SCORE = 0.7, 0.7
-"""For models that know boundaries: the best over the training sites, of 0.6 to 0.8 and of 0 to 0.8; see docs/models.md."""
+_MIN_PART_M2, _MIN_SCORE = 25.0, 0.7
+"""For models that know boundaries: the best over the training sites, of 15 to 25 m2 and of 0.65 to 0.75; see docs/instances.md."""
 _OUTLINE_PX = 1.5
 """How far borders may move by default: from here on slanted ones lose their stairs."""
 _GROWTH_PX = (2, 32)
@@ -33,9 +33,13 @@ class _Settings(BaseModel):
 class BuildingSettings(_Settings):
     """From building probability to instances and their outlines."""
 
-    seed_threshold: float | None = Field(default=None, ge=0, le=1)
-    """Probability of being inside one building, and not between two, from which a pixel belongs to a seed; None takes 0.7 for models
-    that know boundaries, else 0.5."""
+    seed_threshold: float = Field(default=0.5, ge=0, le=1)
+    """Probability of being inside one building, and not between two, from which a pixel belongs to a seed."""
+    min_part_m2: float | None = Field(default=None, ge=0)
+    """Seeds are taken apart where higher thresholds part them into pieces of this size or more; 0 takes none apart, None takes 25 for
+    models that know boundaries, else 0."""
+    min_part_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of a seed that these pieces must make up together."""
     mask_threshold: float = Field(default=0.5, ge=0, le=1)
     """Building probability up to which seeds grow."""
     growth_m: float = Field(default=3.0, ge=0, le=50)
@@ -80,7 +84,9 @@ class BuildingSettings(_Settings):
         pixel_m2 = pixel_m[0] * pixel_m[1]
         fewest, most = _GROWTH_PX
         return InstanceOptions(
-            seed_threshold=_either(self.seed_threshold, _SEED_THRESHOLD if knows_boundary else 0.5),
+            seed_threshold=self.seed_threshold,
+            min_part_px=math.ceil(_either(self.min_part_m2, _MIN_PART_M2 if knows_boundary else 0.0) / pixel_m2),
+            min_part_share=self.min_part_share,
             mask_threshold=self.mask_threshold,
             min_score=_either(self.min_score, _MIN_SCORE if knows_boundary else 0.0),
             growth_px=min(max(round(self.growth_m / math.sqrt(pixel_m2)), fewest), most),

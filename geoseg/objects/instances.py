@@ -1,5 +1,6 @@
 """Building probability to instance labels over the whole raster, block by block, whatever the blocks."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,10 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from scipy import ndimage
 
-from geoseg.objects.labeling.faces import Faces, first_pixels, rank_components, widen
+from geoseg.objects.labeling.faces import widen
 from geoseg.objects.labeling.growth import grow
 from geoseg.objects.labeling.holes import HoleLayers, Holes, at_edge
+from geoseg.objects.labeling.seeds import SplitRule, write_seeds
 from geoseg.objects.labeling.tally import Tally
 from geoseg.objects.options import InstanceOptions
 from geoseg.objects.rasters import LabelRaster, ReadLayer
@@ -51,10 +53,11 @@ class InstanceLayers:
 def label_instances(layers: InstanceLayers, seeds: LabelRaster, labels: LabelRaster, options: InstanceOptions) -> InstanceTable:
     """Label every building of a raster.
 
-    Seeds are the 4-connected components of the seed layer; they grow, one pixel at a time and all at once, into the
-    building probability; where two meet the lower id wins. Then those that are too small or too unlikely are dropped, and
-    small holes that one instance encloses are filled. Seeds and holes are joined over block faces and growth reads a
-    margin as wide as it reaches, so the labels equal those of the whole raster in one piece (law 5).
+    Seeds are the 4-connected components of the seed layer, taken apart where higher thresholds part them. They grow, one
+    pixel at a time and all at once, first within the seed layer, then into the building probability; where two meet the
+    lower id wins. Then those that are too small or too unlikely are dropped, and small holes that one instance encloses are
+    filled. Seeds and holes are joined over block faces and growth reads a margin as wide as it reaches, so the labels equal
+    those of the whole raster in one piece (law 5).
 
     Args:
         layers: Probabilities.
@@ -65,10 +68,11 @@ def label_instances(layers: InstanceLayers, seeds: LabelRaster, labels: LabelRas
     Returns:
         Area, score and flags of each instance.
     """
-    ids = _find_seeds(layers, seeds, options)
-    tally = Tally(size=int(ids.max(initial=0)))
+    levels = tuple(_least_value(threshold) for threshold in options.levels)
+    rule = SplitRule(levels=levels, min_part_px=options.min_part_px, min_share=options.min_part_share)
+    tally = Tally(size=write_seeds(lambda window: _read_seed(layers, window), seeds, layers.shape, rule, options.block_px))
     for window in partition(layers.shape, options.block_px):
-        block = _grow_block(layers, seeds, ids, window, options)
+        block = _grow_block(layers, seeds, window, options)
         tally.add(block, window, layers.shape[1], layers.building(window))
         labels.write(window, block)
     likely = tally.total >= options.min_score * EVIDENCE_SCALE * tally.area
@@ -87,34 +91,30 @@ def label_instances(layers: InstanceLayers, seeds: LabelRaster, labels: LabelRas
     return InstanceTable(area_px=area, score=total / area / EVIDENCE_SCALE, touches_edge=edge[1:], touches_nodata=nodata[1:])
 
 
-def _find_seeds(layers: InstanceLayers, seeds: LabelRaster, options: InstanceOptions) -> NDArray[np.uint32]:
-    """Label seeds per block into ``seeds``; return the map from those provisional labels to ids over the whole raster."""
-    faces = Faces(width=layers.shape[1])
-    first: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
-    count = 0
-    for window in partition(layers.shape, options.block_px):
-        block, found = ndimage.label(_reaches(layers, layers.seed, window, options.seed_threshold))
-        first.append(first_pixels(block, found, window, layers.shape[1]))
-        provisional = np.where(block > 0, block + count, 0).astype(np.uint32)
-        faces.add(provisional, window)
-        seeds.write(window, provisional)
-        count += found
-    return rank_components(faces.pairs(), np.concatenate(first))
+def _read_seed(layers: InstanceLayers, window: Window) -> NDArray[np.uint8]:
+    """Return the seed layer (H, W), 0 where there is no data."""
+    values: NDArray[np.uint8] = layers.seed(window)
+    return values if layers.valid is None else np.where(layers.valid(window), values, 0).astype(np.uint8)
 
 
-def _grow_block(
-    layers: InstanceLayers, seeds: LabelRaster, ids: NDArray[np.uint32], window: Window, options: InstanceOptions
-) -> NDArray[np.uint32]:
-    around = widen(window, options.growth_px, layers.shape)
-    grown = ids[seeds.read(around)]
+def _grow_block(layers: InstanceLayers, seeds: LabelRaster, window: Window, options: InstanceOptions) -> NDArray[np.uint32]:
+    around = widen(window, options.margin_px, layers.shape)
+    grown = seeds.read(around)
+    if len(options.levels) > 1:
+        grow(grown, _reaches(layers, layers.seed, around, options.seed_threshold), options.growth_px)
     grow(grown, _reaches(layers, layers.building, around, options.mask_threshold), options.growth_px)
     return grown[place(window, around)]
 
 
 def _reaches(layers: InstanceLayers, probability: ReadLayer, window: Window, threshold: float) -> NDArray[np.bool_]:
     """Return where (H, W) there is data and a probability is at least the threshold, and not 0."""
-    enough: NDArray[np.bool_] = probability(window) >= max(1, np.ceil(threshold * EVIDENCE_SCALE))
+    enough: NDArray[np.bool_] = probability(window) >= _least_value(threshold)
     return enough if layers.valid is None else enough & layers.valid(window).astype(bool)
+
+
+def _least_value(threshold: float) -> int:
+    """Return the least uint8 that reaches a probability, and is not 0."""
+    return max(1, math.ceil(threshold * EVIDENCE_SCALE))
 
 
 def _beside_nodata(layers: InstanceLayers, window: Window) -> NDArray[np.bool_]:

@@ -12,6 +12,9 @@ MIN_TOLERANCE_M = 0.01
 MAX_ROUNDS = 5
 """How often corners may be cut: the vertices double each time."""
 
+SPLIT_LEVELS = (0.62, 0.73, 0.82, 0.88, 0.92, 0.95)
+"""Thresholds at which pieces may come apart: half a step of log-odds each, from even odds on."""
+
 SimplifyMethod = Literal["douglas-peucker", "visvalingam"]
 """How borders are simplified."""
 
@@ -26,10 +29,14 @@ class InstanceOptions:
 
     seed_threshold: float = 0.5
     """Probability from which a pixel belongs to a seed, in [0, 1]."""
+    min_part_px: int = 0
+    """Smallest part that a seed may be taken apart into, where a threshold of :data:`SPLIT_LEVELS` parts it; 0 takes none apart."""
+    min_part_share: float = 0.5
+    """Share of a seed that such parts must make up together, in [0, 1]."""
     mask_threshold: float = 0.5
     """Building probability up to which seeds grow, in [0, 1]."""
     growth_px: int = 6
-    """How far seeds grow at most; also the margin that is read around a block."""
+    """How far seeds grow at most; parts of a piece as far within it before."""
     min_area_px: int = 1
     """Smaller instances are dropped; holes do not count."""
     min_score: float = 0.0
@@ -40,12 +47,23 @@ class InstanceOptions:
     """Side of the blocks that are held in memory; without influence on the result."""
 
     def __post_init__(self) -> None:
-        for name in ("seed_threshold", "mask_threshold", "min_score"):
+        for name in ("seed_threshold", "min_part_share", "mask_threshold", "min_score"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a probability in 0..1; got {getattr(self, name)}.")
-        for name, least in (("growth_px", 0), ("min_area_px", 0), ("fill_holes_px", 0), ("block_px", 1)):
+        for name, least in (("min_part_px", 0), ("growth_px", 0), ("min_area_px", 0), ("fill_holes_px", 0), ("block_px", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is a number of pixels from {least} on; got {getattr(self, name)}.")
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Thresholds of seeds, rising: that from which a pixel belongs to one, then those that may take pieces apart."""
+        higher = SPLIT_LEVELS if self.min_part_px else ()
+        return self.seed_threshold, *(level for level in higher if level > self.seed_threshold)
+
+    @property
+    def margin_px(self) -> int:
+        """How far a label may depend on what lies around it, once the seeds are known."""
+        return self.growth_px * (2 if len(self.levels) > 1 else 1)
 
 
 class RegularizeMethod(StrEnum):

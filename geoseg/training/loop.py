@@ -23,7 +23,7 @@ from geoseg.training.history import EpochDone, TrainingEvent, TrainingListener, 
 from geoseg.training.module import SCORE, DivergedError, TrainingModule, learning_rate
 from geoseg.training.recipe import Recipe
 from geoseg.training.report import write_report
-from geoseg.training.start import start_from_package
+from geoseg.training.start import start_from_packages
 from geoseg.training.validation import ValidationWindows
 
 __all__ = ["BEST", "CHECKPOINT", "FitOptions", "TrainingModule", "fit", "is_first_process", "learning_rate"]
@@ -144,8 +144,8 @@ def _begin(
     pl.seed_everything(recipe.schedule.seed, verbose=False)
     module = TrainingModule(recipe, options.deadline_s)
     module.training_windows, module.validation_windows = windows, measured
-    if recipe.start_from is not None and not (work_dir / CHECKPOINT).exists():
-        notice = start_from_package(module.network, recipe.model, find_package(recipe.start_from))
+    if recipe.starts and not (work_dir / CHECKPOINT).exists():
+        notice = start_from_packages(module.network, recipe.model, [find_package(name) for name in recipe.starts])
         if notice:
             report(Warned(message=notice))
     return module

@@ -160,8 +160,8 @@ class Recipe(_Strict):
     """Variation of windows."""
     loss: LossWeights
     """Weights of the loss."""
-    start_from: str | None = None
-    """Model package whose weights training starts from; None starts from random ones."""
+    start_from: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Model package whose weights training starts from, or several, of which it takes the average; None starts from random ones."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -175,6 +175,13 @@ class Recipe(_Strict):
                 f"window_px {self.schedule.window_px} must be a multiple of the network's stride {self.model.network.stride_px}"
             )
         return self
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """Names of the packages to start from; none of them is a start from random weights."""
+        if self.start_from is None:
+            return ()
+        return (self.start_from,) if isinstance(self.start_from, str) else self.start_from
 
 
 def read_recipe(path: Path) -> Recipe:

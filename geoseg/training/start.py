@@ -1,8 +1,11 @@
-"""Start a training from the weights of a package, as far as they fit."""
+"""Start a training from the weights of packages, as far as they fit."""
 
+from collections.abc import Mapping, Sequence
+
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from geoseg.errors import ModelError
 from geoseg.model.package import ModelPackage
@@ -11,25 +14,42 @@ from geoseg.model.spec import ModelSpec
 _LEAST_SHARE = 0.5
 
 
-def start_from_package(module: nn.Module, spec: ModelSpec, package: ModelPackage) -> str | None:
-    """Load the tensors of a package whose names and shapes fit a network; the others stay as they are.
+def start_from_packages(module: nn.Module, spec: ModelSpec, packages: Sequence[ModelPackage]) -> str | None:
+    """Load the tensors of packages whose names and shapes fit a network; the others stay as they are.
+
+    Of several packages the weights are averaged. Models that were trained from the same weights on different data lie close enough to
+    each other for that, and their average knows something of each (Wortsman et al. 2022, Model soups). Its batch statistics are the
+    average of theirs as well, which is not what its own would be: training finds those in its first steps.
 
     Args:
         module: The network, with fresh weights.
         spec: What it is, for messages.
-        package: What to start from.
+        packages: What to start from, at least one.
 
     Returns:
         What did not fit, in a sentence; None if everything did.
 
     Raises:
-        ModelError: If the weights cannot be read, or fewer than half of the network's tensors fit.
+        ModelError: If weights cannot be read, or fewer than half of the network's tensors fit those of a package.
     """
+    own = module.state_dict()
+    found = [_read_fitting(own, spec, package) for package in packages]
+    # whole numbers count batches, nothing to average
+    common = {name: [tensors[name] for tensors in found if name in tensors] for name in own}
+    averages = {name: torch.stack(rows).mean(0) if rows[0].is_floating_point() else rows[0] for name, rows in common.items() if rows}
+    module.load_state_dict({**own, **averages})
+    fresh = [name for name, rows in common.items() if not rows]
+    if not fresh:
+        return None
+    names = " and ".join(f"'{package.spec.name}'" for package in packages)
+    return f"Started from {names}: {len(averages)} of {len(own)} tensors fit; {len(fresh)} start fresh, the first is {fresh[0]}."
+
+
+def _read_fitting(own: Mapping[str, Tensor], spec: ModelSpec, package: ModelPackage) -> dict[str, Tensor]:
     try:
         stored = load_file(package.weights)
     except (OSError, ValueError, SafetensorError) as exc:
         raise ModelError(f"The weights in {package.weights} cannot be read: {exc}.") from exc
-    own = module.state_dict()
     fitting = {k: v.float() if v.is_floating_point() else v for k, v in stored.items() if k in own and own[k].shape == v.shape}
     theirs, asked = package.spec.network, spec.network
     if len(fitting) < _LEAST_SHARE * len(own):
@@ -38,10 +58,4 @@ def start_from_package(module: nn.Module, spec: ModelSpec, package: ModelPackage
             f"{asked.architecture} with {asked.encoder}, and only {len(fitting)} of its {len(own)} tensors fit. "
             "Start from a model of the same network, or from random weights."
         )
-    module.load_state_dict({**own, **fitting})
-    fresh = [name for name in own if name not in fitting]
-    if not fresh:
-        return None
-    return (
-        f"Started from '{package.spec.name}': {len(fitting)} of {len(own)} tensors fit; {len(fresh)} start fresh, the first is {fresh[0]}."
-    )
+    return fitting

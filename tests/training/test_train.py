@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from geoseg.errors import ModelError
+from geoseg.errors import ConfigError, ModelError
 from geoseg.evaluation.evaluate import evaluate_site
 from geoseg.inference.whole import infer_raster, tiles_of
 from geoseg.io.raster import open_raster
@@ -23,7 +25,7 @@ from geoseg.training.history import EpochDone, TrainingEvent, read_history
 from geoseg.training.loop import FitOptions, fit
 from geoseg.training.publish import publish
 from geoseg.training.recipe import Recipe, read_recipe
-from geoseg.training.start import start_from_package
+from geoseg.training.start import start_from_packages
 from tests.training.drawn import AERIAL, land_cover_only, tiny_recipe, write_site
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning.*", "ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -51,10 +53,30 @@ def test_a_start_keeps_what_fits_and_says_what_does_not() -> None:
     package = find_package("aerial")
     recipe = land_cover_only(read_recipe(AERIAL))
     module = build_network(recipe.model)
-    notice = start_from_package(module, recipe.model, package)
+    notice = start_from_packages(module, recipe.model, [package])
     assert notice is not None
     assert "2 start fresh, the first is segmentation_head.0.weight" in notice
-    assert start_from_package(build_network(package.spec), package.spec, package) is None
+    assert start_from_packages(build_network(package.spec), package.spec, [package]) is None
+
+
+def test_a_start_from_several_packages_is_their_average() -> None:
+    packages = [find_package(name) for name in ("aerial", "satellite")]
+    module = build_network(packages[0].spec)
+    assert start_from_packages(module, packages[0].spec, packages) is None
+    one, other = (load_file(package.weights) for package in packages)
+    for name, found in module.state_dict().items():
+        wanted = (one[name].float() + other[name].float()) / 2 if found.is_floating_point() else one[name]
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_recipe_names_one_start_several_or_none(tmp_path: Path) -> None:
+    written = write_recipe(tiny_recipe().model_copy(update={"start_from": ("aerial", "satellite")}), tmp_path / "recipe.toml")
+    assert read_recipe(written).starts == ("aerial", "satellite")
+    assert tiny_recipe().model_copy(update={"start_from": "base"}).starts == ("base",)
+    assert tiny_recipe().starts == ()
+    written.write_text(written.read_text().replace('["aerial", "satellite"]', "[]"))
+    with pytest.raises(ConfigError, match="start_from"):
+        read_recipe(written)
 
 
 def test_a_start_from_another_network_is_refused() -> None:
@@ -62,7 +84,7 @@ def test_a_start_from_another_network_is_refused() -> None:
     network = spec.network.model_copy(update={"encoder": "mobilenet_v2"})
     other = spec.model_copy(update={"network": network})
     with pytest.raises(ModelError, match="unet with resnet18; the recipe asks for a unet with mobilenet_v2"):
-        start_from_package(build_network(other), other, find_package("aerial"))
+        start_from_packages(build_network(other), other, [find_package("aerial")])
 
 
 def write_recipe(recipe: Recipe, path: Path) -> Path:

@@ -59,22 +59,6 @@ def find_components(pairs: NDArray[np.int64], size: int) -> tuple[int, NDArray[n
     return int(found), component
 
 
-def rank_components(pairs: NDArray[np.int64], first: NDArray[np.int64]) -> NDArray[np.uint32]:
-    """Map labels to the rank of their component's first pixel; 0 stays 0.
-
-    Args:
-        pairs: (n, 2) labels that are one thing.
-        first: (size,) first pixel of each label, row-major; that of the background is not looked at.
-    """
-    found, component = find_components(pairs, len(first))
-    earliest = np.full(found, NOWHERE)
-    np.minimum.at(earliest, component[1:], first[1:])
-    earliest[component[0]] = -1
-    rank = np.empty(found, np.uint32)
-    rank[np.argsort(earliest)] = np.arange(found, dtype=np.uint32)
-    return np.asarray(rank[component])
-
-
 def first_pixels(block: NDArray[Any], count: int, window: Window, width: int) -> NDArray[np.int64]:
     """Return the flat index in the raster of the first pixel of labels 1..count, row-major.
 
