@@ -166,10 +166,13 @@ def _label_by_rules(building: NDArray[np.uint8], boundary: NDArray[np.uint8], gr
     yield "components", components
     yield "components, same minimum", _drop(components, building, replace(options, min_score=0.0))
     yield "geoseg", label_arrays(building, boundary, options)[0]
+    for threshold in (0.5, 0.7):
+        together = replace(options, min_part_px=0, seed_threshold=threshold)
+        yield f"geoseg, one threshold of {threshold}", label_arrays(building, boundary, together)[0]
     filled = replace(options, fill_holes_px=round(20 / pixel_size_m(grid) ** 2))
     yield "geoseg, holes to 20 m2 filled", label_arrays(building, boundary, filled)[0]
     seed = (building.astype(np.uint16) * (255 - boundary) // 255).astype(np.uint8)
-    seeds = ndimage.label(seed >= np.ceil(options.seed_threshold * 255))[0]
+    seeds = label_arrays(building, boundary, replace(options, growth_px=0, min_area_px=1, min_score=0.0, fill_holes_px=0))[0]
     for name, relief in (("watershed on seed", 255 - seed), ("watershed on boundary", boundary)):
         yield name, _drop(watershed(relief, seeds, mask=building >= 128).astype(np.uint32), building, options)
 
