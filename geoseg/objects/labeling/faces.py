@@ -8,6 +8,8 @@ from rasterio.windows import Window
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from geoseg.pixels.kernel import kernel
+
 NOWHERE = int(np.iinfo(np.int64).max)
 """First pixel of what has no pixel."""
 
@@ -20,20 +22,22 @@ class Faces:
         self._left: NDArray[np.uint32] = np.zeros(0, np.uint32)
         self._pairs: list[NDArray[np.int64]] = []
 
-    def add(self, block: NDArray[np.uint32], window: Window) -> None:
+    def add(self, block: NDArray[Any], window: Window, start: int = 0) -> None:
         """Take the next block.
 
         Args:
-            block: (H, W) labels, unique over all blocks, 0 = background.
+            block: (H, W) labels, unique over all blocks when ``start`` is added, 0 = background.
             window: Where it lies.
+            start: Labels of the blocks before.
         """
         cols = slice(window.col_off, window.col_off + window.width)
+        first, last, left, right = (_count_on(side, start) for side in (block[0], block[-1], block[:, 0], block[:, -1]))
         if window.row_off > 0:
-            self._join(self._above[cols], block[0])
+            self._join(self._above[cols], first)
         if window.col_off > 0:
-            self._join(self._left, block[:, 0])
-        self._above[cols] = block[-1]
-        self._left = block[:, -1].copy()
+            self._join(self._left, left)
+        self._above[cols] = last
+        self._left = right
 
     def _join(self, one: NDArray[np.uint32], other: NDArray[np.uint32]) -> None:
         both = (one > 0) & (other > 0)
@@ -42,6 +46,10 @@ class Faces:
     def pairs(self) -> NDArray[np.int64]:
         """Return (n, 2) labels that are one thing."""
         return np.concatenate([np.zeros((0, 2), np.int64), *self._pairs])
+
+
+def _count_on(labels: NDArray[Any], start: int) -> NDArray[np.uint32]:
+    return np.where(labels > 0, labels.astype(np.int64) + start, 0).astype(np.uint32)
 
 
 def find_components(pairs: NDArray[np.int64], size: int) -> tuple[int, NDArray[np.int32]]:
@@ -68,12 +76,20 @@ def first_pixels(block: NDArray[Any], count: int, window: Window, width: int) ->
         window: Where the block lies.
         width: Columns of the raster.
     """
-    where = np.flatnonzero(block)
-    rows, cols = np.divmod(where, block.shape[1])
     first = np.full(count, NOWHERE)
-    # written backwards, so that the first pixel of a label is the one that stays
-    first[block.ravel()[where][::-1].astype(np.int64) - 1] = ((rows + window.row_off) * width + cols + window.col_off)[::-1]
-    return first
+    _find_first(block, first)
+    rows, cols = np.divmod(first, block.shape[1])
+    return np.where(first < NOWHERE, (rows + window.row_off) * width + cols + window.col_off, NOWHERE)
+
+
+@kernel
+def _find_first(block: NDArray[Any], first: NDArray[np.int64]) -> None:
+    height, width = block.shape
+    for i in range(height):
+        for j in range(width):
+            label = block[i, j]
+            if label > 0 and first[label - 1] == NOWHERE:
+                first[label - 1] = i * width + j
 
 
 def widen(window: Window, margin_px: int, shape: tuple[int, int]) -> Window:

@@ -19,11 +19,23 @@ def grow(labels: NDArray[np.uint32], mask: NDArray[np.bool_], steps: int) -> Non
         mask: (H, W), where labels may grow.
         steps: Number of steps, the reach in pixels.
     """
-    rows, cols = np.nonzero(labels)
-    front = [(rows[k], cols[k]) for k in range(len(rows))]
+    height, width = labels.shape
+    # what lies inside of a label cannot grow
+    front = [(i, j) for i in range(height) for j in range(width) if labels[i, j] > 0 and _has_room(labels, mask, i, j)]
     for _ in range(steps):
         claims = [(y, x, labels[i, j]) for i, j in front for y, x in _free_neighbors(labels, mask, i, j)]
         front = [(y, x) for y, x, label in claims if _claim(labels, y, x, label)]
+
+
+@kernel
+def _has_room(labels: NDArray[np.uint32], mask: NDArray[np.bool_], i: int, j: int) -> bool:
+    """Tell whether a pixel has a neighbor to grow into."""
+    return (
+        (i > 0 and mask[i - 1, j] and labels[i - 1, j] == 0)
+        or (j > 0 and mask[i, j - 1] and labels[i, j - 1] == 0)
+        or (j + 1 < labels.shape[1] and mask[i, j + 1] and labels[i, j + 1] == 0)
+        or (i + 1 < labels.shape[0] and mask[i + 1, j] and labels[i + 1, j] == 0)
+    )
 
 
 @kernel

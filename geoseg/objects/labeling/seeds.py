@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from geoseg.objects.labeling.faces import NOWHERE, Faces, find_components, first_pixels
 from geoseg.objects.rasters import LabelRaster, ReadLayer
+from geoseg.pixels.kernel import kernel
 from geoseg.tiling import partition
 
 
@@ -49,7 +50,9 @@ def write_seeds(read: ReadLayer, seeds: LabelRaster, shape: tuple[int, int], rul
     for window in partition(shape, block_px):
         values, below = read(window), None
         for number, level in enumerate(levels):
-            below = level.add(_label(values, rule, number), window, below)
+            block = _label(values, rule, number)
+            level.add(block, window, below)
+            below = block.labels
     joined = _join(levels)
     ids, count = _number(joined, _choose(joined, rule))
     for index, window in enumerate(partition(shape, block_px)):
@@ -70,15 +73,31 @@ class _Block:
 def _label(values: NDArray[np.uint8], rule: SplitRule, number: int) -> _Block:
     """Label the components of a level; above the first those are left out that are too small and go on nowhere."""
     labels, found = ndimage.label(values >= rule.levels[number])
-    area = np.bincount(labels.ravel(), minlength=found + 1)
+    area = np.zeros(found + 1, np.int64)
+    _count(labels, area)
     if number == 0:
         return _Block(labels, area)
     kept = area >= rule.min_part_px
     for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         kept[side] = True
     kept[0] = False
-    compact = np.cumsum(kept, dtype=np.int32) * kept
-    return _Block(compact[labels], np.concatenate([area[:1], area[kept]]))
+    if not kept[1:].all():
+        _renumber(labels, np.cumsum(kept, dtype=np.int32) * kept)
+    return _Block(labels, np.concatenate([area[:1], area[kept]]))
+
+
+@kernel
+def _count(labels: NDArray[np.int32], area: NDArray[np.int64]) -> None:
+    for label in labels.flat:
+        area[label] += 1
+
+
+@kernel
+def _renumber(labels: NDArray[np.int32], numbers: NDArray[np.int32]) -> None:
+    height, width = labels.shape
+    for i in range(height):
+        for j in range(width):
+            labels[i, j] = numbers[labels[i, j]]
 
 
 @dataclass
@@ -93,25 +112,23 @@ class _Level:
     """Pixels, by block; the first is that of no component."""
     first: list[NDArray[np.int64]] = field(default_factory=lambda: [np.full(1, NOWHERE)])
     """First pixels, by block."""
-    parent: list[NDArray[np.uint32]] = field(default_factory=lambda: [np.zeros(1, np.uint32)])
-    """Numbers in the level below, by block."""
+    parent: list[NDArray[np.int32]] = field(default_factory=list)
+    """Labels in the level below, by block."""
 
     def __post_init__(self) -> None:
         self.faces = Faces(width=self.width)
 
-    def add(self, block: _Block, window: Window, below: NDArray[np.uint32] | None) -> NDArray[np.uint32]:
-        """Take the next block, with the numbers (H, W) of the level below; return its own."""
-        count = len(block.area) - 1
-        numbers = np.where(block.labels > 0, block.labels + self.starts[-1], 0).astype(np.uint32)
+    def add(self, block: _Block, window: Window, below: NDArray[np.int32] | None) -> None:
+        """Take the next block, with the labels (H, W) of the level below."""
+        start, count = self.starts[-1], len(block.area) - 1
         first = first_pixels(block.labels, count, window, self.width)
         if below is not None:
             rows, cols = np.divmod(first, self.width)
             self.parent.append(below[rows - window.row_off, cols - window.col_off])
         self.area.append(block.area[1:])
         self.first.append(first)
-        self.faces.add(numbers, window)
-        self.starts.append(self.starts[-1] + count)
-        return numbers
+        self.faces.add(block.labels, window, start)
+        self.starts.append(start + count)
 
     def of_block(self, index: int) -> NDArray[np.int64]:
         """Return the numbers (n + 1,) of a block's components; the first is that of none."""
@@ -134,13 +151,14 @@ class _Components:
 
 def _join(levels: Sequence[_Level]) -> list[_Components]:
     joined: list[_Components] = []
-    for level in levels:
+    for level, below in zip(levels, [None, *levels], strict=False):
         found, of_number = find_components(level.faces.pairs(), level.starts[-1] + 1)
         area, first, parent = np.zeros(found, np.int64), np.full(found, NOWHERE), np.arange(found, dtype=np.int32)
         np.add.at(area, of_number, np.concatenate(level.area))
         np.minimum.at(first, of_number, np.concatenate(level.first))
-        if joined:
-            parent[of_number] = joined[-1].of_number[np.concatenate(level.parent)]
+        if below is not None:
+            numbers = [labels + start for labels, start in zip(level.parent, below.starts, strict=False)]
+            parent[of_number] = joined[-1].of_number[np.concatenate([[0], *numbers])]
         joined.append(_Components(of_number, area, first, parent))
     return joined
 
