@@ -30,12 +30,11 @@ def grow(labels: NDArray[np.uint32], mask: NDArray[np.bool_], steps: int) -> Non
 @kernel
 def _has_room(labels: NDArray[np.uint32], mask: NDArray[np.bool_], i: int, j: int) -> bool:
     """Tell whether a pixel has a neighbor to grow into."""
-    return (
-        (i > 0 and mask[i - 1, j] and labels[i - 1, j] == 0)
-        or (j > 0 and mask[i, j - 1] and labels[i, j - 1] == 0)
-        or (j + 1 < labels.shape[1] and mask[i, j + 1] and labels[i, j + 1] == 0)
-        or (i + 1 < labels.shape[0] and mask[i + 1, j] and labels[i + 1, j] == 0)
-    )
+    height, width = labels.shape
+    room = False
+    for y, x in ((i - 1, j), (i, j - 1), (i, j + 1), (i + 1, j)):
+        room = room or bool(0 <= y < height and 0 <= x < width and mask[y, x] and labels[y, x] == 0)
+    return room
 
 
 @kernel
