@@ -16,7 +16,7 @@ from geoseg.objects.options import (
 from geoseg.pixels.classes import NODATA_CLASS
 
 _MIN_PART_M2, _MIN_SCORE = 25.0, 0.7
-"""For models that know boundaries: the best over the training sites, of 15 to 25 m2 and of 0.65 to 0.75; see docs/instances.md."""
+"""For models that know boundaries: picked on the training sites; see docs/instances.md."""
 _OUTLINE_PX = 1.5
 """How far borders may move by default: from here on slanted ones lose their stairs."""
 _GROWTH_PX = (2, 32)
@@ -39,11 +39,11 @@ class BuildingSettings(_Settings):
     """Seeds are taken apart where higher thresholds part them into pieces of this size or more; 0 takes none apart, None takes 25 for
     models that know boundaries, else 0."""
     min_part_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of a seed that these pieces must make up together."""
+    """Share of what is taken apart that these pieces must make up together."""
     mask_threshold: float = Field(default=0.5, ge=0, le=1)
     """Building probability up to which seeds grow."""
     growth_m: float = Field(default=3.0, ge=0, le=50)
-    """How far seeds grow at most."""
+    """How far seeds grow at most, and parts of one within it before."""
     min_score: float | None = Field(default=None, ge=0, le=1)
     """Instances whose mean probability is lower are dropped; None takes 0.7 for models that know boundaries, else 0."""
     min_area_m2: float = Field(default=5.0, ge=0)

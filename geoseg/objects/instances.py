@@ -11,7 +11,7 @@ from scipy import ndimage
 from geoseg.objects.labeling.faces import widen
 from geoseg.objects.labeling.growth import grow
 from geoseg.objects.labeling.holes import HoleLayers, Holes, at_edge
-from geoseg.objects.labeling.seeds import SplitRule, write_seeds
+from geoseg.objects.labeling.seeds import SeedLayer, SplitRule, fill_seeds, find_seeds
 from geoseg.objects.labeling.tally import Tally
 from geoseg.objects.options import InstanceOptions
 from geoseg.objects.rasters import LabelRaster, ReadLayer
@@ -54,10 +54,10 @@ def label_instances(layers: InstanceLayers, seeds: LabelRaster, labels: LabelRas
     """Label every building of a raster.
 
     Seeds are the 4-connected components of the seed layer, taken apart where higher thresholds part them. They grow, one
-    pixel at a time and all at once, first within the seed layer, then into the building probability; where two meet the
-    lower id wins. Then those that are too small or too unlikely are dropped, and small holes that one instance encloses are
-    filled. Seeds and holes are joined over block faces and growth reads a margin as wide as it reaches, so the labels equal
-    those of the whole raster in one piece (law 5).
+    pixel at a time and all at once, parts first within the seed that they come from, then all into the building probability;
+    where two meet the lower id wins. Then those that are too small or too unlikely are dropped, and small holes that one
+    instance encloses are filled. Seeds and holes are joined over block faces and growth reads a margin as wide as it
+    reaches, so the labels equal those of the whole raster in one piece (law 5).
 
     Args:
         layers: Probabilities.
@@ -68,16 +68,18 @@ def label_instances(layers: InstanceLayers, seeds: LabelRaster, labels: LabelRas
     Returns:
         Area, score and flags of each instance.
     """
-    levels = tuple(_least_value(threshold) for threshold in options.levels)
-    rule = SplitRule(levels=levels, min_part_px=options.min_part_px, min_share=options.min_part_share)
-    tally = Tally(size=write_seeds(lambda window: _read_seed(layers, window), seeds, layers.shape, rule, options.block_px))
+    ids, sown, grown = _sow(layers, seeds, labels, options)
+    tally = Tally(size=int(ids.max()))
     for window in partition(layers.shape, options.block_px):
-        block = _grow_block(layers, seeds, window, options)
+        around = widen(window, options.growth_px, layers.shape)
+        block = ids[sown.read(around)]
+        grow(block, _reaches(layers, layers.building, around, options.mask_threshold), options.growth_px)
+        block = block[place(window, around)]
         tally.add(block, window, layers.shape[1], layers.building(window))
-        labels.write(window, block)
+        grown.write(window, block)
     likely = tally.total >= options.min_score * EVIDENCE_SCALE * tally.area
     final, kept = tally.rank(likely & (tally.area >= options.min_area_px))
-    numbered = HoleLayers(shape=layers.shape, labels=lambda w: final[labels.read(w)], values=layers.building, valid=layers.valid)
+    numbered = HoleLayers(shape=layers.shape, labels=lambda w: final[grown.read(w)], values=layers.building, valid=layers.valid)
     holes = Holes(numbered, options.fill_holes_px, options.block_px)
     edge, nodata = np.zeros(len(kept) + 1, bool), np.zeros(len(kept) + 1, bool)
     for index, window in enumerate(partition(layers.shape, options.block_px)):
@@ -91,19 +93,26 @@ def label_instances(layers: InstanceLayers, seeds: LabelRaster, labels: LabelRas
     return InstanceTable(area_px=area, score=total / area / EVIDENCE_SCALE, touches_edge=edge[1:], touches_nodata=nodata[1:])
 
 
-def _read_seed(layers: InstanceLayers, window: Window) -> NDArray[np.uint8]:
-    """Return the seed layer (H, W), 0 where there is no data."""
-    values: NDArray[np.uint8] = layers.seed(window)
-    return values if layers.valid is None else np.where(layers.valid(window), values, 0).astype(np.uint8)
+def _sow(
+    layers: InstanceLayers, one: LabelRaster, other: LabelRaster, options: InstanceOptions
+) -> tuple[NDArray[np.uint32], LabelRaster, LabelRaster]:
+    """Find seeds; return the id of each number, the raster that holds these numbers, and the one that is free."""
 
+    def read(window: Window) -> NDArray[np.uint8]:
+        values: NDArray[np.uint8] = layers.seed(window)
+        return values if layers.valid is None else np.where(layers.valid(window), values, 0).astype(np.uint8)
 
-def _grow_block(layers: InstanceLayers, seeds: LabelRaster, window: Window, options: InstanceOptions) -> NDArray[np.uint32]:
-    around = widen(window, options.margin_px, layers.shape)
-    grown = seeds.read(around)
-    if len(options.levels) > 1:
-        grow(grown, _reaches(layers, layers.seed, around, options.seed_threshold), options.growth_px)
-    grow(grown, _reaches(layers, layers.building, around, options.mask_threshold), options.growth_px)
-    return grown[place(window, around)]
+    rule = SplitRule(
+        levels=tuple(_least_value(threshold) for threshold in options.levels),
+        min_part_px=options.min_part_px,
+        min_share=options.min_part_share,
+        growth_px=options.growth_px,
+    )
+    layer = SeedLayer(read=read, shape=layers.shape, block_px=options.block_px)
+    count = find_seeds(layer, one, rule)
+    if len(rule.levels) == 1:
+        return np.arange(count + 1, dtype=np.uint32), one, other
+    return fill_seeds(layer, one, other, rule, count), other, one
 
 
 def _reaches(layers: InstanceLayers, probability: ReadLayer, window: Window, threshold: float) -> NDArray[np.bool_]:

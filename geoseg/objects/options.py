@@ -32,11 +32,11 @@ class InstanceOptions:
     min_part_px: int = 0
     """Smallest part that a seed may be taken apart into, where a threshold of :data:`SPLIT_LEVELS` parts it; 0 takes none apart."""
     min_part_share: float = 0.5
-    """Share of a seed that such parts must make up together, in [0, 1]."""
+    """Share of what is taken apart that its parts must make up together, in [0, 1]."""
     mask_threshold: float = 0.5
     """Building probability up to which seeds grow, in [0, 1]."""
     growth_px: int = 6
-    """How far seeds grow at most; parts of a piece as far within it before."""
+    """How far seeds grow at most, and parts within their seed before; also the margin that is read around a block."""
     min_area_px: int = 1
     """Smaller instances are dropped; holes do not count."""
     min_score: float = 0.0
@@ -49,7 +49,7 @@ class InstanceOptions:
     def __post_init__(self) -> None:
         for name in ("seed_threshold", "min_part_share", "mask_threshold", "min_score"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is a probability in 0..1; got {getattr(self, name)}.")
+                raise ConfigError(f"{name} is a number in 0..1; got {getattr(self, name)}.")
         for name, least in (("min_part_px", 0), ("growth_px", 0), ("min_area_px", 0), ("fill_holes_px", 0), ("block_px", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is a number of pixels from {least} on; got {getattr(self, name)}.")
@@ -59,11 +59,6 @@ class InstanceOptions:
         """Thresholds of seeds, rising: that from which a pixel belongs to one, then those that may take pieces apart."""
         higher = SPLIT_LEVELS if self.min_part_px else ()
         return self.seed_threshold, *(level for level in higher if level > self.seed_threshold)
-
-    @property
-    def margin_px(self) -> int:
-        """How far a label may depend on what lies around it, once the seeds are known."""
-        return self.growth_px * (2 if len(self.levels) > 1 else 1)
 
 
 class RegularizeMethod(StrEnum):

@@ -76,10 +76,17 @@ def _without_none(value: Any) -> Any:
     return value
 
 
-def find_differences(earlier: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Say which values of a fingerprint are not what they were, by dotted name."""
+def find_differences(earlier: dict[str, Any], now: dict[str, Any], *, recorded_only: bool = False) -> list[str]:
+    """Say which values of a fingerprint are not what they were, by dotted name.
+
+    Args:
+        earlier: The fingerprint that was recorded.
+        now: What is compared with it.
+        recorded_only: Leave out what was not recorded, such as options that a later version added.
+    """
     before, after = _flatten(earlier), _flatten(now)
-    return [f"{key} was {before.get(key)!r}, is now {value!r}" for key, value in after.items() if value != before.get(key)]
+    compared = {key: value for key, value in after.items() if key in before or not recorded_only}
+    return [f"{key} was {before.get(key)!r}, is now {value!r}" for key, value in compared.items() if value != before.get(key)]
 
 
 def _flatten(table: dict[str, Any], path: str = "") -> dict[str, Any]:

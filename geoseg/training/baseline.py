@@ -45,8 +45,10 @@ def fit_baseline(recipe: Recipe, data_dir: Path, folder: Path, say: Callable[[st
         UsageError: If scikit-learn or skl2onnx is missing.
     """
     options = baseline_options(recipe.model)
-    if recipe.starts:
-        raise UsageError(f"A per-pixel model learns from its samples alone and cannot start from '{recipe.starts[0]}'. Remove start_from.")
+    if recipe.start_from:
+        raise UsageError(
+            f"A per-pixel model learns from its samples alone and cannot start from '{recipe.start_from[0]}'. Remove start_from."
+        )
     _need_libraries()
     features, labels = _sample(recipe, data_dir, options)
     say(f"learning from {len(labels)} pixels with {features.shape[1]} features each")

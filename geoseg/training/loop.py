@@ -144,8 +144,8 @@ def _begin(
     pl.seed_everything(recipe.schedule.seed, verbose=False)
     module = TrainingModule(recipe, options.deadline_s)
     module.training_windows, module.validation_windows = windows, measured
-    if recipe.starts and not (work_dir / CHECKPOINT).exists():
-        notice = start_from_packages(module.network, recipe.model, [find_package(name) for name in recipe.starts])
+    if recipe.start_from and not (work_dir / CHECKPOINT).exists():
+        notice = start_from_packages(module.network, recipe.model, [find_package(name) for name in recipe.start_from])
         if notice:
             report(Warned(message=notice))
     return module

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.labels.site import Site
@@ -160,8 +160,15 @@ class Recipe(_Strict):
     """Variation of windows."""
     loss: LossWeights
     """Weights of the loss."""
-    start_from: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Model package whose weights training starts from, or several, of which it takes the average; None starts from random ones."""
+    start_from: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Model packages whose weights training starts from the average of; one may be given as text; none starts from random ones."""
+
+    @field_validator("start_from", mode="before")
+    @classmethod
+    def _take_one(cls, given: object) -> object:
+        if given is None:
+            return ()
+        return (given,) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -175,13 +182,6 @@ class Recipe(_Strict):
                 f"window_px {self.schedule.window_px} must be a multiple of the network's stride {self.model.network.stride_px}"
             )
         return self
-
-    @property
-    def starts(self) -> tuple[str, ...]:
-        """Names of the packages to start from; none of them is a start from random weights."""
-        if self.start_from is None:
-            return ()
-        return (self.start_from,) if isinstance(self.start_from, str) else self.start_from
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -128,7 +128,7 @@ def _main_numbers(recipe: Recipe) -> list[tuple[Any, ...]]:
     network, schedule = recipe.model.network, recipe.schedule
     return [
         ("network", f"{network.architecture}, {network.encoder}"),
-        ("start from", ", ".join(recipe.starts) or "random weights"),
+        ("start from", ", ".join(recipe.start_from) or "random weights"),
         ("sites", ", ".join(site.name for site in recipe.sites)),
         ("validation", ", ".join(site.name for site in recipe.validation) or "none"),
         ("epochs x steps x batch", f"{schedule.epochs} x {schedule.steps_per_epoch} x {schedule.batch_size}"),

@@ -38,11 +38,13 @@ def start_from_packages(module: nn.Module, spec: ModelSpec, packages: Sequence[M
     common = {name: [tensors[name] for tensors in found if name in tensors] for name in own}
     averages = {name: torch.stack(rows).mean(0) if rows[0].is_floating_point() else rows[0] for name, rows in common.items() if rows}
     module.load_state_dict({**own, **averages})
-    fresh = [name for name, rows in common.items() if not rows]
-    if not fresh:
+    partly = [(package, tensors) for package, tensors in zip(packages, found, strict=True) if len(tensors) < len(own)]
+    if not partly:
         return None
-    names = " and ".join(f"'{package.spec.name}'" for package in packages)
-    return f"Started from {names}: {len(averages)} of {len(own)} tensors fit; {len(fresh)} start fresh, the first is {fresh[0]}."
+    parts = [f"{len(tensors)} of {len(own)} tensors of '{package.spec.name}' fit" for package, tensors in partly]
+    fresh = [name for name, rows in common.items() if not rows]
+    missing = f"{len(fresh)} start fresh, the first is {fresh[0]}" if fresh else "what one lacks is that of the others"
+    return f"{'; '.join(parts)}; {missing}."
 
 
 def _read_fitting(own: Mapping[str, Tensor], spec: ModelSpec, package: ModelPackage) -> dict[str, Tensor]:

@@ -134,6 +134,16 @@ def test_a_run_of_an_early_version_without_checksums_is_checked_as_far_as_it_goe
     assert states(run) == dict.fromkeys(CHECKS, "ok") | {"roads": "skipped", "checksums": "skipped"}
 
 
+def test_options_that_a_later_version_added_are_no_fault_of_a_run(run: Path) -> None:
+    record = run / "run.toml"
+    lines = record.read_text().splitlines(keepends=True)
+    record.write_text("".join(line for line in lines if not line.startswith("min_part_share")))
+    assert record.read_text().count("\n") == len(lines) - 2
+    (message,) = [check.message for check in verify_run(run).checks if check.name == "record"]
+    # the id is that of the record, which was changed here
+    assert message.startswith("run ids differ")
+
+
 # Damage to files: found by checksums, whatever it hits
 
 

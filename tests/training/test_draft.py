@@ -35,7 +35,7 @@ def test_the_recipe_is_read_again_and_finds_its_labels(town: tuple[Path, Path]) 
     write_recipe(recipe, raster.parent / "recipe.toml")
     again = read_recipe(raster.parent / "recipe.toml")
     assert again == recipe
-    assert (again.start_from, again.schedule.epochs, again.schedule.steps_per_epoch) == ("base", 3, 7)
+    assert (again.start_from, again.schedule.epochs, again.schedule.steps_per_epoch) == (("base",), 3, 7)
     ((learned,), (measured,)) = (load_site(site, again.model, raster.parent) for site in (again.sites[0], again.tests[0]))
     classes = [part.targets[0] for part in (learned, measured)]
     assert {*np.unique(classes[0])} >= {0, 1, 2}
@@ -99,4 +99,4 @@ def test_the_command_writes_it(town: tuple[Path, Path], monkeypatch: pytest.Monk
     recipe = raster.parent / "recipe.toml"
     assert call_geoseg(monkeypatch, "labels", "recipe", raster, "--labels", labels, "--column", "what", "-o", recipe) == 0
     assert "3 classes (water, building, orchard)" in capsys.readouterr().out
-    assert read_recipe(recipe).start_from == "base"
+    assert read_recipe(recipe).start_from == ("base",)

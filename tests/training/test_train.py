@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from geoseg.inference.whole import infer_raster, tiles_of
 from geoseg.io.raster import open_raster
 from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
-from geoseg.model.network import build_network
+from geoseg.model.network import build_network, save_weights
 from geoseg.model.package import CARD_NAME, find_package
 from geoseg.tiling import TilePlan
 from geoseg.training.history import EpochDone, TrainingEvent, read_history
@@ -69,13 +71,24 @@ def test_a_start_from_several_packages_is_their_average() -> None:
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_what_one_of_several_packages_lacks_is_said(tmp_path: Path) -> None:
+    package = find_package("aerial")
+    lacking = replace(package, folder=shutil.copytree(package.folder, tmp_path / "lacking"))
+    save_weights(build_network(land_cover_only(read_recipe(AERIAL)).model), lacking.weights)
+    notice = start_from_packages(build_network(package.spec), package.spec, [package, lacking])
+    assert notice == "138 of 140 tensors of 'aerial' fit; what one lacks is that of the others."
+
+
 def test_a_recipe_names_one_start_several_or_none(tmp_path: Path) -> None:
     written = write_recipe(tiny_recipe().model_copy(update={"start_from": ("aerial", "satellite")}), tmp_path / "recipe.toml")
-    assert read_recipe(written).starts == ("aerial", "satellite")
-    assert tiny_recipe().model_copy(update={"start_from": "base"}).starts == ("base",)
-    assert tiny_recipe().starts == ()
-    written.write_text(written.read_text().replace('["aerial", "satellite"]', "[]"))
-    with pytest.raises(ConfigError, match="start_from"):
+    assert read_recipe(written).start_from == ("aerial", "satellite")
+    assert tiny_recipe().start_from == ()
+    text = written.read_text()
+    for given, read in (('"base"', ("base",)), ("[]", ())):
+        written.write_text(text.replace('["aerial", "satellite"]', given))
+        assert read_recipe(written).start_from == read
+    written.write_text(text.replace('["aerial", "satellite"]', "3"))
+    with pytest.raises(ConfigError, match=r"start_from: .*tuple"):
         read_recipe(written)
 
 

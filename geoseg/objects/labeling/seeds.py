@@ -1,8 +1,8 @@
 """Seeds: pieces of a probability that hang together, taken apart where rising thresholds part them, over a raster held block by block.
 
 A threshold that is high enough to see the wall between two houses of a row is too high for a faint house elsewhere. So there are
-several: a piece stays as large as the lowest one makes it, unless a higher one parts it into pieces of which each is large enough for a
-building and which together are most of it. That is a walk down the tree of components (Salembier et al. 1998, "Antiextensive
+several: a piece stays as large as the lowest one makes it, unless a higher one parts it into pieces that are large enough for buildings
+and together are most of it. That is a walk down the tree of components (Salembier et al. 1998, "Antiextensive
 connected operators"), with rules in place of its attributes.
 """
 
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from scipy import ndimage
 
-from geoseg.objects.labeling.faces import NOWHERE, Faces, find_components, first_pixels
+from geoseg.objects.labeling.faces import NOWHERE, Faces, find_components, first_pixels, widen
+from geoseg.objects.labeling.growth import grow
 from geoseg.objects.rasters import LabelRaster, ReadLayer
 from geoseg.pixels.kernel import kernel
-from geoseg.tiling import partition
+from geoseg.tiling import partition, place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,37 +28,78 @@ class SplitRule:
     levels: tuple[int, ...]
     """Values from which a pixel belongs to a piece, from 1 on and rising; the first decides what is a seed at all."""
     min_part_px: int
-    """Smaller pieces above the first level do not count."""
+    """Smaller pieces above the first level do not count, nor what is left over of one that is taken apart."""
     min_share: float
-    """Share of a piece that its parts make up together, at least."""
+    """Share of a piece that its parts make up together, at least; a part may be taken apart again."""
+    growth_px: int
+    """How far parts grow at most within what they were part of."""
 
 
-def write_seeds(read: ReadLayer, seeds: LabelRaster, shape: tuple[int, int], rule: SplitRule, block_px: int) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedLayer:
+    """Where seeds are found."""
+
+    read: ReadLayer
+    """Returns values (H, W) of a window, uint8; pixels of 0 belong to no piece."""
+    shape: tuple[int, int]
+    """Rows and columns of the raster."""
+    block_px: int
+    """Side of the blocks, without influence on the result."""
+
+
+def find_seeds(layer: SeedLayer, seeds: LabelRaster, rule: SplitRule) -> int:
     """Find the seeds of a raster: the same whatever the blocks.
 
     Args:
-        read: Returns values (H, W), uint8; pixels of 0 belong to no piece.
+        layer: Where.
         seeds: Takes the ids, 1.. by first pixel in row-major order, 0 = no seed. Seeds of one level never touch, those of
             two may.
-        shape: Rows and columns of the raster.
         rule: When a piece is taken apart.
-        block_px: Side of the blocks.
 
     Returns:
         Number of seeds.
     """
-    levels = [_Level(width=shape[1]) for _ in rule.levels]
-    for window in partition(shape, block_px):
-        values, below = read(window), None
+    levels = [_Level(width=layer.shape[1]) for _ in rule.levels]
+    for window in partition(layer.shape, layer.block_px):
+        values, below = layer.read(window), None
         for number, level in enumerate(levels):
             block = _label(values, rule, number)
             level.add(block, window, below)
             below = block.labels
     joined = _join(levels)
     ids, count = _number(joined, _choose(joined, rule))
-    for index, window in enumerate(partition(shape, block_px)):
-        seeds.write(window, _paint(read(window), rule, [own[level.of_block(index)] for own, level in zip(ids, levels, strict=True)]))
+    for index, window in enumerate(partition(layer.shape, layer.block_px)):
+        painted = _paint(layer.read(window), rule, [own[level.of_block(index)] for own, level in zip(ids, levels, strict=True)])
+        seeds.write(window, painted)
     return count
+
+
+def fill_seeds(layer: SeedLayer, seeds: LabelRaster, filled: LabelRaster, rule: SplitRule, count: int) -> NDArray[np.uint32]:
+    """Give back what taking apart has left over: parts grow into it; where none arrives, large pieces of it become seeds of their own.
+
+    Args:
+        layer: Where.
+        seeds: What :func:`find_seeds` wrote.
+        filled: Takes the result, in numbers that are ids but for what was left.
+        rule: When a piece was taken apart.
+        count: Number of seeds.
+
+    Returns:
+        The id of each number; those of what was left follow on the seeds', by first pixel, 0 where that is too small.
+    """
+    left = _Level(width=layer.shape[1])
+    for window in partition(layer.shape, layer.block_px):
+        around = widen(window, rule.growth_px, layer.shape)
+        grown, reached = seeds.read(around), layer.read(around) >= rule.levels[0]
+        grow(grown, reached, rule.growth_px)
+        inside = place(window, around)
+        block = grown[inside]
+        rest = _components(reached[inside] & (block == 0))
+        filled.write(window, np.where(rest.labels > 0, rest.labels + np.int64(count + left.starts[-1]), block).astype(np.uint32))
+        left.add(rest, window, None)
+    joined = _join([left])
+    (ids,), _ = _number(joined, [joined[0].area >= rule.min_part_px])
+    return np.concatenate([np.arange(count + 1, dtype=np.uint32), np.where(ids[1:] > 0, ids[1:] + np.uint32(count), 0).astype(np.uint32)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +114,10 @@ class _Block:
 
 def _label(values: NDArray[np.uint8], rule: SplitRule, number: int) -> _Block:
     """Label the components of a level; above the first those are left out that are too small and go on nowhere."""
-    labels, found = ndimage.label(values >= rule.levels[number])
-    area = np.zeros(found + 1, np.int64)
-    _count(labels, area)
+    block = _components(values >= rule.levels[number])
+    labels, area = block.labels, block.area
     if number == 0:
-        return _Block(labels, area)
+        return block
     kept = area >= rule.min_part_px
     for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
         kept[side] = True
@@ -84,6 +125,14 @@ def _label(values: NDArray[np.uint8], rule: SplitRule, number: int) -> _Block:
     if not kept[1:].all():
         _renumber(labels, np.cumsum(kept, dtype=np.int32) * kept)
     return _Block(labels, np.concatenate([area[:1], area[kept]]))
+
+
+def _components(mask: NDArray[np.bool_]) -> _Block:
+    labels, found = ndimage.label(mask)
+    area = np.zeros(found + 1, np.int64)
+    _count(labels, area)
+    area[0] = 0
+    return _Block(labels, area)
 
 
 @kernel

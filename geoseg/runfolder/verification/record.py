@@ -34,7 +34,8 @@ def look_at_record(run: CheckedRun) -> Iterator[str]:
         asked = redact_all(make_config({}, run.folder.record).result_keys())
         # absolute paths in a fingerprint
         decided = {key: value for key, value in asked.items() if key not in ("raster", "model")}
-        yield from (f"[run] is not what [fingerprint] was made of: {text}" for text in find_differences(fingerprint, decided))
+        differences = find_differences(fingerprint, decided, recorded_only=True)
+        yield from (f"[run] is not what [fingerprint] was made of: {text}" for text in differences)
     except GeosegError as exc:
         yield f"run.toml holds no configuration: {exc}"
     ids = {
