@@ -15,7 +15,7 @@ from geoseg.objects.options import (
 )
 from geoseg.pixels.classes import NODATA_CLASS
 
-_MIN_PART_M2, _MIN_SCORE = 25.0, 0.7
+_MIN_PART_M2, _MIN_SCORE = 20.0, 0.7
 """For models that know boundaries: picked on the training sites; see docs/instances.md."""
 _OUTLINE_PX = 1.5
 """How far borders may move by default: from here on slanted ones lose their stairs."""
@@ -36,7 +36,7 @@ class BuildingSettings(_Settings):
     seed_threshold: float = Field(default=0.5, ge=0, le=1)
     """Probability of being inside one building, and not between two, from which a pixel belongs to a seed."""
     min_part_m2: float | None = Field(default=None, ge=0)
-    """Seeds are taken apart where higher thresholds part them into pieces of this size or more; 0 takes none apart, None takes 25 for
+    """Seeds are taken apart where higher thresholds part them into pieces of this size or more; 0 takes none apart, None takes 20 for
     models that know boundaries, else 0."""
     min_part_share: float = Field(default=0.5, ge=0, le=1)
     """Share of what is taken apart that these pieces must make up together."""

@@ -28,7 +28,7 @@ def test_metres_become_pixels_of_their_size() -> None:
 def test_a_model_without_boundaries_is_asked_for_less() -> None:
     with_boundary = BuildingSettings().instance_options((1, 1), knows_boundary=True, block_px=64)
     without = BuildingSettings().instance_options((1, 1), knows_boundary=False, block_px=64)
-    assert (with_boundary.min_part_px, without.min_part_px, with_boundary.min_score, without.min_score) == (25, 0, 0.7, 0)
+    assert (with_boundary.min_part_px, without.min_part_px, with_boundary.min_score, without.min_score) == (20, 0, 0.7, 0)
     asked = BuildingSettings(seed_threshold=0.6, min_part_m2=40, min_score=0.1).instance_options((1, 1), knows_boundary=False, block_px=64)
     assert (asked.seed_threshold, asked.min_part_px, asked.min_score) == (0.6, 40, 0.1)
 
