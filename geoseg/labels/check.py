@@ -172,8 +172,8 @@ class _Tally:
         self._counts += np.bincount(semantic[valid], minlength=256)
         for note in raster.notes:
             self._find("note", "geometry" if "geometr" in note else "labels", f"{raster.name}: {note}")
-        if raster.source is None:
-            # what geoseg drew itself fits to the pixel
+        if raster.source is None or self._site.kind == "run":
+            # what geoseg drew itself fits to the pixel, and a run is unsure in many places
             return
         if self._site.blocks is None:
             self._look_for_holes(raster.name, labelled, valid)

@@ -4,9 +4,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Kind = Literal["class_raster", "building_polygons", "vectors", "drawn_scenes"]
+Kind = Literal["class_raster", "building_polygons", "vectors", "run", "drawn_scenes"]
 _ONLY_FOR: dict[str, tuple[Kind, ...]] = {
-    "values": ("class_raster", "vectors"),
+    "values": ("class_raster", "vectors", "run"),
     "ignore": ("class_raster", "vectors"),
     "native_resolution": ("class_raster",),
     "class_labels": ("vectors",),
@@ -15,6 +15,7 @@ _ONLY_FOR: dict[str, tuple[Kind, ...]] = {
     "width_m": ("vectors",),
     "width_column": ("vectors",),
     "layer": ("vectors", "building_polygons"),
+    "learn": ("run",),
     "seeds": ("drawn_scenes",),
 }
 
@@ -56,15 +57,19 @@ class Site(BaseModel):
     """Shown in reports."""
     kind: Kind
     """Rasters of class values, polygons that tell buildings from everything else, polygons and lines of several classes,
-    or scenes that geoseg draws."""
+    what a model was sure of in a finished run (self-training), or scenes that geoseg draws."""
     rasters: str | tuple[str, ...] = ""
     """Globs below the data folder."""
     exclude: tuple[str, ...] = ()
     """Globs below the data folder of rasters to leave out."""
     labels: str = ""
-    """Label file below the data folder; ``{parent}`` and ``{stem}`` of the raster are filled in."""
+    """Label file, or run folder, below the data folder; ``{parent}`` and ``{stem}`` of the raster are filled in."""
     replace: dict[str, str] = {}
     """Text in ``{parent}`` and ``{stem}`` to replace first, for labels that are named otherwise: ``{ image = "mask" }``."""
+    learn: Literal["classes", "buildings"] | None = None
+    """Whether a run teaches its classes, which None means too, or only buildings and what is none."""
+    sure: float = Field(default=0.9, gt=0.5, lt=1)
+    """Probability from which on what a run says is taken for true."""
     seeds: tuple[int, ...] = ()
     """Scenes to draw, of 1024 x 1024 px at the model's resolution."""
     labelled_area: str | None = None
@@ -113,6 +118,8 @@ class Site(BaseModel):
                 raise ValueError(f"'{field}' is for kind {' or '.join(kinds)}; site '{self.name}' is of kind {self.kind}")
         if self.kind == "vectors" and bool(self.class_labels) == bool(self.labels and self.column):
             raise ValueError(f"site '{self.name}' needs either labels and column, or class_labels, one file per class")
+        if self.kind == "run" and not self.labels:
+            raise ValueError(f"site '{self.name}' needs labels, the folder of a finished run")
         if self.kind == "class_raster":
             for key in (*self.values, *map(str, self.ignore)):
                 parse_value(key)

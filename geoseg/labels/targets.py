@@ -18,6 +18,7 @@ from geoseg.io.vector import read_vector
 from geoseg.labels.blocks import kept_pixels
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED, building_channel
 from geoseg.labels.features import Features, burn, channel_of, outline, read_classes, read_features
+from geoseg.labels.runs import read_sure
 from geoseg.labels.site import Site
 from geoseg.labels.values import read_class_raster
 from geoseg.model.spec import ModelSpec
@@ -173,6 +174,11 @@ def _read_targets(
         building = semantic == building_channel(scheme)
         interior = building & ndimage.binary_erosion(building, border_value=1)
         return _with_unknown(semantic, interior, building & ~interior, semantic == UNLABELLED), found.notes
+    if site.kind == "run":
+        sure = read_sure(label_path(site.labels, path, site, data_dir), source, site, scheme)
+        semantic = np.where(known, sure.semantic, UNLABELLED).astype(np.uint8)
+        nothing = np.full_like(semantic, UNLABELLED)
+        return np.stack([semantic, nothing, nothing]), sure.notes
     if site.kind == "building_polygons":
         return _building_targets(source, label_path(site.labels, path, site, data_dir), site, scheme, known)
     return _vector_targets(path, source, site, scheme, known, data_dir)

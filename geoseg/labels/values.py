@@ -40,7 +40,7 @@ def read_class_raster(path: Path, source: RasterSource, site: Site, scheme: Clas
     Raises:
         LabelError: If it does not fit the image, or holds values that are no class; they are named and counted.
     """
-    placed = _place(path, source)
+    placed = place_labels(path, source)
     if not placed.covered.any():
         raise LabelError(f"{path} does not overlap its raster {source.path}. Check the CRS and place of both.")
     wanted = {parse_value(text): channel_of(name, scheme) for text, name in site.values.items()}
@@ -63,7 +63,12 @@ def read_class_raster(path: Path, source: RasterSource, site: Site, scheme: Clas
     return Channels(semantic=semantic, notes=tuple(notes))
 
 
-def _place(path: Path, source: RasterSource) -> Placed:
+def place_labels(path: Path, source: RasterSource) -> Placed:
+    """Read a raster of labels onto the grid of its image; without a CRS it must have the image's size.
+
+    Raises:
+        LabelError: If it cannot be read, or does not fit the image.
+    """
     try:
         labels = open_raster(path, needs_georeference=False)
     except RasterError as exc:

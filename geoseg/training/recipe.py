@@ -172,6 +172,9 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        found = next((site.name for site in (*self.tests, *self.validation) if site.kind == "run"), None)
+        if found is not None:
+            raise ValueError(f"site '{found}' is a run; what a model found is no truth to measure by, only to learn from")
         if len(self.loss.classes) != len(self.model.classes):
             raise ValueError(f"loss.classes has {len(self.loss.classes)} weights; the model has {len(self.model.classes)} classes")
         untrained = sorted(set(self.model.heads) - set(TRAINED_HEADS))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 
 from geoseg.labels.check import Finding, LabelReport, check_labels
@@ -98,6 +99,22 @@ def test_an_unlabelled_hole_is_found_with_its_place(tmp_path: Path, spec: ModelS
     report = check_labels({"train": [write_site(tmp_path, "a", scene.pixels, classes)], "test": []}, spec, tmp_path)
     (hole,) = (f for f in report.findings if f.fault == "unlabelled hole")
     assert "40 x 60 px at row 50, column 60" in hole.text
+    assert report.sites[0].unlabelled == pytest.approx(40 * 60 / 192**2)
+
+
+def test_a_run_is_unsure_in_many_places_and_labels_nothing_wrongly(tmp_path: Path, spec: ModelSpec, scene: Scene) -> None:
+    transform = Affine(0.3, 0, 337_200, 0, -0.3, 3_058_800)
+    sure = np.full((192, 192), 100, np.uint8)
+    sure[50:90, 60:120] = 30
+    (tmp_path / "run").mkdir()
+    write_raster(tmp_path / "a.tif", scene.pixels, transform=transform)
+    for name, layer in (("class", np.roll(scene.classes, 6, 0)), ("confidence", sure)):
+        path = write_raster(tmp_path / "run" / f"{name}.tif", layer[None], transform=transform)
+        with rasterio.open(path, "r+") as dataset:
+            dataset.descriptions = (name,)
+    (tmp_path / "run" / "class.tif").rename(tmp_path / "run" / "classes.tif")
+    report = check_labels({"train": [Site(name="a", kind="run", rasters="a.tif", labels="run")], "test": []}, spec, tmp_path)
+    assert [(f.severity, f.text) for f in report.findings] == [("note", "a.tif: run: the run is sure of 93.5% of the pixels")]
     assert report.sites[0].unlabelled == pytest.approx(40 * 60 / 192**2)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 from pydantic import ValidationError
@@ -262,6 +263,64 @@ class TestBuildings:
             load(folder, Reading(scheme=scheme), kind="building_polygons", labels="labels.gpkg")
 
 
+class TestRuns:
+    """A finished run as a teacher: classes and confidence, or the evidence of buildings."""
+
+    @pytest.fixture
+    def run(self, folder: Path) -> Path:
+        """Six columns of ten pixels; of each, what was found, how sure, and how likely a building; nothing in the last rows."""
+        (folder / "run").mkdir()
+
+        def write(name: str, band: str, columns: list[int], nothing: int, **more: Any) -> None:
+            values = np.tile(np.repeat(columns, 10), (40, 1)).astype(np.uint8)
+            values[30:] = nothing
+            with rasterio.open(write_raster(folder / "run" / name, values[None], **more), "r+") as dataset:
+                dataset.descriptions = (band,)
+
+        write("classes.tif", "class", [0, 7, 3, 4, 4, 0], 255, nodata=255)
+        write("confidence.tif", "confidence", [89, 90, 100, 95, 40, 60], 0)
+        write("evidence.tif", "building", [0, 25, 26, 255, 230, 229], 0)
+        return folder / "run"
+
+    def load(self, folder: Path, **fields: Any) -> np.ndarray:
+        return load(folder, kind="run", labels="{parent}/run", **fields).targets
+
+    def test_classes_count_where_the_run_is_sure(self, folder: Path, run: Path) -> None:
+        targets = self.load(folder)
+        assert targets[0, 0, ::10].tolist() == [UNLABELLED, FOREST, ROAD, BUILDING, UNLABELLED, UNLABELLED]
+        assert (targets[0, 30:] == UNLABELLED).all()
+        assert (targets[1:] == UNLABELLED).all()
+        assert self.load(folder, sure=0.6)[0, 0, ::10].tolist() == [LAND, FOREST, ROAD, BUILDING, UNLABELLED, LAND]
+
+    def test_buildings_and_what_is_none_count_where_their_probability_is_sure(self, folder: Path, run: Path) -> None:
+        targets = self.load(folder, learn="buildings")
+        assert targets[0, 0, ::10].tolist() == [NOT_BUILDING, NOT_BUILDING, UNLABELLED, BUILDING, BUILDING, UNLABELLED]
+        # no evidence where nothing was looked at is no evidence of absence
+        assert (targets[:, 30:] == UNLABELLED).all()
+
+    def test_how_much_is_sure_is_said(self, folder: Path, run: Path) -> None:
+        assert load(folder, kind="run", labels="run").notes == ("run: the run is sure of 37.5% of the pixels",)
+
+    def test_a_run_without_the_layer_is_refused_with_what_to_do(self, folder: Path, run: Path) -> None:
+        (run / "evidence.tif").unlink()
+        with pytest.raises(LabelError, match=r"has evidence.tif among its --outputs"):
+            self.load(folder, learn="buildings")
+        write_raster(run / "evidence.tif", np.zeros((1, 40, 60), np.uint8))
+        with pytest.raises(LabelError, match="no band 'building'"):
+            self.load(folder, learn="buildings")
+
+    def test_a_run_of_another_place_is_refused(self, folder: Path, run: Path) -> None:
+        elsewhere = TRANSFORM @ Affine.translation(5000, 0)
+        write_raster(run / "classes.tif", np.zeros((1, 40, 60), np.uint8), transform=elsewhere)
+        with pytest.raises(LabelError, match="does not overlap"):
+            self.load(folder)
+
+    def test_buildings_need_a_class_of_buildings(self, folder: Path, run: Path) -> None:
+        scheme = ClassScheme(classes=(LandClass(value=0, name="land", color="#c8b48c"), LandClass(value=7, name="forest", color="#28a03c")))
+        with pytest.raises(LabelError, match="no class of the scheme is of kind 'building'"):
+            load(folder, Reading(scheme=scheme), kind="run", labels="run", learn="buildings")
+
+
 class TestSites:
     def test_files_can_be_listed_and_left_out(self, tmp_path: Path) -> None:
         for name in ("a", "b", "c"):
@@ -324,6 +383,8 @@ class TestSites:
             ({"kind": "vectors", "labels": "a.gpkg"}, "either labels and column, or class_labels"),
             ({"kind": "class_raster", "values": {"ten": "land"}}, "'ten' in values or ignore is neither a whole number nor a color"),
             ({"kind": "class_raster", "labels": "x", "lables": "y"}, "lables"),
+            ({"kind": "class_raster", "labels": "x", "learn": "buildings"}, "'learn' is for kind run"),
+            ({"kind": "run"}, "needs labels, the folder of a finished run"),
         ],
     )
     def test_fields_that_do_not_fit_are_named(self, fields: dict[str, Any], fault: str) -> None:

@@ -55,6 +55,12 @@ def test_augmentation_outside_its_range_is_refused(tmp_path: Path) -> None:
     assert "within 1..100; it is [0, 90]" in fault_of(tmp_path, "gray = 0.03", "jpeg_quality = [0, 90]")
 
 
+@pytest.mark.parametrize("part", ["tests", "validation"])
+def test_a_run_is_no_truth_to_measure_by(tmp_path: Path, part: str) -> None:
+    run = f'[[{part}]]\nname = "found"\nrasters = "a.tif"\nlabels = "run"\nkind = "run"\n\n[schedule]'
+    assert "site 'found' is a run; what a model found is no truth" in fault_of(tmp_path, "[schedule]", run)
+
+
 def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"nothing\.toml"):
         read_recipe(tmp_path / "nothing.toml")
