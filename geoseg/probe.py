@@ -22,7 +22,7 @@ from geoseg.model.pixelfeatures import feature_radius
 from geoseg.model.pixelwise import baseline_options
 from geoseg.model.predictor import Predictor
 from geoseg.model.spec import BUILT, Halo, ModelSpec, Throughput
-from geoseg.tiling import TilePlan
+from geoseg.tiling import TilePlan, halo_step
 
 _DEFAULT_SHARE, _EXACT_SHARE = 0.005, 0.0005
 
@@ -56,7 +56,7 @@ def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callabl
     half = spec.model_copy(update={"tile_size_px": half_tile(spec)})
     widest = (half.tile_size_px - 1) // (2 * stride) * stride
     differ = 1.0
-    for halo in range(0, widest + 1, stride):
+    for halo in range(0, widest + 1, halo_step(stride)):
         shares = []
         for source, reference in zip(sources, whole, strict=True):
             tiled = infer_raster(predictor, source, tiles_of(half, source.shape, halo))

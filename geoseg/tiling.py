@@ -153,7 +153,7 @@ class TilePlan:
     tile_size_px: int
     """Largest side of a tile, a multiple of the stride. Tiles are smaller where the padded raster is, or where they fit so."""
     halo_px: int
-    """Margin that is thrown away, a multiple of the stride."""
+    """Margin that is thrown away, a multiple of :func:`halo_step`."""
     stride_px: int
     """Tiles start at its multiples."""
     tiles_per_chunk: int
@@ -168,9 +168,10 @@ class TilePlan:
             raise ConfigError(f"A raster needs at least one pixel; this one has {self.height} rows and {self.width} columns.")
         if self.stride_px < 1 or self.halo_px < 0:
             raise ConfigError(f"Stride {self.stride_px} px must be above 0 and halo {self.halo_px} px not below.")
-        if self.tile_size_px % self.stride_px or self.halo_px % self.stride_px:
+        if self.tile_size_px % self.stride_px or self.halo_px % halo_step(self.stride_px):
             raise ConfigError(
-                f"Tile {self.tile_size_px} px and halo {self.halo_px} px must be multiples of the stride {self.stride_px} px."
+                f"Tile {self.tile_size_px} px must be a multiple of the stride {self.stride_px} px, "
+                f"and halo {self.halo_px} px of {halo_step(self.stride_px)} px."
             )
         if self.tile_size_px <= 2 * self.halo_px:
             raise ConfigError(
@@ -276,7 +277,7 @@ class TilingOptions:
     tile_size_px: int
     """Rounded up to a multiple of the stride."""
     halo_px: int
-    """Rounded up to a multiple of the stride."""
+    """Rounded up to a multiple of :func:`halo_step`."""
     stride_px: int
     """Stride of the network."""
     chunk_size_px: int = 1024
@@ -285,6 +286,11 @@ class TilingOptions:
     """How tiles become one piece."""
     fit: bool = False
     """Shrink tiles to what their number needs; rasters of other sizes then have tiles of other sizes."""
+
+
+def halo_step(stride_px: int) -> int:
+    """Return what halos are multiples of: tiles begin at multiples of the stride if two halos together are one."""
+    return stride_px // 2 if stride_px % 2 == 0 else stride_px
 
 
 def plan_tiles(shape: tuple[int, int], options: TilingOptions) -> TilePlan:
@@ -300,7 +306,8 @@ def plan_tiles(shape: tuple[int, int], options: TilingOptions) -> TilePlan:
     stride = options.stride_px
     if min(options.tile_size_px, options.chunk_size_px) < 1 or options.halo_px < 0:
         raise ConfigError(f"Tile, chunk and halo cannot be {options.tile_size_px}, {options.chunk_size_px} and {options.halo_px} px.")
-    tile, halo = (-(-size // stride) * stride for size in (options.tile_size_px, options.halo_px))
+    sizes = ((options.tile_size_px, stride), (options.halo_px, halo_step(stride)))
+    tile, halo = (-(-size // step) * step for size, step in sizes)
     core = max(tile - 2 * halo, stride)
     return TilePlan(
         height=shape[0],

@@ -51,10 +51,12 @@ def whole(predictor: TorchPredictor, image: ArraySource) -> np.ndarray:
     return infer_raster(predictor, image, plan_tiles((300, 400), TilingOptions(tile_size_px=400, halo_px=0, stride_px=8)))
 
 
+@pytest.mark.parametrize("halo", [96, 100])
 def test_tiles_equal_the_whole_image_where_the_halo_covers_the_receptive_field(
-    predictor: TorchPredictor, image: ArraySource, whole: np.ndarray
+    predictor: TorchPredictor, image: ArraySource, whole: np.ndarray, halo: int
 ) -> None:
-    tiles = plan_tiles((300, 400), TilingOptions(tile_size_px=256, halo_px=96, stride_px=8, chunk_size_px=100))
+    tiles = plan_tiles((300, 400), TilingOptions(tile_size_px=256, halo_px=halo, stride_px=8, chunk_size_px=100))
+    assert tiles.halo_px == halo
     assert tiles.tile_count > 4
     tiled = infer_raster(predictor, image, tiles)
     assert len(np.unique(whole[0])) == 3

@@ -1,6 +1,6 @@
 """Areas of classes in zones, such as districts: true square metres on the ground, whatever the CRS."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def measure_zones(
 
     Returns:
         The zones with ``zone_m2`` (the whole zone), ``mapped_m2`` (of it with data), and a column ``<class>_m2`` for each class;
-        ``zone_class_m2`` and ``mapped_class_m2`` where a class has such a name.
+        with ``_class`` before ``_m2`` where a column is called so already.
     """
     polygons = zones.geometry.to_numpy()
     placed = shapely.transform(polygons, partial(place_on_pixels, ~geobox.transform))
@@ -83,12 +83,18 @@ def measure_zones(
             rows = areas[window.row_off : window.row_off + window.height]
             total[inside] += _measure_block(read(window), rows, window, placed[inside])
     columns = {"zone_m2": measure_areas(polygons, geobox.crs), "mapped_m2": total[:, :NODATA_CLASS].sum(axis=1)}
-    # a class may be called as a column is
-    columns |= {f"{row.name}{'_class' if f'{row.name}_m2'.lower() in columns else ''}_m2": total[:, row.value] for row in scheme}
-    # names in a GeoPackage differ by more than capitals
+    for row in scheme:
+        columns[_name_column(row.name, columns)] = total[:, row.value]
     taken = {name.lower() for name in columns}
     kept = zones.drop(columns=[name for name in zones.columns if name.lower() in taken])
     return kept.assign(**{name: np.round(values, 2) for name, values in columns.items()})
+
+
+def _name_column(name: str, taken: Collection[str]) -> str:
+    """Return a name for the area of a class; names in a GeoPackage differ by more than capitals."""
+    while f"{name}_m2".lower() in {column.lower() for column in taken}:
+        name = f"{name}_class"
+    return f"{name}_m2"
 
 
 def place_on_pixels(inverse: Affine, points: NDArray[np.float64]) -> NDArray[np.float64]:

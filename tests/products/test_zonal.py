@@ -113,11 +113,12 @@ def test_columns_that_a_geopackage_cannot_hold_twice_are_left_out(tmp_path: Path
 
 
 def test_classes_that_are_called_as_columns_are_do_not_take_their_place() -> None:
-    scheme = ClassScheme(classes=(LandClass(value=0, name="zone", color="#102030"), LandClass(value=3, name="Mapped", color="#102030")))
+    names = {0: "zone", 3: "Mapped", 5: "mapped_class"}
+    scheme = ClassScheme(classes=tuple(LandClass(value=value, name=name, color="#102030") for value, name in names.items()))
     geobox = GeoBox((2, 4), TRANSFORM, CRS)
-    classes = np.array([[0, 0, 0, 255], [3, 0, 0, 255]], np.uint8)
+    classes = np.array([[0, 0, 0, 255], [3, 5, 5, 255]], np.uint8)
     zones = gpd.GeoDataFrame(geometry=[shapely.box(*geobox.boundingbox.bbox)], crs=CRS)
     table = measure_zones(lambda window: classes[window.toslices()], scheme, geobox, zones)
     pixel_m2 = table["zone_m2"][0] / 8
-    found = table[["mapped_m2", "zone_class_m2", "Mapped_class_m2"]].to_numpy()[0] / pixel_m2
-    np.testing.assert_allclose(found, [6, 5, 1], rtol=0.01)
+    found = table[["mapped_m2", "zone_class_m2", "Mapped_class_m2", "mapped_class_class_m2"]].to_numpy()[0] / pixel_m2
+    np.testing.assert_allclose(found, [6, 3, 1, 2], rtol=0.01)
