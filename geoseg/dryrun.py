@@ -11,6 +11,7 @@ from geoseg.inference.runplan import RunPlan
 from geoseg.inference.tuning.tune import tune
 from geoseg.inference.whole import LoadPredictor, averaging, network_loader, read_padded
 from geoseg.io.ground import pixel_size_m
+from geoseg.redact import redact
 from geoseg.tiling import Tile
 
 _TIMED_BATCHES = 3
@@ -46,6 +47,7 @@ class Estimate:
         spec = plan.package.spec
         rows, cols = tiles.tile_shape
         yield "model", f"{spec.name} {spec.version}"
+        yield from (("warning", redact(text)) for text in plan.warnings)
         yield "grid", f"{tiles.width} x {tiles.height} px of {pixel_size_m(plan.source.geobox):.3g} m, averaged by {plan.source.decimation}"
         yield "tiles", f"{tiles.tile_count} of {cols} x {rows} px, halo {tiles.halo_px} px"
         yield "chunks", f"{tiles.chunk_count} of up to {tiles.tiles_per_chunk} x {tiles.tiles_per_chunk} tiles"

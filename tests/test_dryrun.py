@@ -8,6 +8,7 @@ import pytest
 from geoseg.config import RunConfig
 from geoseg.dryrun import estimate
 from geoseg.errors import MissingFileError
+from geoseg.model.package import write_card
 from geoseg.model.predictor import ConstantPredictor, double_spec
 from tests.doubles import Logged, always, configure, contents, draw_blobs, write_package, write_raster
 
@@ -37,6 +38,13 @@ def test_the_rows_tell_what_a_run_would_take(config: RunConfig) -> None:
     assert rows["memory"].endswith("GB")
     assert rows["disk"].startswith("0 MB")
     assert " s for inference" in rows["time"]
+
+
+def test_a_plan_warns_of_pixels_that_are_too_coarse(config: RunConfig, tmp_path: Path) -> None:
+    spec = double_spec().model_copy(update={"coarsest_m": 0.4})
+    write_card(tmp_path / "package", spec)
+    rows = dict(estimate(config, always(ConstantPredictor(spec=spec))).rows())
+    assert "has pixels of 0.5 m on the ground; model 'double' knows up to 0.4 m" in rows["warning"]
 
 
 def test_workers_are_told_that_one_scheduler_keeps_busy(config: RunConfig) -> None:

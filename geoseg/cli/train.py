@@ -34,9 +34,12 @@ def train(
     progress: o.Progress = "auto",
 ) -> None:
     """Train the model of RECIPE, measure it, and write its package. The same command again goes on after the last epoch."""
+    from geoseg.evaluation.evaluate import check_test
     from geoseg.training.recipe import read_recipe
 
     what = read_recipe(recipe)
+    for site in what.tests:
+        check_test(site, what.model, data)
 
     def say(text: str) -> None:
         if progress != "none":

@@ -24,6 +24,7 @@ from geoseg.model.averaged import list_views
 from geoseg.model.device import pick_device
 from geoseg.model.execution import Execution, Views
 from geoseg.model.package import ModelPackage
+from geoseg.model.spec import ModelSpec
 from geoseg.pipeline import segment_raster
 
 _NO_PLACE = "Rasters without a place on the ground were inferred in memory: no objects or roads were made of them."
@@ -55,10 +56,7 @@ class Judge:
             LabelError: If the site is drawn, or labels and rasters do not fit each other.
         """
         spec = self.package.spec
-        if site.kind == "drawn_scenes":
-            raise LabelError(f"Site '{site.name}' is drawn; a model is measured on real imagery. Remove it from the tests.")
-        # a run reads at the model's resolution, whatever a site was trained at
-        site = site.model_copy(update={"resolution_m": None, "native_resolution": False})
+        site = _as_a_run_reads(site)
         tally = reduce(add, [self._judge(raster, site) for raster in load_site(site, spec, self.data_dir)])
         return Evaluation(name=site.name, scheme=spec.scheme, tally=tally)
 
@@ -110,6 +108,22 @@ class Judge:
         buildings, notes = read_buildings(labels, source.geobox, site.layer, needed=False)
         # a labelled area may truly hold no building: that labels fit their raster was checked when they were loaded
         return Reference(read=read, buildings=buildings, notes=notes)
+
+
+def check_test(site: Site, spec: ModelSpec, data_dir: Path) -> None:
+    """See to it, before a model is trained, that it can be measured on a site.
+
+    Raises:
+        LabelError: If the site is drawn, or labels and rasters do not fit each other.
+    """
+    load_site(_as_a_run_reads(site), spec, data_dir)
+
+
+def _as_a_run_reads(site: Site) -> Site:
+    """Return a site at the model's resolution, whatever it was trained at."""
+    if site.kind == "drawn_scenes":
+        raise LabelError(f"Site '{site.name}' is drawn; a model is measured on real imagery. Remove it from the tests.")
+    return site.model_copy(update={"resolution_m": None, "native_resolution": False})
 
 
 def evaluate_site(

@@ -14,7 +14,7 @@ from geoseg.model.spec import ModelSpec
 
 TRAINED_HEADS = ("semantic", "building_interior", "building_boundary", "building_distance")
 """Heads that there is a loss for."""
-_WITH_LABELS = ("sites", "tests")
+_WITH_LABELS = ("sites", "validation", "tests")
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Weight = Annotated[float, Field(ge=0)]
 
