@@ -10,6 +10,7 @@ from pyproj import CRS, Geod, Transformer
 
 _GEOD = Geod(ellps="WGS84")
 _SAMPLED_ROWS = 257
+_SAMPLED_COLS = 9
 
 
 def pixel_step_m(geobox: GeoBox, row: float | None = None) -> tuple[float, float]:
@@ -37,26 +38,38 @@ def pixel_steps_m(geobox: GeoBox, rows: NDArray[np.float64]) -> tuple[NDArray[np
     Returns:
         Widths and heights in metres, each (n,).
     """
-    col = np.full(len(rows), geobox.shape[1] / 2)
-    east = _lonlat(geobox, col - 0.5, rows), _lonlat(geobox, col + 0.5, rows)
-    south = _lonlat(geobox, col, rows - 0.5), _lonlat(geobox, col, rows + 0.5)
-    width = _GEOD.inv(*east[0], *east[1])[2]
-    height = _GEOD.inv(*south[0], *south[1])[2]
-    return np.asarray(width), np.asarray(height)
+    width, height, _ = _measure_pixels(geobox, np.full(len(rows), geobox.shape[1] / 2), rows)
+    return width, height
+
+
+def _measure_pixels(
+    geobox: GeoBox, cols: NDArray[np.float64], rows: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return widths and heights in m and areas in m2 of pixels around places; where a projection shears, a pixel is no rectangle."""
+    east, _, width = _GEOD.inv(*_lonlat(geobox, cols - 0.5, rows), *_lonlat(geobox, cols + 0.5, rows))
+    south, _, height = _GEOD.inv(*_lonlat(geobox, cols, rows - 0.5), *_lonlat(geobox, cols, rows + 0.5))
+    slant = np.abs(np.sin(np.radians(np.asarray(east) - np.asarray(south))))
+    return np.asarray(width), np.asarray(height), np.asarray(width * height * slant)
 
 
 def pixel_size_m(geobox: GeoBox) -> float:
     """Return the side in metres of a square as large as the middle pixel."""
-    width, height = pixel_step_m(geobox)
-    return float(np.sqrt(width * height))
+    height, width = geobox.shape
+    *_, area = _measure_pixels(geobox, np.array([width / 2]), np.array([height / 2]))
+    return float(np.sqrt(area[0]))
 
 
 def row_areas_m2(geobox: GeoBox) -> NDArray[np.float64]:
-    """Return the area of one pixel of each row, (H,) in m2: constant on no map but true on the ground."""
-    height = geobox.shape[0]
-    sampled = np.linspace(0.5, height - 0.5, min(height, _SAMPLED_ROWS))
-    widths, heights = pixel_steps_m(geobox, sampled)
-    return np.interp(np.arange(height) + 0.5, sampled, widths * heights)
+    """Return the area of one pixel of each row, (H,) in m2: constant on no map but true on the ground.
+
+    Where areas change along a row as well, as they do over wide rasters, it is their mean.
+    """
+    height, width = geobox.shape
+    rows = np.linspace(0.5, height - 0.5, min(height, _SAMPLED_ROWS))
+    cols = (np.arange(min(width, _SAMPLED_COLS)) + 0.5) * width / min(width, _SAMPLED_COLS)
+    across, down = np.meshgrid(cols, rows)
+    *_, areas = _measure_pixels(geobox, across.ravel(), down.ravel())
+    return np.interp(np.arange(height) + 0.5, rows, areas.reshape(across.shape).mean(axis=1))
 
 
 def measure_polygons(geometries: NDArray[np.object_], crs: object) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -40,6 +40,7 @@ GRIDS = {
     "web mercator from 70 to 10 north": grid("EPSG:3857", 5, 70, 10_000, (1000, 100)),
     "a UTM zone's middle": grid("EPSG:32645", 87, 27, 2.0, (400, 300)),
     "a UTM zone's edge": grid("EPSG:32645", 84.01, 60, 30.0, (400, 30)),
+    "sinusoidal, where pixels are sheared": grid("ESRI:54008", 85, 28, 463.3, (400, 300)),
 }
 every_grid = pytest.mark.parametrize("geobox", GRIDS.values(), ids=GRIDS.keys())
 
@@ -52,6 +53,22 @@ def test_row_areas_are_those_of_the_ellipsoid(geobox: GeoBox) -> None:
     for row in {0, 1, height // 7, height // 2, height - 2, height - 1}:
         exact = abs(GEOD.polygon_area_perimeter(*pixel_outline(geobox, row))[0])
         assert areas[row] == pytest.approx(exact, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    "geobox",
+    [
+        grid("ESRI:54008", 80, 30, 463.3, (2400, 2400)),
+        grid("EPSG:3413", -45, 84, 1000.0, (300, 3000)),
+        GeoBox((300, 400), Affine.translation(84, 27) @ Affine.rotation(30) @ Affine.scale(1e-3, -1e-3), "EPSG:4326"),
+    ],
+    ids=["sinusoidal", "polar, 3000 km wide", "turned, in degrees"],
+)
+def test_pixels_add_up_to_the_area_of_their_raster(geobox: GeoBox) -> None:
+    height, width = geobox.shape
+    outline = shapely.segmentize(shapely.box(0, 0, width, height), 1)
+    whole = measure_areas(np.array([shapely.transform(outline, lambda xy: np.column_stack(geobox.transform @ tuple(xy.T)))]), geobox.crs)
+    assert row_areas_m2(geobox).sum() * width == pytest.approx(whole[0], rel=1e-3)
 
 
 @every_grid
