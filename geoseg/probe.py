@@ -22,6 +22,7 @@ from geoseg.model.pixelfeatures import feature_radius
 from geoseg.model.pixelwise import baseline_options
 from geoseg.model.predictor import Predictor
 from geoseg.model.spec import BUILT, Halo, ModelSpec, Throughput
+from geoseg.pixels.classes import NODATA_CLASS
 from geoseg.tiling import TilePlan, halo_step
 
 _DEFAULT_SHARE, _EXACT_SHARE = 0.005, 0.0005
@@ -48,19 +49,19 @@ def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callabl
         return Halo(default_px=quarter, exact_px=quarter, measured_on="not measured: the network sees the whole tile")
     if not sources:
         say(f"halo: no raster of the sites is larger than half a tile, {half_tile(spec)} px, to measure it on; the recipe's stands")
-        fits = (spec.tile_size_px - 1) // (2 * stride) * stride
+        fits = _widest_halo(spec)
         stands = {"default_px": min(spec.halo.default_px, fits), "exact_px": min(spec.halo.exact_px, fits)}
         return spec.halo.model_copy(update=stands)
     whole = [infer_raster(predictor, source, _one_tile(spec, source)) for source in sources]
     found: dict[float, int] = {}
     half = spec.model_copy(update={"tile_size_px": half_tile(spec)})
-    widest = (half.tile_size_px - 1) // (2 * stride) * stride
+    widest = _widest_halo(half)
     differ = 1.0
     for halo in range(0, widest + 1, halo_step(stride)):
         shares = []
         for source, reference in zip(sources, whole, strict=True):
             tiled = infer_raster(predictor, source, tiles_of(half, source.shape, halo))
-            shares.append(float((tiled[0] != reference[0]).mean()))
+            shares.append(float((tiled[0] != reference[0])[reference[0] != NODATA_CLASS].mean()))
         differ = max(shares)
         say(f"halo {halo} px: at most {differ:.4%} of the labels differ from whole-image inference")
         for limit in (_DEFAULT_SHARE, _EXACT_SHARE):
@@ -72,6 +73,12 @@ def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callabl
     if _EXACT_SHARE not in found:
         names += f"; at {widest} px, the widest that half a tile takes, still {differ:.2%} of the labels differ"
     return Halo(default_px=found.get(_DEFAULT_SHARE, widest), exact_px=found.get(_EXACT_SHARE, widest), measured_on=names)
+
+
+def _widest_halo(spec: ModelSpec) -> int:
+    """Return the widest halo that leaves something of a tile."""
+    step = halo_step(spec.network.stride_px)
+    return (spec.tile_size_px - 1) // (2 * step) * step
 
 
 def half_tile(spec: ModelSpec) -> int:
@@ -110,9 +117,11 @@ def measure_memory(predictor: Predictor) -> int:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    predictor.predict(pixels, valid)
-    done.set()
-    watcher.join()
+    try:
+        predictor.predict(pixels, valid)
+    finally:
+        done.set()
+        watcher.join()
     return max(1, int(peak - before) // side**2)
 
 

@@ -1,5 +1,6 @@
 """Probing: what was measured is what is kept."""
 
+import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +11,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from geoseg.errors import DeviceMemoryError
 from geoseg.io.raster import open_raster
 from geoseg.model.package import find_package
 from geoseg.model.predictor import Keep, NeighborhoodPredictor, double_spec
 from geoseg.model.spec import ModelSpec, Throughput
-from geoseg.probe import Machine, describe_machine, keep_measurements, measure_field, measure_halo, measure_throughput, tile_sizes_of
+from geoseg.probe import (
+    Machine,
+    describe_machine,
+    keep_measurements,
+    measure_field,
+    measure_halo,
+    measure_memory,
+    measure_throughput,
+    tile_sizes_of,
+)
 from tests.doubles import draw_blobs, write_network, write_raster
 
 MACHINE = Machine(name="a machine, 2 cores", threads=2)
@@ -94,6 +105,30 @@ def test_networks_that_see_the_whole_tile_keep_a_quarter_of_it_as_halo() -> None
     halo = measure_halo(NeighborhoodPredictor(spec=seeing), [], lambda line: None)
     assert halo.default_px == halo.exact_px == seeing.tile_size_px // 4
     assert "not measured" in halo.measured_on
+
+
+def test_pixels_without_data_are_no_agreement(tmp_path: Path) -> None:
+    pixels = draw_blobs(150, 150)
+    pixels[:, 40:] = 0
+    predictor = NeighborhoodPredictor(spec=double_spec(stride_px=8), radius_px=8)
+
+    def first_share(raster: NDArray[np.uint8], **more: Any) -> float:
+        said: list[str] = []
+        measure_halo(predictor, [open_raster(write_raster(tmp_path / "image.tif", raster, **more))], said.append)
+        return float(said[0].split("at most ")[1].split("%")[0])
+
+    assert first_share(pixels, nodata=0) > 2 * first_share(pixels)
+
+
+def test_a_pass_that_fails_is_told_and_leaves_no_thread() -> None:
+    class Failing(Slow):
+        def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
+            raise DeviceMemoryError("no memory")
+
+    before = threading.active_count()
+    with pytest.raises(DeviceMemoryError):
+        measure_memory(Failing(double_spec(), 0.0, []))
+    assert threading.active_count() == before
 
 
 def test_a_halo_that_was_not_reached_is_not_claimed(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from geoseg.evaluation.reference import Reference, ReferenceFiles, open_referenc
 from geoseg.evaluation.result import Evaluation
 from geoseg.inference.whole import LoadPredictor, averaging, infer_raster, network_loader, tiles_of
 from geoseg.io.raster import RasterSource
+from geoseg.labels.coding import UNLABELLED
 from geoseg.labels.site import Site
 from geoseg.labels.targets import LabelledRaster, label_path, load_site
 from geoseg.model.averaged import list_views
@@ -62,6 +63,8 @@ class Judge:
 
     def _judge(self, raster: LabelledRaster, site: Site) -> Tally:
         assert raster.source is not None
+        if (raster.targets[0] == UNLABELLED).all():
+            return Tally(notes=(f"{raster.name} was left out: no pixel of it is labelled.",))
         with self._segment(raster.source) as found:
             if raster.targets.shape[1:] != found.shape:
                 raise LabelError(f"{raster.name} has labels of {raster.targets.shape[1:]} pixels, its result {found.shape}.")

@@ -1,6 +1,5 @@
 """What is judged: the class map of a run folder, of a file or of an array, with the objects that belong to it."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from geoseg.io.sources.bands import find_bands
 from geoseg.io.tiffs.layers import open_layer
 from geoseg.io.vector import read_layer
 from geoseg.pixels.classes import NODATA_CLASS, ClassKind, ClassScheme, LandClass
+from geoseg.runfolder.folder import RunFolder
 from geoseg.runfolder.report import read_scheme
 
 _COLORS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#bbbbbb")
@@ -77,12 +77,11 @@ def open_found(path: Path) -> Iterator[Found]:
 
 @contextmanager
 def _open_run(folder: Path) -> Iterator[Found]:
-    summary = folder / "summary.json"
-    if not summary.exists():
-        raise RunFolderError(f"{folder} holds no finished run: there is no summary.json. Finish it with geoseg segment.")
+    run = RunFolder(folder)
+    run.check_whole()
+    told = run.read_summary()
     if not (folder / "classes.tif").exists():
         raise RunFolderError(f"{folder} holds no classes.tif; run geoseg segment with 'classes' among its --outputs.")
-    told = json.loads(summary.read_text(encoding="utf-8"))
     geobox = open_raster(folder / "classes.tif", needs_georeference=False).geobox
     with ExitStack() as stack:
         yield Found(

@@ -141,6 +141,8 @@ def _measure_roads(found: Found, reference: Reference, options: EvaluateOptions)
         return Tally(notes=("Roads were not compared: the result has no road lines.",))
     area = reference.area if reference.area is not None else shapely.box(*found.geobox.boundingbox)
     lines = cut_lines(found.roads.geometry.to_numpy(), area)
+    if not len(lines) and not len(reference.roads):
+        return Tally(notes=("Roads were not compared: there are none, neither found nor true.",))
     # metres need a CRS that has them
     both = gpd.GeoSeries(np.concatenate([reference.roads, lines]), crs=str(found.geobox.crs))
     metric = both.to_crs(both.estimate_utm_crs()).to_numpy()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -54,9 +54,8 @@ def open_on_grid(
             else:
                 grid = {"crs": geobox.crs, "transform": geobox.transform, "height": geobox.shape[0], "width": geobox.shape[1]}
                 # an alpha band tells where the labels do not reach
-                with WarpedVRT(
-                    dataset, resampling=Resampling.nearest, tolerance=_TOLERANCE_PX, add_alpha=dataset.nodata is None, **grid
-                ) as warped:
+                add_alpha = dataset.nodata is None and ColorInterp.alpha not in dataset.colorinterp
+                with WarpedVRT(dataset, resampling=Resampling.nearest, tolerance=_TOLERANCE_PX, add_alpha=add_alpha, **grid) as warped:
                     yield _Reader(warped, fill, band)
     except (RasterioError, CPLE_BaseError) as exc:
         raise RunError(f"{path} could not be read: {exc}. Check the file with gdalinfo.") from exc

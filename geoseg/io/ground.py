@@ -69,7 +69,8 @@ def row_areas_m2(geobox: GeoBox) -> NDArray[np.float64]:
     cols = (np.arange(min(width, _SAMPLED_COLS)) + 0.5) * width / min(width, _SAMPLED_COLS)
     across, down = np.meshgrid(cols, rows)
     *_, areas = _measure_pixels(geobox, across.ravel(), down.ravel())
-    return np.interp(np.arange(height) + 0.5, rows, areas.reshape(across.shape).mean(axis=1))
+    means = areas.reshape(across.shape).mean(axis=1)
+    return np.asarray(np.interp(np.arange(height) + 0.5, rows, means), np.float64)
 
 
 def measure_polygons(geometries: NDArray[np.object_], crs: object) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

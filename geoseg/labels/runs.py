@@ -6,6 +6,7 @@ that there are none.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,8 @@ from geoseg.labels.coding import NOT_BUILDING, UNLABELLED, building_channel
 from geoseg.labels.site import Site
 from geoseg.labels.values import Channels, place_labels, read_class_raster
 from geoseg.pixels.classes import ClassScheme
+from geoseg.runfolder.folder import RunFolder
+from geoseg.runfolder.report import read_scheme
 
 _EVIDENCE = 255
 _PERCENT = 100
@@ -33,7 +36,11 @@ def read_sure(run: Path, source: RasterSource, site: Site, scheme: ClassScheme) 
 
     Raises:
         LabelError: If the run lacks a layer, lies elsewhere, or holds classes that the model has not.
+        RunFolderError: If it is not finished.
     """
+    folder = RunFolder(run)
+    folder.check_whole()
+    told = folder.read_summary()
     if site.learn == "buildings":
         channel = building_channel(scheme)
         if channel < 0:
@@ -44,10 +51,22 @@ def read_sure(run: Path, source: RasterSource, site: Site, scheme: ClassScheme) 
         sure = np.array([building >= site.sure * _EVIDENCE, building <= (1 - site.sure) * _EVIDENCE]) & seen
         semantic = np.select(list(sure), [channel, NOT_BUILDING], UNLABELLED).astype(np.uint8)
         return Channels(semantic=semantic, notes=(_count(run, semantic),))
+    if not site.values:
+        site = site.model_copy(update={"values": _match_classes(told["classes"], run, scheme)})
     found = read_class_raster(run / "classes.tif", source, site, scheme)
     percent = _read_layer(run / "confidence.tif", "confidence", source).values
     semantic = np.where(percent >= site.sure * _PERCENT, found.semantic, UNLABELLED).astype(np.uint8)
     return Channels(semantic=semantic, notes=(*found.notes, _count(run, semantic)))
+
+
+def _match_classes(rows: list[dict[str, Any]], run: Path, scheme: ClassScheme) -> dict[str, str]:
+    """Return the class for each value of a run, by their names: numbers mean other classes elsewhere."""
+    known = {row.name for row in scheme}
+    matched = {str(row.value): row.name for row in read_scheme(rows) if row.name in known}
+    if not matched:
+        names = ", ".join(row.name for row in read_scheme(rows))
+        raise LabelError(f"The classes of {run} ({names}) are none of the model's ({', '.join(known)}). Name them with values.")
+    return matched
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

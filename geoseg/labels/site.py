@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Kind = Literal["class_raster", "building_polygons", "vectors", "run", "drawn_scenes"]
 _ONLY_FOR: dict[str, tuple[Kind, ...]] = {
     "values": ("class_raster", "vectors", "run"),
-    "ignore": ("class_raster", "vectors"),
+    "ignore": ("class_raster", "vectors", "run"),
     "native_resolution": ("class_raster",),
     "class_labels": ("vectors",),
     "column": ("vectors",),
@@ -120,7 +120,7 @@ class Site(BaseModel):
             raise ValueError(f"site '{self.name}' needs either labels and column, or class_labels, one file per class")
         if self.kind == "run" and not self.labels:
             raise ValueError(f"site '{self.name}' needs labels, the folder of a finished run")
-        if self.kind == "class_raster":
+        if self.kind in ("class_raster", "run"):
             for key in (*self.values, *map(str, self.ignore)):
                 parse_value(key)
         return self

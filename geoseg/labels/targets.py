@@ -1,7 +1,7 @@
 """Sites as arrays: pixels and targets on one grid."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from shapely.geometry import box
 
 from geoseg.errors import LabelError, UsageError
 from geoseg.io.raster import RasterSource, open_raster, read_whole
+from geoseg.io.sources.bands import match_bands
 from geoseg.io.vector import read_vector
 from geoseg.labels.blocks import kept_pixels
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED, building_channel
@@ -27,6 +28,8 @@ from geoseg.scene import SceneOptions, draw_scene
 
 _SCENE_PX = 1024
 _MOST_CLIPPED = 0.01
+_FRACTION = 2.0
+"""Values up to it are no bytes, if they are no whole numbers."""
 _GEOREFERENCED = ("building_polygons", "vectors")
 
 
@@ -58,6 +61,8 @@ class Reading:
     """Pixel size on the ground that finer rasters are averaged to; None takes rasters as they are."""
     bands: int | None = None
     """Bands of the model; None takes all."""
+    band_names: tuple[str, ...] = ()
+    """What the model calls them; rasters that do so are read in its order."""
     any_values: bool = False
     """Whether values outside 0..255 are fine, as for models that learn from the raster's own values."""
 
@@ -65,7 +70,7 @@ class Reading:
     def of(cls, spec: ModelSpec) -> Self:
         """Return what a model asks."""
         any_values = spec.network.library == "sklearn"
-        return cls(scheme=spec.scheme, resolution_m=spec.resolution_m, bands=len(spec.bands), any_values=any_values)
+        return cls(scheme=spec.scheme, resolution_m=spec.resolution_m, bands=len(spec.bands), band_names=spec.bands, any_values=any_values)
 
 
 def load_site(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledRaster]:
@@ -125,6 +130,8 @@ def load_raster(path: Path, site: Site, reading: Reading, data_dir: Path) -> Lab
         targets[:, ~kept_pixels(site.blocks, source.geobox)] = UNLABELLED
     if (targets[0] == UNLABELLED).all():
         notes = (*notes, f"no pixel of {path.name} is labelled")
+    if np.issubdtype(pixels.dtype, np.floating) and not reading.any_values:
+        _refuse_fractions(pixels[:, valid], path)
     rounded = np.clip(np.rint(np.nan_to_num(pixels)), 0, 255)
     clipped = float((np.abs(pixels - rounded)[:, valid] > 1).mean()) if valid.any() and not reading.any_values else 0.0
     if clipped > _MOST_CLIPPED:
@@ -138,16 +145,32 @@ def load_raster(path: Path, site: Site, reading: Reading, data_dir: Path) -> Lab
     return LabelledRaster(name=name, source=source, pixels=rounded.astype(np.uint8), targets=targets, valid=valid, notes=notes)
 
 
+def _refuse_fractions(values: NDArray[Any], path: Path) -> None:
+    """Refuse reflectances and the like, of which rounding to bytes would leave nothing."""
+    if values.size and float(values.max()) <= _FRACTION and bool((values != np.rint(values)).any()):
+        raise LabelError(
+            f"The values of {path} ({values.dtype}) lie within {values.min():.3g}..{values.max():.3g}; networks are trained on 8-bit "
+            "imagery. Scale it to 8 bits first, for example with gdal_translate -ot Byte -scale, and scale what the model is run on alike."
+        )
+
+
 def _open(path: Path, site: Site, reading: Reading) -> RasterSource:
     resolution = None if site.native_resolution else site.resolution_m or reading.resolution_m
     source = open_raster(path, resolution_m=resolution, needs_georeference=site.kind in _GEOREFERENCED)
-    there = len(source.bands)
-    wanted = site.bands or source.bands[: reading.bands]
-    if len(wanted) < (reading.bands or 0) or not set(wanted) <= set(source.bands):
+    wanted = site.bands or _choose_bands(source, reading)
+    if len(wanted) != (reading.bands or len(wanted)) or not set(wanted) <= set(source.bands):
         raise LabelError(
-            f"Site '{site.name}': {path} has {there} bands; the model needs {reading.bands}, bands asks for {list(site.bands) or 'all'}."
+            f"Site '{site.name}': {path} has {len(source.bands)} bands; the model needs {reading.bands}, "
+            f"bands asks for {list(site.bands) or 'all'}."
         )
-    return replace(source, bands=tuple(wanted))
+    return source.choose(wanted)
+
+
+def _choose_bands(source: RasterSource, reading: Reading) -> tuple[int, ...]:
+    """Return the bands that a run would take: those called as the model calls its own, else the first ones."""
+    named = match_bands(reading.band_names, source.imagery.bands) if reading.band_names else None
+    colors = tuple(band for band in source.bands if band not in source.imagery.opacity)
+    return named or colors[: reading.bands]
 
 
 def _draw(seed: int, site: Site, spec: ModelSpec) -> LabelledRaster:
@@ -172,8 +195,10 @@ def _read_targets(
         found = read_class_raster(label_path(site.labels, path, site, data_dir), source, site, scheme)
         semantic = np.where(known, found.semantic, UNLABELLED).astype(np.uint8)
         building = semantic == building_channel(scheme)
-        interior = building & ndimage.binary_erosion(building, border_value=1)
-        return _with_unknown(semantic, interior, building & ~interior, semantic == UNLABELLED), found.notes
+        unknown = semantic == UNLABELLED
+        # what lies beyond the known is no edge of a building
+        interior = building & ndimage.binary_erosion(building | unknown, border_value=1)
+        return _with_unknown(semantic, interior, building & ~interior, unknown), found.notes
     if site.kind == "run":
         sure = read_sure(label_path(site.labels, path, site, data_dir), source, site, scheme)
         semantic = np.where(known, sure.semantic, UNLABELLED).astype(np.uint8)

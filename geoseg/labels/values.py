@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import LabelError, RasterError
-from geoseg.io.raster import RasterSource, open_raster, read_whole
+from geoseg.io.raster import RasterOptions, RasterSource, bounded_cache, open_dataset, open_raster, read_whole
 from geoseg.io.warp import Placed, read_onto
 from geoseg.labels.coding import UNLABELLED
 from geoseg.labels.features import channel_of
@@ -16,6 +16,7 @@ from geoseg.labels.site import Site, parse_value
 from geoseg.pixels.classes import ClassScheme
 
 _UNKNOWN = 254
+_NO_NUMBER = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +52,9 @@ def read_class_raster(path: Path, source: RasterSource, site: Site, scheme: Clas
     wanted = standing | wanted | {parse_value(str(value)): UNLABELLED for value in site.ignore}
     values = _values(placed, path, site)
     # a nodata value that was given a class means that class
-    silent = ~placed.valid & ~np.isin(values, list(explicit)) | ~placed.covered
+    nodata = _nodata(path, site)
+    meant = values == nodata if nodata in explicit else np.zeros_like(placed.valid)
+    silent = ~placed.valid & ~meant | ~placed.covered
     semantic = _look_up(values, wanted)
     semantic[silent] = UNLABELLED
     _refuse_unknown(path, values[semantic == _UNKNOWN])
@@ -91,6 +94,15 @@ def _has_colors(site: Site) -> bool:
     return any(key.startswith("#") for key in site.values)
 
 
+def _nodata(path: Path, site: Site) -> int | None:
+    """Return the value that the file itself calls nodata, as :func:`_values` has it; None if it calls none so."""
+    with bounded_cache(), open_dataset(str(path), RasterOptions()) as dataset:
+        value = dataset.nodata
+    if value is None or not float(value).is_integer():
+        return None
+    return int(value) * 0x010101 if _has_colors(site) else int(value)
+
+
 def _values(placed: Placed, path: Path, site: Site) -> NDArray[Any]:
     """Return one whole number per pixel; colors as 0xrrggbb."""
     if _has_colors(site):
@@ -101,7 +113,7 @@ def _values(placed: Placed, path: Path, site: Site) -> NDArray[Any]:
         return packed
     values: NDArray[Any] = placed.values[0]
     if np.issubdtype(values.dtype, np.floating):
-        whole = np.where(placed.valid, values, 0)
+        whole = np.where(np.isfinite(values), values, _NO_NUMBER)
         broken = int((whole != np.rint(whole)).sum())
         if broken:
             raise LabelError(f"{path} holds {broken} pixels that are not whole numbers; class values are. Is it the right file?")

@@ -101,7 +101,8 @@ def add_distance(targets: Tensor, recipe: Recipe) -> Tensor:
     if "building_distance" not in recipe.model.heads:
         return targets
     interior = targets[1].numpy()
-    distance = np.minimum(_distance_inside(interior == 1) / recipe.loss.distance_px, 1)
+    # what lies beyond the known is no edge of a building
+    distance = np.minimum(_distance_inside(interior != 0) / recipe.loss.distance_px, 1)
     layer = np.where(interior == UNLABELLED, UNLABELLED, np.rint(distance * DISTANCE_SCALE)).astype(np.uint8)
     return torch.cat([targets, torch.from_numpy(layer)[None]])
 
@@ -167,8 +168,9 @@ def _some_places(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[
 def _cut(raster: LabelledRaster, center: NDArray[np.float64], matrix: NDArray[np.float64], size: int) -> tuple[Tensor, Tensor, Tensor]:
     reach = int(np.ceil(np.abs(matrix).sum(axis=1).max() * size / 2)) + 2
     top, left = (int(c) - reach for c in center)
-    rows, cols = slice(max(top, 0), top + 2 * reach), slice(max(left, 0), left + 2 * reach)
-    inside = np.ones((1, *raster.targets[0, rows, cols].shape), np.uint8)
+    rows, cols = (slice(max(begin, 0), max(begin + 2 * reach, 0)) for begin in (top, left))
+    valid = np.ones(raster.targets.shape[1:], bool) if raster.valid is None else raster.valid
+    inside = valid[None, rows, cols].astype(np.uint8)
     layers = np.concatenate([raster.pixels[:, rows, cols], raster.targets[:, rows, cols], inside])
     crop = np.pad(layers, _padding(raster.targets.shape[1:], top, left, 2 * reach))
     theta = torch.tensor(np.concatenate([matrix[::-1, ::-1] * size / (2 * reach), [[0.0], [0.0]]], axis=1), dtype=torch.float32)

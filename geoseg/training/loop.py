@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from geoseg.errors import ConfigError, RunError
 from geoseg.events import Warned
+from geoseg.model.device import pick_device
 from geoseg.model.package import find_package
 from geoseg.training.dataset import WindowDataset, share_of
 from geoseg.training.history import EpochDone, TrainingEvent, TrainingListener, is_stale, read_history, write_history
@@ -155,7 +156,7 @@ def _train(module: TrainingModule, recipe: Recipe, work_dir: Path, options: FitO
     last = work_dir / CHECKPOINT
     schedule = recipe.schedule
     rows = read_history(work_dir, _epochs_done(last))
-    if is_stale(rows, schedule.patience):
+    if is_stale(rows, schedule.patience) or _is_over(last, options.deadline_s):
         return
     work_dir.mkdir(parents=True, exist_ok=True)
     if not last.exists():
@@ -198,9 +199,25 @@ def _callbacks(recipe: Recipe, work_dir: Path, epochs: "_Epochs") -> list[pl.Cal
         epochs,
     ]
     if recipe.validation:
-        best = ModelCheckpoint(dirpath=work_dir, filename="best", monitor=SCORE, mode="max", enable_version_counter=False)
+        best = _Best(dirpath=work_dir, filename="best", monitor=SCORE, mode="max", enable_version_counter=False)
         callbacks.insert(1, best)
     return callbacks
+
+
+_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+
+
+class _Best(ModelCheckpoint):
+    """The best checkpoint, known again where the folder was moved or lies under another name."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def here(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        moved = {**state_dict, "dirpath": self.dirpath}
+        moved |= {name: here(moved[name]) for name in _PATHS if name in moved}
+        moved["best_k_models"] = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict(moved)
 
 
 class _Windows(pl.LightningDataModule):
@@ -275,15 +292,20 @@ class _Epochs(pl.Callback):
 
 
 def _processes(options: FitOptions) -> int:
+    if options.accelerator == "cuda":
+        pick_device("cuda")
+    gpus = torch.cuda.device_count() if options.accelerator != "cpu" else 0
+    if gpus and (options.devices or 0) > gpus:
+        raise ConfigError(f"--devices asks for {options.devices} GPUs; there are {gpus}.")
     if options.devices is not None:
         return options.devices
-    return max(torch.cuda.device_count(), 1) if options.accelerator != "cpu" else 1
+    return max(gpus, 1)
 
 
 def _precision(options: FitOptions) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
     if options.accelerator == "cpu" or not torch.cuda.is_available():
         return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
 
 
 def _keep(module: TrainingModule, recipe: Recipe, work_dir: Path) -> TrainingModule:
@@ -296,6 +318,11 @@ def _keep(module: TrainingModule, recipe: Recipe, work_dir: Path) -> TrainingMod
 
 def _epochs_done(checkpoint: Path) -> int:
     return int(_read(checkpoint)["epoch"]) + 1 if checkpoint.exists() else 0
+
+
+def _is_over(checkpoint: Path, deadline_s: float | None) -> bool:
+    """Tell whether a training that follows the clock had all of its time."""
+    return deadline_s is not None and checkpoint.exists() and float(_read(checkpoint).get("spent_s", 0.0)) >= deadline_s
 
 
 def _read(checkpoint: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from geoseg.errors import UsageError
 from geoseg.io.raster import RasterSource
 from geoseg.labels.targets import load_site
+from geoseg.machine import free_memory_bytes
 from geoseg.model.device import pick_device
 from geoseg.model.execution import Execution
 from geoseg.model.export import add_graph
@@ -71,10 +72,13 @@ def write_graph(folder: Path, spec: ModelSpec, say: Callable[[str], None]) -> No
 
 
 def _large_sources(recipe: Recipe, data_dir: Path) -> list[RasterSource]:
-    side = half_tile(recipe.model)
+    """Return the largest labelled raster of each site that fits into memory in one piece."""
+    side, most_px = half_tile(recipe.model), free_memory_bytes() / 2 / recipe.model.memory_bytes_per_px
     largest = []
     for site in recipe.sites:
+        if site.kind == "run":
+            continue
         sources = [r.source for r in load_site(site, recipe.model, data_dir)]
-        large = [s for s in sources if s is not None and min(s.shape) > side]
+        large = [s for s in sources if s is not None and min(s.shape) > side and s.shape[0] * s.shape[1] < most_px]
         largest += sorted(large, key=lambda s: s.shape[0] * s.shape[1])[-1:]
     return largest

@@ -42,7 +42,7 @@ class Schedule(_Strict):
     """AdamW."""
     ema_decay: float = Field(default=0.995, gt=0, lt=1)
     """Exponential moving average of the weights, which is what is kept."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Of weights, windows and augmentation."""
     gradient_clip: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 leaves gradients as they are."""

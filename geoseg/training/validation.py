@@ -76,7 +76,8 @@ class ValidationWindows(Dataset[tuple[Tensor, Tensor, int]]):
         cut = place.raster.targets[0, rows, cols]
         height, width = cut.shape
         truth[:height, :width] = cut
-        pixels[:, :height, :width] = place.raster.pixels[:, rows, cols]
+        shown = pixels[:, :height, :width]
+        np.copyto(shown, place.raster.pixels[:, rows, cols], where=True if place.raster.valid is None else place.raster.valid[rows, cols])
         return torch.from_numpy(pixels), torch.from_numpy(truth), index
 
     def site_of(self, index: int) -> int:

@@ -311,6 +311,24 @@ def test_a_raster_that_holds_no_building_is_no_fault_where_none_is_needed(town: 
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_raster_of_a_site_without_labels_is_left_out_and_named(town: Town, tmp_path: Path) -> None:
+    for name, classes in (("a", town_classes()), ("b", np.full((SIZE, SIZE), 255))):
+        write_raster(tmp_path / f"{name}.tif", np.repeat(town_classes()[None].astype(np.uint8), 3, axis=0))
+        write_raster(tmp_path / f"{name}_labels.tif", classes[None].astype(np.uint8))
+    site = Site(name="town", kind="class_raster", rasters=("a.tif", "b.tif"), labels="{stem}_labels.tif")
+    judged = Judge(package=find_package(town.package), data_dir=tmp_path, load=always(Copying(double_spec()))).evaluate(site)
+    assert "b.tif was left out: no pixel of it is labelled." in judged.tally.notes
+    assert judged.tally.pixels is not None
+    assert judged.tally.pixels.known <= SIZE**2
+
+
+def test_no_roads_on_either_side_are_told(town: Town) -> None:
+    with open_found(town.run) as found:
+        nothing = replace(found, roads=gpd.GeoDataFrame(geometry=[], crs=CRS))
+        told = measure(nothing, Reference(read=None, roads=np.empty(0, object)), EvaluateOptions())
+    assert told.notes == ("Roads were not compared: there are none, neither found nor true.",)
+
+
 def test_rasters_without_a_place_are_judged_by_their_classes(town: Town, tmp_path: Path) -> None:
     write_raster(tmp_path / "image.tif", np.repeat(town_classes()[None], 3, axis=0), transform=None, crs=None)
     truth = town_classes()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
@@ -33,6 +34,18 @@ def test_a_coarser_raster_is_read_by_the_nearest_pixel_and_windows_do_not_matter
     np.testing.assert_array_equal(whole[:, :40], np.kron(coarse[0], np.ones((4, 4), int)))
     assert (whole[:, 40:] == 9).all(), "beyond the labels nothing is known"
     np.testing.assert_array_equal(parts, whole)
+
+
+def test_what_an_alpha_band_hides_is_unknown_on_another_grid_too(tmp_path: Path) -> None:
+    shown = np.stack([VALUES[0, :10, :10], np.full((10, 10), 255, np.uint8)])
+    shown[1, :, :5] = 0
+    transform = TRANSFORM @ Affine.scale(4)
+    with rasterio.open(tmp_path / "labels.tif", "w", "GTiff", 10, 10, 2, CRS, transform, "uint8", alpha="yes") as dataset:
+        dataset.write(shown)
+    with open_on_grid(tmp_path / "labels.tif", GRID, fill=-1) as read:
+        whole = read(Window(0, 0, 40, 40))
+    assert (whole[:, :20] == -1).all()
+    np.testing.assert_array_equal(whole[:, 20:], np.kron(shown[0, :, 5:], np.ones((4, 4), int)))
 
 
 def test_shares_are_no_class_values(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Each planted fault is found, and clean sites give no finding."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,8 @@ def test_a_run_is_unsure_in_many_places_and_labels_nothing_wrongly(tmp_path: Pat
         path = write_raster(tmp_path / "run" / f"{name}.tif", layer[None], transform=transform)
         with rasterio.open(path, "r+") as dataset:
             dataset.descriptions = (name,)
+    rows = [{"value": row.value, "name": row.name, "color": row.color, "kind": row.kind.value} for row in spec.classes]
+    (tmp_path / "run" / "summary.json").write_text(json.dumps({"classes": rows, "counts": {}, "timing_s": {}}))
     (tmp_path / "run" / "class.tif").rename(tmp_path / "run" / "classes.tif")
     report = check_labels({"train": [Site(name="a", kind="run", rasters="a.tif", labels="run")], "test": []}, spec, tmp_path)
     assert [(f.severity, f.text) for f in report.findings] == [("note", "a.tif: run: the run is sure of 93.5% of the pixels")]

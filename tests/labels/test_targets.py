@@ -1,5 +1,6 @@
 """Labels in the forms that people have end up on the grid of their rasters, and what does not fit is named with numbers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import shapely
 from affine import Affine
 from pydantic import ValidationError
 
-from geoseg.errors import LabelError
+from geoseg.errors import LabelError, RunFolderError
 from geoseg.io.ground import pixel_step_m
 from geoseg.io.raster import open_raster
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
@@ -116,6 +117,30 @@ class TestClassRasters:
         assert (load_mask(folder, values, nodata=0).targets[0, :10] == UNLABELLED).all()
         named = load_mask(folder, values, nodata=0, values={"0": "land", "4": "building"})
         assert (named.targets[0, :10] == LAND).all()
+
+    def test_pixels_without_data_are_unlabelled_whatever_number_stands_there(self, folder: Path) -> None:
+        values = np.zeros((40, 60), np.float32)
+        values[:10], values[10:20] = np.nan, -9999
+        fields: dict[str, Any] = {"values": {"0": "land", "4": "building"}, "nodata": -9999.0}
+        targets = load_mask(folder, values, **fields).targets
+        assert (targets[0, :20] == UNLABELLED).all()
+        assert (targets[0, 20:] == LAND).all()
+        hidden = np.stack([np.zeros((40, 60), np.uint8), np.full((40, 60), 255, np.uint8)])
+        hidden[1, :10] = 0
+        with rasterio.open(folder / "a_mask.tif", "w", "GTiff", 60, 40, 2, CRS, TRANSFORM, "uint8", alpha="yes") as dataset:
+            dataset.write(hidden)
+        targets = load(folder, kind="class_raster", labels="a_mask.tif", values={"0": "land"}).targets
+        assert (targets[0, :10] == UNLABELLED).all()
+        assert (targets[0, 10:] == LAND).all()
+
+    def test_a_building_ends_where_it_ends_not_where_labels_do(self, folder: Path) -> None:
+        values = np.zeros((40, 60), np.uint8)
+        values[5:20, 10:30] = 4
+        values[:, 20:] = 255
+        _, interior, boundary = load_mask(folder, values).targets
+        assert boundary[5:20, 10].all()
+        assert interior[6:19, 19].all()
+        assert not boundary[6:19, 19].any()
 
     def test_unknown_values_are_named_with_their_pixel_counts(self, folder: Path) -> None:
         values = np.zeros((40, 60), np.uint8)
@@ -277,7 +302,11 @@ class TestRuns:
             with rasterio.open(write_raster(folder / "run" / name, values[None], **more), "r+") as dataset:
                 dataset.descriptions = (band,)
 
-        write("classes.tif", "class", [0, 7, 3, 4, 4, 0], 255, nodata=255)
+        # numbers are the run's own; names are the same
+        legend = {10: "land", 17: "forest", 13: "road", 14: "building"}
+        rows = [{"value": value, "name": name, "color": "#102030", "kind": "surface"} for value, name in legend.items()]
+        (folder / "run" / "summary.json").write_text(json.dumps({"classes": rows, "counts": {}, "timing_s": {}}))
+        write("classes.tif", "class", [10, 17, 13, 14, 14, 10], 255, nodata=255)
         write("confidence.tif", "confidence", [89, 90, 100, 95, 40, 60], 0)
         write("evidence.tif", "building", [0, 25, 26, 255, 230, 229], 0)
         return folder / "run"
@@ -297,6 +326,29 @@ class TestRuns:
         assert targets[0, 0, ::10].tolist() == [NOT_BUILDING, NOT_BUILDING, UNLABELLED, BUILDING, BUILDING, UNLABELLED]
         # no evidence where nothing was looked at is no evidence of absence
         assert (targets[:, 30:] == UNLABELLED).all()
+
+    def test_values_name_other_classes_and_ignore_leaves_some_out(self, folder: Path, run: Path) -> None:
+        values = {"10": "forest", "13": "road", "14": "building"}
+        found = self.load(folder, values=values, ignore=[17])[0, 0, ::10]
+        assert found.tolist() == [UNLABELLED, UNLABELLED, ROAD, BUILDING, UNLABELLED, UNLABELLED]
+        with pytest.raises(LabelError, match=r"no class: \{17: 300\}"):
+            self.load(folder, values=values)
+        with pytest.raises(ValidationError, match="neither a whole number"):
+            self.load(folder, values={"forest": "forest"})
+
+    def test_classes_of_which_the_model_has_none_are_refused_by_name(self, folder: Path, run: Path) -> None:
+        scheme = ClassScheme(classes=(LandClass(value=0, name="wheat", color="#c8b48c"), LandClass(value=7, name="maize", color="#28a03c")))
+        with pytest.raises(LabelError, match=r"\(land, forest, road, building\) are none of the model's"):
+            load(folder, Reading(scheme=scheme), kind="run", labels="run")
+
+    def test_a_run_that_is_not_finished_teaches_nothing(self, folder: Path, run: Path) -> None:
+        told = json.loads((run / "summary.json").read_text())
+        (run / "summary.json").write_text(json.dumps({**told, "quick": {"state": "refining"}}))
+        with pytest.raises(RunFolderError, match="is not finished"):
+            self.load(folder)
+        (run / "summary.json").unlink()
+        with pytest.raises(RunFolderError, match="is not finished"):
+            self.load(folder, learn="buildings")
 
     def test_how_much_is_sure_is_said(self, folder: Path, run: Path) -> None:
         assert load(folder, kind="run", labels="run").notes == ("run: the run is sure of 37.5% of the pixels",)
@@ -319,6 +371,27 @@ class TestRuns:
         scheme = ClassScheme(classes=(LandClass(value=0, name="land", color="#c8b48c"), LandClass(value=7, name="forest", color="#28a03c")))
         with pytest.raises(LabelError, match="no class of the scheme is of kind 'building'"):
             load(folder, Reading(scheme=scheme), kind="run", labels="run", learn="buildings")
+
+
+class TestImagery:
+    """What a network is shown is what a run would show it."""
+
+    def test_bands_that_are_called_as_the_models_are_found(self, folder: Path) -> None:
+        with rasterio.open(folder / "a_image.tif", "r+") as dataset:
+            dataset.descriptions = ("blue", "green", "red")
+        write_raster(folder / "a_mask.tif", np.zeros((1, 40, 60), np.uint8))
+        reading = Reading(scheme=SCHEME, bands=3, band_names=("red", "green", "blue"))
+        fields: dict[str, Any] = {"kind": "class_raster", "labels": "a_mask.tif"}
+        np.testing.assert_array_equal(load(folder, reading, **fields).pixels, PIXELS[::-1])
+        np.testing.assert_array_equal(load(folder, reading, **fields, bands=[1, 2, 3]).pixels, PIXELS)
+        with pytest.raises(LabelError, match="needs 3"):
+            load(folder, reading, **fields, bands=[1, 2, 3, 1])
+
+    def test_reflectances_are_refused_instead_of_rounded_away(self, folder: Path) -> None:
+        write_raster(folder / "a_image.tif", (PIXELS / 255).astype(np.float32))
+        write_raster(folder / "a_mask.tif", np.zeros((1, 40, 60), np.uint8))
+        with pytest.raises(LabelError, match=r"lie within 0\.\d+\.\.0\.996; networks are trained on 8-bit imagery"):
+            load(folder, kind="class_raster", labels="a_mask.tif")
 
 
 class TestSites:

@@ -11,9 +11,11 @@ from scipy import ndimage
 from geoseg.errors import LabelError
 from geoseg.labels.coding import UNLABELLED
 from geoseg.labels.site import Site
-from geoseg.training.dataset import DISTANCE_SCALE, WindowDataset, add_distance
+from geoseg.labels.targets import LabelledRaster
+from geoseg.training.dataset import DISTANCE_SCALE, WindowDataset, _cut, add_distance
 from geoseg.training.recipe import Recipe, Sampling, read_recipe
 from geoseg.training.validation import Tally, ValidationWindows
+from tests.doubles import write_raster
 from tests.training.drawn import AERIAL, land_cover_only, tiny_recipe, with_distance, write_site
 
 
@@ -47,6 +49,38 @@ def test_windows_without_labels_are_drawn_anew(tmp_path: Path) -> None:
 
     assert labelled(1) < 15
     assert labelled(200) == 40
+
+
+def test_what_holds_no_data_is_neutral_as_in_a_run(tmp_path: Path) -> None:
+    site = write_labels(tmp_path, np.zeros((200, 200), np.uint8))
+    pixels = np.full((3, 200, 200), 90, np.uint8)
+    pixels[:, :, 100:] = 0
+    write_raster(tmp_path / "image.tif", pixels, nodata=0)
+    recipe = recipe_of(site.model_copy(update={"rasters": "image.tif"}))
+    recipe = recipe.model_copy(update={"augmentation": recipe.augmentation.model_copy(update={"color": 0.0})})
+    neutral = torch.tensor(recipe.model.mean)[:, None]
+    windows = WindowDataset(recipe, tmp_path)
+    empty = 0
+    for i in range(20):
+        shown, targets = windows[i]
+        unknown = targets[0] == UNLABELLED
+        empty += int(unknown.sum())
+        torch.testing.assert_close(shown[:, unknown], neutral.expand(3, int(unknown.sum())))
+    assert empty > 1000
+    shown, truth, _ = ValidationWindows(recipe.model_copy(update={"validation": recipe.sites}), tmp_path)[1]
+    torch.testing.assert_close(shown[:, truth == UNLABELLED], neutral.expand(3, int((truth == UNLABELLED).sum())), check_dtype=False)
+
+
+@pytest.mark.parametrize("top", [-30, -9, -8, -7, 193, 230])
+def test_windows_at_the_edge_of_a_raster_are_not_distorted(tmp_path: Path, top: int) -> None:
+    rows = np.repeat(np.arange(200, dtype=np.uint8)[:, None], 200, axis=1)
+    raster = LabelledRaster(name="ramp", source=None, pixels=rows[None], targets=np.zeros((3, 200, 200), np.uint8))
+    # six times magnified: 16 px show 2.7 px of the raster
+    shown, _, inside = _cut(raster, np.array([top, 100.0]), np.eye(2) / 6, 16)
+    place = top + (np.arange(16) - 7.5) / 6
+    there = (place > 0.5) & (place < 199)
+    assert not inside[(place < -1) | (place > 201)].any()
+    np.testing.assert_allclose(shown[0, there, 8], place[there] - 0.5, atol=0.3)
 
 
 def test_rare_classes_are_drawn_less_often_the_lower_the_power(tmp_path: Path) -> None:

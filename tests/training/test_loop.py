@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from geoseg.errors import ConfigError, RunError
+from geoseg.errors import ConfigError, ModelError, RunError
 from geoseg.events import Warned
 from geoseg.labels.site import Site
 from geoseg.training import module as training_module
@@ -105,6 +105,30 @@ def test_training_stops_early_when_the_score_no_longer_rises_and_stays_stopped(
     assert len(rows) == 2
     fit(recipe, data, tmp_path)
     assert read_history(tmp_path) == rows
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_the_best_score_is_known_again_in_a_folder_that_was_moved(data: Path, tmp_path: Path) -> None:
+    unbroken = fit(quick(3), data, tmp_path / "unbroken")
+    with pytest.raises(Killed):
+        fit(quick(3), data, tmp_path / "here", report=kill_in_epoch(2))
+    (tmp_path / "here").rename(tmp_path / "there")
+    np.testing.assert_array_equal(weights_of(fit(quick(3), data, tmp_path / "there")), weights_of(unbroken))
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_training_whose_time_is_over_gives_its_weights_again(data: Path, tmp_path: Path) -> None:
+    timed = FitOptions(deadline_s=0.5)
+    first = fit(quick(200), data, tmp_path / "run", timed)
+    written = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    np.testing.assert_array_equal(weights_of(fit(quick(200), data, tmp_path / "run", timed)), weights_of(first))
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == written
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_gpu_that_is_not_there_is_named_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="finds no CUDA device"):
+        fit(quick(), tmp_path / "nowhere", tmp_path / "run", FitOptions(accelerator="cuda"))
 
 
 def test_scores_are_stale_when_the_last_ones_bring_nothing_better() -> None:
