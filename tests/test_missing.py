@@ -12,6 +12,7 @@ import rasterio
 import shapely
 from numpy.typing import NDArray
 
+from geoseg.change.side import open_side
 from geoseg.config import RunConfig
 from geoseg.errors import ChunkError
 from geoseg.events import ChunkFailed, Finished, RunPlanned
@@ -123,6 +124,15 @@ def test_status_and_verify_name_it_and_call_nothing_broken(lacking: RunConfig) -
     verdict = verify_run(lacking.output)
     assert verdict.failed == ()
     assert "nodata instead of 1 chunks: chunk r00001_c00001" in verdict.checks[0].message
+
+
+def test_a_run_is_another_date_when_it_has_the_chunk_that_it_lacked(run: RunConfig) -> None:
+    lacking = open_side(run.output, "before").identity
+    assert open_side(run.output, "before").identity == lacking
+    segment_raster(run, load=always(NEAR))
+    # the id of the run is the same
+    assert open_side(run.output, "before").identity.split()[0] == lacking.split()[0]
+    assert open_side(run.output, "before").identity != lacking
 
 
 def test_the_same_command_tries_it_again_and_ends_with_a_whole_run(run: RunConfig, tmp_path: Path) -> None:

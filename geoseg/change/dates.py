@@ -70,6 +70,7 @@ def make_runs(
 def _look(raster: str, folder: Path, given: dict[str, Any]) -> _Date:
     if (Path(raster) / "run.toml").is_file():
         found = RunFolder(Path(raster))
+        found.check_whole()
         products = find_products(found, found.path, make_config({}, found.record))
         return _Date(folder=found.path, config=None, geobox=products.geobox, scheme=products.scheme)
     fields = {name: value for name, value in given.items() if name != "config"}

@@ -49,41 +49,50 @@ def find_pieces(own: Lines, other: Lines, tolerance_m: float, min_length_m: floa
         tolerance_m: How far lines may lie apart.
         min_length_m: Least length of a change.
     """
-    known = _outside(own.shapes, shapely.buffer(own.unknown, tolerance_m))
-    unknown_m = float(shapely.length(own.shapes).sum() - shapely.length(known).sum())
-    roads = shapely.buffer(other.shapes, other.width_m / 2 + tolerance_m)
-    changed, source = _parts(_outside(known, roads))
+    known, hidden = _cut(own.shapes, shapely.buffer(own.unknown, tolerance_m))
+    alone, shared = _cut(known, shapely.buffer(other.shapes, other.width_m / 2 + tolerance_m))
+    changed, source = _parts(alone)
     long = _length_together(changed) >= min_length_m
-    changed, source = changed[long], source[long]
     # what is too short for a change belongs to what stayed
-    gone = np.array(known, dtype=object)
-    for row in np.unique(source):
-        gone[row] = shapely.difference(known[row], shapely.union_all(changed[source == row]))
-    stayed, stayed_source = _parts(gone)
+    rest, rest_source = _parts(shared)
+    stayed, stayed_source = _join(np.concatenate([rest, changed[~long]]), np.concatenate([rest_source, source[~long]]))
     return RoadPieces(
-        shapes=np.concatenate([changed, stayed]),
-        source=np.concatenate([source, stayed_source]),
-        changed=np.repeat([True, False], [len(changed), len(stayed)]),
-        unknown_m=unknown_m,
+        shapes=np.concatenate([changed[long], stayed]),
+        source=np.concatenate([source[long], stayed_source]),
+        changed=np.repeat([True, False], [int(long.sum()), len(stayed)]),
+        unknown_m=float(shapely.length(hidden).sum()),
     )
 
 
-def _outside(lines: NDArray[np.object_], areas: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Return lines without what lies in areas; each meets only its neighbors."""
-    kept = lines.copy()
+def _cut(lines: NDArray[np.object_], areas: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Return what of lines lies outside of areas, and what inside, each (n,); a line meets only its neighbors.
+
+    Both come of the overlay with the same areas. A part is never what another one leaves of its line: the new ends of parts lie beside an
+    oblique line, by a rounding, so that nothing would be taken away.
+    """
+    outside, inside = lines.copy(), np.full(len(lines), shapely.LineString(), dtype=object)
     index, near = shapely.STRtree(areas).query(lines, predicate="intersects")
     order = np.argsort(index, kind="stable")
     for members in np.split(order, np.flatnonzero(np.diff(index[order])) + 1) if len(order) else []:
-        row = index[members[0]]
-        kept[row] = shapely.difference(lines[row], shapely.union_all(areas[near[members]]))
-    return kept
+        row, area = index[members[0]], shapely.union_all(areas[near[members]])
+        outside[row], inside[row] = shapely.difference(lines[row], area), shapely.intersection(lines[row], area)
+    return outside, inside
 
 
 def _parts(lines: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
-    merged = [shapely.line_merge(line) if line.geom_type == "MultiLineString" else line for line in lines]
-    parts, source = shapely.get_parts(np.array([*merged, None], dtype=object)[:-1], return_index=True)
+    """Return the single lines of overlays, and the position of the overlay of each; places where a line only touches are none."""
+    parts, source = shapely.get_parts(lines, return_index=True)
     there = shapely.length(parts) > 0
-    return parts[there], source[there]
+    return _join(parts[there], source[there])
+
+
+def _join(lines: NDArray[np.object_], source: NDArray[np.int64]) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Return lines with those of one source in one where they meet end to end, in order of their sources."""
+    names, group = np.unique(source, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    joined = shapely.line_merge(shapely.multilinestrings(lines[order], indices=group[order]))
+    parts, which = shapely.get_parts(joined, return_index=True)
+    return parts, names[which]
 
 
 def _length_together(pieces: NDArray[np.object_]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 from odc.geo.geobox import GeoBox
@@ -40,7 +41,7 @@ class Side:
     evidence: tuple[Path, int] | None = None
     """The probability of building in 1/255 on the grid of the classes, and its band; None where the run kept none."""
     identity: str = ""
-    """Id of the run, by which a comparison is known again."""
+    """What tells the run from others, and from itself when it lacked chunks; by it a comparison is known again."""
 
 
 def open_side(path: Path, name: str) -> Side:
@@ -59,6 +60,7 @@ def open_side(path: Path, name: str) -> Side:
         raise MissingFileError(f"There is nothing at {path}. Expected a run folder, or a raster and a model.")
     if not folder.is_begun():
         raise RunFolderError(f"{path} holds no run of geoseg: there is no {folder.record.name}. Make one with geoseg segment.")
+    folder.check_whole()
     summary = folder.read_summary()
     products = find_products(folder, path, make_config({}, folder.record))
     classes = products.find("classes.tif")
@@ -73,8 +75,15 @@ def open_side(path: Path, name: str) -> Side:
         roads=read_layer(products.features, "roads") if "roads" in summary["counts"] else None,
         imagery=products.imagery,
         evidence=_find_evidence(products.find("evidence.tif")),
-        identity=str(summary.get("run_id", "")),
+        identity=_identify(folder, summary),
     )
+
+
+def _identify(folder: RunFolder, summary: dict[str, Any]) -> str:
+    """Return the id of a run, which stays when chunks that it lacked are made, and the checksums of what is compared, which do not."""
+    assets = folder.read_item()["assets"] if folder.item.exists() else {}
+    sums = (str(assets.get(name, {}).get("file:checksum", "")) for name in ("classes", "evidence"))
+    return " ".join((str(summary.get("run_id", "")), *sums))
 
 
 def _find_evidence(path: Path | None) -> tuple[Path, int] | None:

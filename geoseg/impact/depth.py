@@ -8,7 +8,6 @@ wrong height at the edge do less harm.
 
 from dataclasses import dataclass
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
@@ -19,7 +18,7 @@ from scipy.spatial import cKDTree
 from geoseg.impact.flood import Flood
 from geoseg.impact.heights import sample_heights
 from geoseg.impact.metric import move, move_points
-from geoseg.io.ground import pixel_size_m
+from geoseg.io.ground import measure_areas, pixel_size_m
 from geoseg.io.raster import RasterSource
 
 _NEAREST = 8
@@ -61,10 +60,12 @@ def find_surface(flood: Flood, dem: RasterSource, metric: CRS) -> Surface:
     cell_m = _CELL_PX * pixel_m
     rows = [np.zeros((0, 3))]
     with dem.open() as raster:
-        for points in flood.shores(_units_of(pixel_m, flood, metric)):
+        for points in flood.shores(_units_of(pixel_m, flood)):
             heights = sample_heights(raster, dem.geobox, points, flood.crs)
-            known = np.isfinite(heights)
-            rows.append(_gather(move_points(points[known], flood.crs, metric), heights[known], cell_m))
+            places = move_points(points, flood.crs, metric)
+            # a map in metres does not reach around the globe
+            known = np.isfinite(heights) & np.isfinite(places).all(axis=1)
+            rows.append(_gather(places[known], heights[known], cell_m))
     table = np.concatenate(rows)
     # squares that several blocks share
     merged = _gather(table[:, :2], table[:, 2], cell_m)
@@ -107,8 +108,8 @@ def _gather(places: NDArray[np.float64], heights: NDArray[np.float64], cell_m: f
     return np.asarray(grouped[["x", "y"]].mean().assign(z=grouped["z"].median()).to_numpy(float).reshape(-1, 3))
 
 
-def _units_of(length_m: float, flood: Flood, metric: CRS) -> float:
+def _units_of(length_m: float, flood: Flood) -> float:
     """Return about how many units of the flood's CRS a length is."""
-    left, bottom, right, top = flood.bounds
-    box = gpd.GeoSeries([shapely.box(left, bottom, right, top)], crs=flood.crs)
-    return float(length_m * np.sqrt(box.area.iloc[0] / box.to_crs(metric).area.iloc[0]))
+    box = shapely.box(*flood.bounds)
+    (area_m2,) = measure_areas(np.array([box], dtype=object), flood.crs)
+    return float(length_m * np.sqrt(box.area / area_m2))

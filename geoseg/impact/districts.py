@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from shapely import STRtree
 
 from geoseg.impact.flood import FLOODED, Flood
-from geoseg.impact.houses import replace_columns
 from geoseg.impact.streets import CutNetwork, draw_stretches
+from geoseg.io.columns import replace_columns
 from geoseg.io.ground import measure_lines
 
 

@@ -1,6 +1,5 @@
 """Buildings in water."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import geopandas as gpd
@@ -12,6 +11,7 @@ from pyproj import CRS
 from geoseg.impact.flood import Flood, FloodAreas
 from geoseg.impact.metric import move
 from geoseg.impact.options import ImpactOptions
+from geoseg.io.columns import replace_columns
 
 BUILDING_STATES = ("flooded", "dry", "unknown")
 _ROOF_RING_M = 2.0
@@ -55,12 +55,6 @@ def measure_buildings(table: gpd.GeoDataFrame, flood: Flood, options: ImpactOpti
     threshold = options.flooded_from
     columns["state"] = np.where(least >= threshold, "flooded", np.where(most < threshold, "dry", "unknown")).astype(object)
     return replace_columns(table, columns)
-
-
-def replace_columns(table: gpd.GeoDataFrame, columns: Mapping[str, NDArray[Any]]) -> gpd.GeoDataFrame:
-    """Return a table with columns in place of those of the same name, whatever their capitals, and of what a GeoPackage has itself."""
-    taken = {name.lower() for name in columns} | {"fid", "geom"}
-    return table.drop(columns=[name for name in table.columns if name.lower() in taken]).assign(**columns)
 
 
 def _shares(areas: FloodAreas) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

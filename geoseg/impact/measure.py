@@ -19,15 +19,16 @@ from geoseg.impact.depth import find_surface, measure_depths
 from geoseg.impact.districts import measure_zones_hit
 from geoseg.impact.files import check_output, write_impact
 from geoseg.impact.flood import Flood
-from geoseg.impact.houses import measure_buildings, replace_columns
+from geoseg.impact.houses import measure_buildings
 from geoseg.impact.metric import find_metric_crs
 from geoseg.impact.network import Network, join_lines, read_lines
-from geoseg.impact.opening import LEFT_OUT, open_flood, read_polygons
+from geoseg.impact.opening import LEFT_OUT, find_features, open_flood, read_polygons
 from geoseg.impact.options import ImpactInputs, ImpactOptions
 from geoseg.impact.people import count_people, place_people
 from geoseg.impact.reach import find_spots
 from geoseg.impact.streets import CutNetwork, cut_network, list_places, reach_buildings, read_origins
 from geoseg.impact.tables import Impact, summarize
+from geoseg.io.columns import replace_columns
 from geoseg.io.raster import RasterSource, open_raster
 from geoseg.io.vector import list_layers
 
@@ -109,7 +110,7 @@ def _leave_out_empty(inputs: ImpactInputs, log: _Log) -> ImpactInputs:
     """Leave out layers of a run that found nothing of the kind: that there are no roads is an answer, and no mistake."""
     for name, of_them in (("buildings", {"dem": None, "population": None}), ("roads", {"origins": ()})):
         path = getattr(inputs, name)
-        file = None if path is None else path / "features.gpkg"
+        file = None if path is None or not path.is_dir() else find_features(path)
         if file is None or not file.is_file() or list_layers(file).get(name) != 0:
             continue
         if all(getattr(inputs, other) is None for other in {"buildings", "roads", "zones"} - {name}):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import shapely
 from numpy.typing import NDArray
 from scipy import sparse
@@ -21,7 +22,8 @@ from geoseg.io.ground import measure_lines
 
 _SAME_M = 1e-3
 """Corners of two lines that are nearer are one."""
-_NO = {"", "no", "false", "0", "none", "nan", "f", "n"}
+_NO = {"", "no", "false", "none", "nan", "f", "n"}
+"""Words of a road that is no bridge; so are zeros, and what is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,10 @@ def _has_nodes(table: gpd.GeoDataFrame) -> bool:
 def _find_bridges(table: gpd.GeoDataFrame, column: str) -> NDArray[np.bool_] | None:
     if column not in table.columns:
         return None
-    return np.asarray(~table[column].astype(str).str.strip().str.lower().isin(_NO).to_numpy(), bool)
+    words = table[column].astype(str).str.strip().str.lower()
+    # a column of 0 and 1 that lacks some is read as fractions
+    is_zero = pd.to_numeric(words, errors="coerce") == 0
+    return np.asarray((table[column].notna() & ~words.isin(_NO) & ~is_zero).to_numpy(), bool)
 
 
 def _split_lines(lines: NDArray[np.object_], snap_m: float) -> tuple[NDArray[np.int64], NDArray[np.object_]]:

@@ -1,6 +1,6 @@
 """The flood and what stands in it, from run folders, rasters and vector files."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,13 @@ from geoseg.impact.options import FloodInput
 from geoseg.impact.pixelflood import PixelFlood, WaterRule
 from geoseg.impact.shapeflood import make_shape_flood
 from geoseg.io.aligned import open_on_grid
+from geoseg.io.columns import RESERVED, drop_columns, part_twins
 from geoseg.io.raster import RasterSource, open_raster
 from geoseg.io.tiffs.legend import describe_band
 from geoseg.io.vector import list_layers, read_vector
 from geoseg.pixels.classes import ClassKind
 from geoseg.products.zonal import take_polygons
+from geoseg.runfolder.folder import RunFolder
 from geoseg.runfolder.records import read_summary
 from geoseg.runfolder.report import read_scheme
 
@@ -44,6 +46,7 @@ def open_flood(given: FloodInput) -> Iterator[Flood]:
 
     Raises:
         MissingFileError: If there is no such file.
+        RunFolderError: If it is a run that is not finished.
         UsageError: If it holds no water that could be told, or has no place on the ground.
     """
     if _is_vector(given.path):
@@ -64,33 +67,40 @@ def read_features(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
 
     Raises:
         MissingFileError: If there is no such file.
+        RunFolderError: If it is of a run that is not finished.
         UsageError: If it cannot be read.
     """
-    file = path / "features.gpkg" if path.is_dir() else path
+    file = find_features(path)
     if not file.exists():
         raise MissingFileError(f"There is no {file}. Give a vector file, or a run folder whose run made {layer}.")
     layers = list_layers(file)
     if path.is_dir() and layer not in layers:
         raise UsageError(f"The run in {path} made no {layer}; it has {', '.join(layers)}. Make them with --outputs {layer}.")
     table = read_vector(file, crs, layer if layer in layers else None)
-    table = table.rename(columns=_part_twins(table.columns))
+    table = drop_columns(table, RESERVED)
+    table = table.rename(columns=part_twins(name for name in table.columns if name != table.geometry.name))
     # heights of corners are no matter here, and layers with and without them do not mix
     return table.set_geometry(gpd.GeoSeries(shapely.force_2d(table.geometry.to_numpy()), index=table.index, crs=table.crs))
 
 
-def _part_twins(names: Iterable[str]) -> dict[str, str]:
-    """Return new names for columns that differ from an earlier one by capitals only, which a GeoPackage does not tell apart."""
-    taken: set[str] = set()
-    renamed = {}
-    for name in names:
-        new, number = name, 1
-        while new.lower() in taken:
-            number += 1
-            new = f"{name}_{number}"
-        taken.add(new.lower())
-        if new != name:
-            renamed[name] = new
-    return renamed
+def find_features(path: Path) -> Path:
+    """Return the vector file of a run folder; a file is one itself.
+
+    Raises:
+        RunFolderError: If the run is not finished.
+    """
+    if not path.is_dir():
+        return path
+    _check_run(path)
+    return path / "features.gpkg"
+
+
+def _check_run(path: Path) -> None:
+    """Refuse a run that is not finished: what it has found by now is not all that there is."""
+    folder = RunFolder(path)
+    folder.check_whole()
+    if folder.is_begun():
+        folder.read_summary()
 
 
 def read_polygons(path: Path, layer: str, crs: str) -> gpd.GeoDataFrame:
@@ -116,6 +126,7 @@ def _is_vector(path: Path) -> bool:
 def _find_pixels(path: Path, water: str | None, nodata: float | None) -> tuple[RasterSource, WaterRule]:
     """Return the raster of a run folder or file, and which of its values are water."""
     if path.is_dir():
+        _check_run(path)
         scheme = read_scheme(read_summary(path / "summary.json")["classes"])
         classes = {row.name: row.value for row in scheme}
         value = _find_value(str(path), water or _guess_water(str(path), classes), classes)

@@ -43,9 +43,8 @@ class ShapeFlood:
         which, part = STRtree(self.parts).query(polygons, predicate="intersects")
         shared = shapely.area(shapely.intersection(polygons[which], self.parts[part]))
         np.add.at(sums, (self.states[part], which), shared)
-        if self.seen is not None:
-            beyond = np.flatnonzero(~shapely.covered_by(polygons, self.seen))
-            sums[UNKNOWN, beyond] += shapely.area(shapely.difference(polygons[beyond], self.seen))
+        beyond, outside = self._find_beyond(polygons)
+        sums[UNKNOWN, beyond] += shapely.area(outside)
         whole, flat = measure_areas(polygons, self.crs), shapely.area(polygons)
         # on the map shares are those of the ground, as far as a polygon is small against the globe
         scale = np.divide(whole, flat, out=np.zeros_like(whole), where=flat > 0)
@@ -57,10 +56,9 @@ class ShapeFlood:
         lines = shapely.linestrings(segments.ends)
         which, part = STRtree(self.parts).query(lines, predicate="intersects")
         inside, state = shapely.intersection(lines[which], self.parts[part]), self.states[part]
-        if self.seen is not None:
-            beyond = np.flatnonzero(~shapely.covered_by(lines, self.seen))
-            inside = np.concatenate([inside, shapely.difference(lines[beyond], self.seen)])
-            which, state = np.append(which, beyond), np.append(state, np.full(len(beyond), UNKNOWN, np.uint8))
+        beyond, outside = self._find_beyond(lines)
+        inside = np.concatenate([inside, outside])
+        which, state = np.append(which, beyond), np.append(state, np.full(len(beyond), UNKNOWN, np.uint8))
         wet, index = shapely.get_parts(inside, return_index=True)
         is_line = shapely.get_type_id(wet) == shapely.GeometryType.LINESTRING
         wet, index = wet[is_line], index[is_line]
@@ -71,6 +69,18 @@ class ShapeFlood:
         square = np.maximum((step**2).sum(axis=1), np.finfo(float).tiny)
         t = np.stack([((p - start) * step).sum(axis=1) / square for p in (first, last)], axis=1)
         return join_stretches(segments, segment, np.clip(np.sort(t, axis=1), 0.0, 1.0), state)
+
+    def _find_beyond(self, shapes: NDArray[np.object_]) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+        """Return which shapes reach beyond what was looked at, and what of them does."""
+        if self.seen is None:
+            return np.zeros(0, np.int64), np.zeros(0, object)
+        # predicates use the index of a prepared first argument; without it each shape looks at all vertices
+        shapely.prepare(self.seen)
+        beyond = np.flatnonzero(~shapely.covers(self.seen, shapes))
+        outside = shapes[beyond]
+        astride = shapely.intersects(self.seen, outside)
+        outside[astride] = shapely.difference(outside[astride], self.seen)
+        return beyond, outside
 
     def patches(self) -> Iterator[gpd.GeoDataFrame]:
         """Yield the polygons as they are."""

@@ -13,12 +13,12 @@ from pyproj import CRS
 
 from geoseg.errors import UsageError
 from geoseg.impact.flood import FLOODED, PERMANENT, UNKNOWN, Flood, Stretches, cut_into_segments
-from geoseg.impact.houses import replace_columns
 from geoseg.impact.junctions import reach_length
 from geoseg.impact.metric import move
 from geoseg.impact.network import Network
 from geoseg.impact.options import ImpactOptions
 from geoseg.impact.reach import Access, Pieces, Spots, cut_lines, draw_pieces, find_spots, split_network
+from geoseg.io.columns import replace_columns
 from geoseg.io.vector import read_vector
 
 ROAD_STATES = ("cut", "cut off", "open")
@@ -177,18 +177,23 @@ def list_places(
     chosen = chosen.sort_values(["buildings", "road_m"], ascending=False, kind="stable")
     number = dict(zip(chosen.index.tolist(), range(1, len(chosen) + 1), strict=True))
     homes = None if buildings is None else move(buildings.geometry.to_numpy(), buildings.crs, metric)
+    at = chosen.index.to_numpy()
     hulls = [
-        _outline(
-            draw_pieces(roads.network.metric, roads.network, pieces, lost[pieces.group[lost] == place]),
-            None if homes is None else homes[group == place],
-        )
-        for place in number
+        _outline(draw_pieces(roads.network.metric, roads.network, pieces, lost[own]), None if homes is None else homes[there])
+        for own, there in zip(_find_each(pieces.group[lost], at), _find_each(group, at), strict=True)
     ]
     geometry = gpd.GeoSeries(hulls, crs=metric).to_crs(roads.table.crs)
     listed = chosen.reset_index(drop=True)
     listed.insert(0, "place_id", np.arange(1, len(listed) + 1))
     numbers = np.array([number.get(place, 0) for place in group.tolist()], np.int64)
     return gpd.GeoDataFrame(listed, geometry=geometry), numbers
+
+
+def _find_each(group: NDArray[np.int64], wanted: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return for each of some numbers the positions where it stands."""
+    order = np.argsort(group, kind="stable")
+    first, last = (np.searchsorted(group, wanted, side, sorter=order) for side in ("left", "right"))
+    return [order[start:stop] for start, stop in zip(first, last, strict=True)]
 
 
 def _measure_dry(pieces: Pieces, stretches: Stretches) -> NDArray[np.float64]:

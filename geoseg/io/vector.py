@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from sys import maxsize
 from types import MappingProxyType
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from pyproj.exceptions import CRSError, ProjError
 from shapely.errors import GEOSException
 
 from geoseg.errors import GeosegError, MissingFileError, UsageError, WriteError
+from geoseg.io.columns import part_twins
 from geoseg.io.files import is_there, move_whole, write_error
 from geoseg.io.sources.pointers import refuse_far_pointers
 
@@ -27,8 +29,8 @@ VECTOR_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 _SHAPEFILE = "ESRI Shapefile"
 STREAMED_DRIVERS = {**VECTOR_DRIVERS, ".shp": _SHAPEFILE}
 """Formats that are written batch by batch, by ending."""
-_SHAPEFILE_NAME = 10
-"""Characters that a column name may have there."""
+_NAME_LENGTHS = {"GPKG": maxsize, _SHAPEFILE: 10}
+"""Characters that a column name may have in formats that do not tell capitals apart."""
 _SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ".fbn", ".fbx", ".ain", ".aih", ".idm", ".ind")
 """Endings of the files beside a Shapefile that hold or index its data; styles and descriptions are not among them."""
 FIXED_DATE = "2000-01-01T00:00:00.000Z"
@@ -166,8 +168,9 @@ def open_vector(path: Path, layer: str, geometry_type: str | None = None) -> Ite
             _remove(made)
         # GeoJSON is in degrees by its standard
         placed = table.to_crs("EPSG:4326") if driver == "GeoJSON" and table.crs is not None else table
-        if driver == _SHAPEFILE:
-            placed = placed.rename(columns={name: name[:_SHAPEFILE_NAME] for name in placed.columns if name != placed.geometry.name})
+        if driver in _NAME_LENGTHS:
+            names = (name for name in placed.columns if name != placed.geometry.name)
+            placed = placed.rename(columns=part_twins(names, _NAME_LENGTHS[driver]))
         with warnings.catch_warnings():
             # that a raster has no CRS was seen before
             warnings.filterwarnings("ignore", message="'crs' was not provided")

@@ -11,11 +11,13 @@ import shapely
 from numpy.typing import NDArray
 
 from geoseg.errors import UsageError
+from geoseg.io.columns import replace_columns
 from geoseg.io.ground import measure_polygons
 from geoseg.io.vector import check_output, open_vector, read_vector
 from geoseg.objects.options import RegularizeOptions
 from geoseg.objects.regularize import RegularizeStatus, regularize
 from geoseg.products.features import mend
+from geoseg.products.zonal import take_polygons
 
 _WORST_FIRST = (RegularizeStatus.UNCHANGED, RegularizeStatus.SIMPLIFIED, RegularizeStatus.CIRCLE, RegularizeStatus.REGULARIZED)
 
@@ -59,12 +61,13 @@ def regularize_file(path: Path, output: Path, options: OutlineOptions) -> dict[s
     columns = {"area_m2": area.round(2), "perimeter_m": perimeter.round(2), "status": status.astype(str)}
     shape = "MultiPolygon" if (table.geom_type == "MultiPolygon").any() else "Polygon"
     with open_vector(output, output.stem, shape) as add:
-        add(table.set_geometry(gpd.GeoSeries(drawn, index=table.index, crs=table.crs)).assign(**columns))
+        add(replace_columns(table.set_geometry(gpd.GeoSeries(drawn, index=table.index, crs=table.crs)), columns))
     return {str(name): int((status == name).sum()) for name in RegularizeStatus}
 
 
 def _read_polygons(path: Path, layer: str | None) -> gpd.GeoDataFrame:
     table = read_vector(path, None, layer)
+    table = table.set_geometry(table.geometry.map(take_polygons))
     found = table[table.geometry.notna() & ~table.geometry.is_empty]
     others = int((~found.geom_type.isin(["Polygon", "MultiPolygon"])).sum())
     if found.empty or others:

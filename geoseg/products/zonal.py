@@ -16,14 +16,13 @@ from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import UsageError
+from geoseg.io.columns import RESERVED, drop_columns, replace_columns
 from geoseg.io.ground import measure_areas, row_areas_m2
 from geoseg.io.vector import read_vector
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.tiling import partition
 
 _BLOCK_PX = 1024
-_RESERVED = {"fid", "geom"}
-"""Columns that a GeoPackage has itself."""
 
 
 def read_zones(path: Path, geobox: GeoBox) -> gpd.GeoDataFrame:
@@ -43,7 +42,7 @@ def read_zones(path: Path, geobox: GeoBox) -> gpd.GeoDataFrame:
             f"None of the {len(zones)} zones in {path} touches the raster: they span {np.round(zones.total_bounds, 3).tolist()} in the "
             f"CRS of the raster, which spans {np.round(tuple(geobox.boundingbox.bbox), 3).tolist()}. Check its CRS."
         )
-    return zones.drop(columns=[name for name in zones.columns if name.lower() in _RESERVED])
+    return drop_columns(zones, RESERVED)
 
 
 def take_polygons(shape: BaseGeometry | None) -> BaseGeometry | None:
@@ -52,7 +51,9 @@ def take_polygons(shape: BaseGeometry | None) -> BaseGeometry | None:
         return shape
     parts = shapely.get_parts(shapely.get_parts(shape))
     polygons = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
-    return shapely.MultiPolygon(polygons.tolist()) if len(polygons) else shape
+    if len(polygons) == 0:
+        return shape
+    return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons.tolist())
 
 
 def measure_zones(
@@ -85,9 +86,7 @@ def measure_zones(
     columns = {"zone_m2": measure_areas(polygons, geobox.crs), "mapped_m2": total[:, :NODATA_CLASS].sum(axis=1)}
     for row in scheme:
         columns[_name_column(row.name, columns)] = total[:, row.value]
-    taken = {name.lower() for name in columns}
-    kept = zones.drop(columns=[name for name in zones.columns if name.lower() in taken])
-    return kept.assign(**{name: np.round(values, 2) for name, values in columns.items()})
+    return replace_columns(zones, {name: np.round(values, 2) for name, values in columns.items()})
 
 
 def _name_column(name: str, taken: Collection[str]) -> str:

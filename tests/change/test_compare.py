@@ -1,6 +1,7 @@
 """Two dates compared: a drawn town with known edits, run folders, and what is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import reduce
 from operator import add
@@ -329,6 +330,18 @@ def test_runs_of_two_places_are_refused_with_where_they_lie(runs: tuple[Path, Pa
 def test_a_model_beside_two_runs_would_count_for_nothing_and_is_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="are finished runs, so that nothing is segmented and bands, model would count for nothing"):
         make_runs((str(runs[0]), str(runs[1])), tmp_path / "out", ChangeOptions(), {"model": "aerial", "bands": (1,)}, ignore_events)
+
+
+def test_a_first_map_is_no_finished_run(runs: tuple[Path, Path], tmp_path: Path) -> None:
+    first = shutil.copytree(runs[0], tmp_path / "first")
+    told = json.loads((first / "summary.json").read_text()) | {"quick": {"state": "refining"}}
+    (first / "summary.json").write_text(json.dumps(told))
+    with pytest.raises(RunFolderError, match=r"first is not finished: .* first map"):
+        geoseg.change_runs(first, runs[1], tmp_path / "out")
+    # before the other date is segmented, too
+    with pytest.raises(RunFolderError, match="first is not finished"):
+        make_runs((str(first), str(tmp_path / "none.tif")), tmp_path / "out", ChangeOptions(), {}, ignore_events)
+    assert not (tmp_path / "out").exists()
 
 
 def test_folders_that_hold_something_else_are_refused(runs: tuple[Path, Path], tmp_path: Path) -> None:

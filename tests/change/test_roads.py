@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import shapely
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geoseg.change.roads import Lines, RoadPieces, find_pieces
@@ -55,3 +57,20 @@ def test_a_date_without_roads_makes_all_of_the_other_change() -> None:
     none = lines()
     assert length(find_pieces(OLD, none, 1.0, 15.0), changed=True) == pytest.approx(100)
     assert len(find_pieces(none, OLD, 1.0, 15.0).shapes) == 0
+
+
+@given(st.lists(st.tuples(st.floats(-150, 150), st.floats(-150, 150)), min_size=2, max_size=5, unique=True), st.floats(0, 40))
+def test_changed_and_stayed_are_all_of_an_oblique_road(corners: list[tuple[float, float]], min_length_m: float) -> None:
+    own = lines([(0, 0), (97, 31), (150, 90)], [(97, 31), (90, 130)])
+    pieces = find_pieces(own, lines(corners), 1.0, min_length_m)
+    assert length(pieces, changed=True) + length(pieces, changed=False) == pytest.approx(shapely.length(own.shapes).sum(), rel=1e-9)
+    by_road = np.bincount(pieces.source, shapely.length(pieces.shapes), minlength=2)
+    assert by_road == pytest.approx(shapely.length(own.shapes), rel=1e-9)
+
+
+def test_what_an_oblique_road_lost_is_not_said_to_have_stayed() -> None:
+    road = lines([(0, 0), (97, 31), (150, 90)])
+    pieces = find_pieces(road, lines([(0, 0), (48.5, 15.5)]), 1.0, 15.0)
+    # the road that is left reaches farther by half its width and the tolerance
+    assert length(pieces, changed=False) == pytest.approx(np.hypot(48.5, 15.5) + 4)
+    assert [shape.geom_type for shape in pieces.shapes] == ["LineString", "LineString"]

@@ -15,6 +15,7 @@ from geoseg.impact.metric import find_metric_crs
 from geoseg.impact.opening import open_flood
 from geoseg.impact.options import FloodInput, ImpactInputs, ImpactOptions
 from geoseg.impact.people import count_people, place_people
+from geoseg.impact.shapeflood import make_shape_flood
 from geoseg.io.raster import open_raster
 from tests.doubles import CRS, write_raster
 
@@ -51,6 +52,18 @@ def test_still_water_on_a_slope_is_as_deep_as_the_slope_says(tmp_path: Path, kin
     # the water ends at 4 m; the wall stands on 1 m to 1.5 m
     assert deepest[0] == pytest.approx(3.0, abs=0.02)
     assert mean[0] == pytest.approx(2.75, abs=0.02)
+
+
+def test_shores_that_have_no_place_in_metres_are_left_out(tmp_path: Path) -> None:
+    heights = np.arange(36 * 18, dtype=np.float32).reshape(1, 18, 36)
+    dem = open_raster(write_raster(tmp_path / "dem.tif", heights, transform=Affine(10, 0, -180, 0, -10, 90), crs="EPSG:4326"))
+    around_the_globe = shapely.box(-175, -5, 175, 55)
+    metric = find_metric_crs((87, 0, 87, 1), "EPSG:4326")
+    surface = find_surface(make_shape_flood("wide", "EPSG:4326", around_the_globe), dem, metric)
+    assert len(surface.heights) > 0
+    assert np.isfinite(surface.places).all()
+    (height,) = surface.at(surface.places[:1])
+    assert height == pytest.approx(surface.heights[0], abs=1.0)
 
 
 def test_people_of_a_pixel_live_in_its_buildings_by_their_area(tmp_path: Path) -> None:

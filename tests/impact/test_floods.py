@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
-from geoseg.errors import MissingFileError, UsageError
+from geoseg.errors import MissingFileError, RunFolderError, UsageError
 from geoseg.impact import pixelflood
 from geoseg.impact.flood import FLOODED, PERMANENT, UNKNOWN, cut_into_segments
 from geoseg.impact.houses import measure_buildings
@@ -186,6 +186,19 @@ def test_a_roof_in_water_is_flooded_though_it_hides_the_water(tmp_path: Path) ->
         pass
 
 
+def test_a_run_that_is_not_finished_is_no_flood_and_has_no_buildings(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    told = json.loads((run / "summary.json").read_text()) | {"quick": {"state": "refining"}}
+    (run / "summary.json").write_text(json.dumps(told))
+    for _ in ("first map", "cut off"):
+        with pytest.raises(RunFolderError, match="is not finished"), open_flood(FloodInput(path=run)):
+            pass
+        with pytest.raises(RunFolderError, match="is not finished"):
+            read_polygons(run, "buildings", CRS)
+        (run / "run.toml").touch()
+        (run / "summary.json").unlink(missing_ok=True)
+
+
 def test_files_that_hold_no_water_are_named(tmp_path: Path) -> None:
     gpd.GeoDataFrame({"class": ["a"]}, geometry=[shapely.Point(337_210, 3_058_790)], crs=CRS).to_file(tmp_path / "points.gpkg")
     with pytest.raises(UsageError, match="holds no polygon"), open_flood(FloodInput(path=tmp_path / "points.gpkg")):
@@ -219,3 +232,19 @@ def test_beyond_what_was_looked_at_nothing_is_known(tmp_path: Path) -> None:
         assert areas.unknown_m2 / areas.whole_m2 == pytest.approx([4 / 8], abs=1e-3)
         assert found.state.tolist() == [FLOODED, UNKNOWN]
         assert found.to_m - found.from_m == pytest.approx([15, 20], abs=0.05)
+
+
+def test_beyond_a_coast_of_many_corners_nothing_is_known_and_it_is_indexed() -> None:
+    angle = np.linspace(0, 2 * np.pi, 2000)[:-1]
+    radius = 5 + 0.2 * np.sin(60 * angle)
+    seen = ground(shapely.Polygon(np.column_stack([radius * np.cos(angle), radius * np.sin(angle)]) + 5))
+    water = ground(shapely.box(0, 0, 14, 12))
+    flood = make_shape_flood("coast", CRS, water, None, seen)
+    houses = np.array([ground(shapely.box(x, 4, x + 2, 6)) for x in (4, 9, 20)], object)
+    areas = flood.measure(houses)
+    unknown = shapely.area(shapely.difference(houses, seen)) / shapely.area(houses)
+    assert unknown[1] == pytest.approx(0.5, abs=0.1)
+    assert areas.unknown_m2 / areas.whole_m2 == pytest.approx(unknown, abs=1e-6)
+    assert areas.flooded_m2 / areas.whole_m2 == pytest.approx(1 - unknown, abs=1e-6)
+    # else every house and line would look at all corners
+    assert shapely.is_prepared(flood.seen)

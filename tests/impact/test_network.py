@@ -75,6 +75,13 @@ def test_nodes_of_a_run_are_taken_as_they_are_and_bridges_are_told(tmp_path: Pat
         read(tmp_path / "points.gpkg")
 
 
+@pytest.mark.parametrize("told", [[1, None, 0, 2], ["yes", None, "0.0", "viaduct"]])
+def test_zeros_and_what_is_missing_are_no_bridges(told: list[object], tmp_path: Path) -> None:
+    lines: list[list[tuple[float, float]]] = [[(0, 10 * k), (100, 10 * k)] for k in range(4)]
+    network = read(write_roads(tmp_path / "t.gpkg", lines, bridge=told))
+    assert network.is_bridge.tolist() == [True, False, False, True]
+
+
 def test_a_spot_is_the_nearest_place_on_a_road_within_reach(tmp_path: Path) -> None:
     network = read(write_roads(tmp_path / "one.gpkg", [[(0, 0), (100, 0)]]))
     points = np.array([shapely.Point(LEFT + 30, BOTTOM + 20), shapely.Point(LEFT + 30, BOTTOM + 300)], object)

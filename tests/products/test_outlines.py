@@ -79,6 +79,32 @@ def test_circles_take_round_outlines_only(tmp_path: Path) -> None:
     assert counts == {"regularized": 0, "circle": 1, "simplified": 1, "unchanged": 0}
 
 
+def test_columns_of_the_result_replace_those_of_any_capitals_and_others_stay(tmp_path: Path) -> None:
+    columns = {"STATUS": ["old"], "Area_M2": [1.0], "Name": ["a"], "name": ["b"], "fid": [7]}
+    gpd.GeoDataFrame(columns, geometry=[draw_house()], crs=UTM).to_file(tmp_path / "in.geojson")
+    regularize_file(tmp_path / "in.geojson", tmp_path / "out.gpkg", OutlineOptions())
+    out = gpd.read_file(tmp_path / "out.gpkg")
+    assert set(out.columns) == {"Name", "name_2", "fid", "area_m2", "perimeter_m", "status", "geometry"}
+    assert (out["status"][0], out["Name"][0], out["name_2"][0], out["fid"][0]) == ("regularized", "a", "b", 7)
+
+
+def test_names_that_a_shapefile_cuts_off_alike_are_told_apart(tmp_path: Path) -> None:
+    table = gpd.GeoDataFrame({"population_2001": [5], "population_2011": [6]}, geometry=[draw_house()], crs=UTM)
+    table.to_file(tmp_path / "in.gpkg")
+    regularize_file(tmp_path / "in.gpkg", tmp_path / "out.shp", OutlineOptions())
+    assert gpd.read_file(tmp_path / "out.shp")[["population", "populati_2"]].to_numpy().tolist() == [[5, 6]]
+
+
+def test_a_spike_takes_no_outline_away(tmp_path: Path) -> None:
+    ring = np.asarray(draw_house(turn_deg=0).exterior.coords)
+    spiked = shapely.Polygon(np.concatenate([ring[:1], ring[:1] - (9, 0), ring]))
+    assert not spiked.is_valid
+    regularize_file(write(tmp_path / "in.gpkg", [spiked, draw_house(east_m=60)]), tmp_path / "out.gpkg", OutlineOptions())
+    out = gpd.read_file(tmp_path / "out.gpkg")
+    assert out.geom_type.tolist() == ["Polygon", "Polygon"]
+    assert out["area_m2"].to_numpy() == pytest.approx(223, rel=0.03)
+
+
 def test_other_shapes_are_counted_and_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "in.gpkg", [shapely.Point(_AT), shapely.Point(_AT)])
     with pytest.raises(UsageError, match="holds 0 polygons and 2 other shapes"):
