@@ -156,7 +156,7 @@ class ThingMaker:
 
     def _merge(self, labels: ScratchLabels, table: InstanceTable, classes: NDArray[np.int64]) -> pd.DataFrame:
         """Write classes and instances into one raster, and return its table."""
-        things = np.concatenate([[NODATA_CLASS], classes])
+        things = np.concatenate([[NODATA_CLASS], classes]).astype(np.uint32)
         tally = SegmentTally(things)
         areas = row_areas_m2(self.geobox)
         with (

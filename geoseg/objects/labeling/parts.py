@@ -63,7 +63,7 @@ def find_largest_parts(labels: LabelRaster, shape: tuple[int, int], block_px: in
         parts, found = _number(block)
         faces.add(parts, window, count)
         for column, values in zip(measured, _measure(block, parts, found, window, shape[1]), strict=True):
-            column.frombytes(values.astype(np.int64).tobytes())
+            column.frombytes(values.tobytes())
         starts.append(count)
         count += found
     owner, first, pixels = (np.array(column, np.int64) for column in measured)
@@ -88,8 +88,9 @@ def _number(block: NDArray[np.uint32]) -> tuple[NDArray[np.int32], int]:
 
 def _measure(
     block: NDArray[np.uint32], parts: NDArray[np.int32], count: int, window: Window, width: int
-) -> tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return label, first pixel in the raster and pixels of the parts 1..count of a block."""
     first = first_pixels(parts, count, window, width)
     rows, cols = np.divmod(first, width)
-    return block[rows - window.row_off, cols - window.col_off], first, np.bincount(parts.ravel(), minlength=count + 1)[1:]
+    owner = block[rows - window.row_off, cols - window.col_off].astype(np.int64)
+    return owner, first, np.bincount(parts.ravel(), minlength=count + 1)[1:]
