@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.features import rasterize
 
-from geoseg.errors import MemoryLimitError
+from geoseg.errors import MemoryLimitError, ModelError
 from geoseg.events import ChunkDone, Finished, RunPlanned, Warned
 from geoseg.inference.planning import plan_run
 from geoseg.inference.whole import infer_raster
 from geoseg.io.raster import open_raster
 from geoseg.model.predictor import ConstantPredictor, NeighborhoodPredictor, ThresholdPredictor, double_spec
+from geoseg.model.spec import ModelSpec
 from geoseg.pipeline import segment_raster
 from geoseg.tiling import TilingOptions, plan_tiles
 from tests.doubles import (
@@ -290,6 +291,17 @@ def test_a_run_says_how_its_network_ran_and_goes_on_with_less_where_memory_is_sh
     assert note in summary["warnings"]
     roomy = segment_raster(configure(raster, package, tmp_path / "roomy", batch_size=4), load=always(NEAR))
     assert read_band(run / "classes.tif").tobytes() == read_band(roomy / "classes.tif").tobytes()
+
+
+def test_objects_of_a_model_of_classes_with_two_kinds_of_buildings_are_refused_before_any_work(raster: Path, tmp_path: Path) -> None:
+    """Their evidence is that of one class: the sheds would be missing."""
+    described = double_spec().model_dump()
+    described["classes"] = [*described["classes"], {"value": 7, "name": "shed", "color": "#282828", "kind": "building"}]
+    described["heads"] = {"semantic": {"start": 0, "stop": 3, "activation": "softmax"}}
+    package = write_package(tmp_path / "sheds", ModelSpec.model_validate(described))
+    with pytest.raises(ModelError, match=r"2 classes of buildings \(building, shed\).*Leave buildings and panoptic out"):
+        plan_run(configure(raster, package, tmp_path / "out", outputs=("classes", "buildings", "panoptic")))
+    assert plan_run(configure(raster, package, tmp_path / "out", outputs=("classes", "landcover"))).layers == ("class",)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from geoseg.impact.metric import move
 from geoseg.impact.options import PopulationUnit
 from geoseg.io.ground import row_areas_m2
 from geoseg.io.raster import RasterSource
-from geoseg.products.zonal import bounds_on_pixels, place_on_pixels
+from geoseg.products.zonal import bounds_on_pixels, clip_around, place_on_pixels
 from geoseg.tiling import partition
 
 _BLOCK_PX = 512
@@ -109,7 +109,7 @@ def _cover(
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
     left, bottom, right, top = bounds_on_pixels(window)
     source = NumPyRasterSource(people, xmin=left, ymin=bottom, xmax=right, ymax=top)
-    shapes = [{"type": "Feature", "geometry": mapping(polygon), "properties": {}} for polygon in polygons]
+    shapes = [{"type": "Feature", "geometry": mapping(polygon), "properties": {}} for polygon in clip_around(polygons, window)]
     rows = [row["properties"] for row in exact_extract(source, shapes, ["cell_id", "coverage"])]
     owner = np.repeat(np.arange(len(rows)), [len(row["cell_id"]) for row in rows])
     cell = np.concatenate([row["cell_id"] for row in rows]).astype(np.int64)

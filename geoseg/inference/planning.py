@@ -20,6 +20,7 @@ from geoseg.model.package import ModelPackage
 from geoseg.model.ports import largest_tile_px
 from geoseg.model.source import find_model
 from geoseg.model.spec import ModelSpec
+from geoseg.pixels.classes import ClassKind
 from geoseg.poststeps import check_steps
 from geoseg.tiling import TilingOptions, plan_tiles
 from geoseg.writers import check_formats, check_zones
@@ -72,6 +73,8 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
     execution = choose_execution(config, package)
     if package.spec.detects:
         _check_detector(config, package.spec)
+    else:
+        _check_buildings(config, package.spec)
     if config.tta_scales and package.spec.network.is_whole and largest_tile_px(package.spec) is not None:
         raise ConfigError(f"Model '{package.spec.name}' takes tiles of one size only, so none at other scales. Leave --tta-scales out.")
     limit = free_memory_bytes() if config.memory_bytes is None else config.memory_bytes
@@ -97,6 +100,17 @@ def _check_detector(config: RunConfig, spec: ModelSpec) -> None:
         raise ConfigError(f"{called}: it gives no probabilities of classes. Leave {' and '.join(spec.asked_layers)} out of --outputs.")
     if config.tta != "none" or config.tta_scales:
         raise ConfigError(f"{called}: it gives no probabilities that could be averaged over views. Leave --tta and --tta-scales out.")
+
+
+def _check_buildings(config: RunConfig, spec: ModelSpec) -> None:
+    """Refuse objects of a model of classes that knows several of buildings: evidence is stored of the first alone."""
+    names = [row.name for row in spec.scheme.of_kind(ClassKind.BUILDING)]
+    asked = [output for output in ("buildings", "panoptic") if output in config.outputs]
+    if len(names) > 1 and asked:
+        raise ModelError(
+            f"Model '{spec.name}' has {len(names)} classes of buildings ({', '.join(names)}); objects are made of one alone. "
+            f"Leave {' and '.join(asked)} out of --outputs, or give all but one of them the kind surface in its model.json."
+        )
 
 
 def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, execution: Execution) -> RunPlan:

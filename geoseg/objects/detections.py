@@ -1,7 +1,7 @@
 """Masks that a detector found in overlapping tiles to one set of objects over the whole raster."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,8 +10,8 @@ from rasterio.windows import Window
 
 from geoseg.errors import ConfigError, ModelError
 from geoseg.objects.labeling.faces import find_components
+from geoseg.objects.labeling.parts import find_largest_parts
 from geoseg.objects.labeling.pieces import Piece, cut_pieces, meet
-from geoseg.objects.labeling.tally import Tally
 from geoseg.objects.rasters import LabelRaster
 from geoseg.pixels.detections import Detections
 from geoseg.tiling import partition
@@ -19,7 +19,7 @@ from geoseg.tiling import partition
 __all__ = ["DetectionOptions", "DetectionStore", "DetectionTable", "Detections", "ReadDetections", "merge_detections"]
 
 ReadDetections = Callable[[Window], Detections]
-"""Returns what was found in a tile; asked twice for each tile, so it reads stored results and runs no model."""
+"""Returns what was found in a tile; asked twice or more for each tile, so it reads stored results and runs no model."""
 
 
 class DetectionStore:
@@ -68,9 +68,9 @@ class DetectionOptions:
     duplicate_iou: float = 0.5
     """IoU from which two masks of one tile are the same thing; the lower score is dropped, in (0, 1]."""
     min_visible: float = 0.5
-    """Objects of which less is left uncovered by objects with higher scores are dropped, in [0, 1]."""
+    """Objects of which less is left uncovered by kept objects with higher scores are dropped, in [0, 1]."""
     min_area_px: int = 1
-    """Smaller objects are dropped."""
+    """Objects whose largest part is smaller are dropped."""
     block_px: int = 2048
     """Side of the blocks that are numbered at a time; without influence on the result."""
 
@@ -116,8 +116,10 @@ def merge_detections(
     Two masks of tiles that overlap are the same thing if their classes agree and their masks do so inside the strip that both
     tiles see; what is the same over several tiles is joined by union-find. So a road or a terrace over many tiles is one object,
     two objects that touch stay two, and what the neighbor did not see stays as it is. Boxes decide nothing. An object covers what
-    any of its masks covers; a pixel that several objects claim goes to the one with the highest score. Tiles are taken in
-    row-major order, whatever the order they are given in, and only those that a later tile can overlap are held in memory.
+    any of its masks covers; a pixel that several objects claim goes to the one with the highest score. Of an object in several
+    parts, which share no edge of a pixel, the largest one stays, of equal ones the first. Objects are dropped from the highest
+    score down, so that what is dropped takes nothing from others. Tiles are taken in row-major order, whatever the order they are
+    given in, and only those that a later tile can overlap are held in memory.
 
     Args:
         windows: Of the tiles, in pixels of the raster; they may reach past its edges.
@@ -134,18 +136,24 @@ def merge_detections(
         ConfigError: If two tiles have the same window.
     """
     tiles = _in_order(windows)
-    for block in partition(shape, options.block_px):
-        labels.write(block, np.zeros((block.height, block.width), np.uint32))
     objects = _join(_sweep(tiles, read, shape, options), options)
-    visible = _paint(_sweep(tiles, read, shape, options), objects, labels)
-    tally = Tally(size=len(objects.score))
-    for block in partition(shape, options.block_px):
-        tally.add(labels.read(block), block, shape[1])
-    final, kept = tally.rank((visible >= options.min_visible) & (tally.area >= options.min_area_px))
-    for block in partition(shape, options.block_px):
-        labels.write(block, final[labels.read(block)])
+    dropped = np.zeros(len(objects.score) + 1, bool)
+    while True:
+        for block in partition(shape, options.block_px):
+            labels.write(block, np.zeros((block.height, block.width), np.uint32))
+        visible, covers = _paint(_sweep(tiles, read, shape, options), objects, dropped, labels)
+        parts = find_largest_parts(labels, shape, options.block_px, len(objects.score))
+        failed = ~dropped & ((visible < options.min_visible) | (parts.area < max(options.min_area_px, 1)))
+        failed[0] = False
+        if not failed.any():
+            break
+        # what lies below another one that failed may be seen once that is gone
+        failed[covers[failed[covers[:, 1]], 0]] = False
+        dropped |= failed
+    kept = parts.rank(~dropped)
+    parts.renumber(labels, shape, kept)
     rows = kept - 1
-    return DetectionTable(area_px=tally.area[kept], score=objects.score[rows], classes=objects.kind[rows], masks=objects.masks[rows])
+    return DetectionTable(area_px=parts.area[kept], score=objects.score[rows], classes=objects.kind[rows], masks=objects.masks[rows])
 
 
 def _in_order(windows: Sequence[Window]) -> list[Window]:
@@ -238,34 +246,60 @@ def _match(tile: _Tile, other: _Tile, options: DetectionOptions) -> list[tuple[i
     return [(ones[i].number, others[j].number) for i, j in np.argwhere(same & (shared > 0)).tolist()]
 
 
-def _paint(sweep: Iterator[tuple[_Tile, list[_Tile]]], objects: _Objects, labels: LabelRaster) -> NDArray[np.float64]:
-    """Draw all tiles, the highest score on top; return the share (n + 1,) of each object that no other covers."""
-    drawn, seen = np.zeros(len(objects.score) + 1, np.int64), np.zeros(len(objects.score) + 1, np.int64)
+def _paint(
+    sweep: Iterator[tuple[_Tile, list[_Tile]]], objects: _Objects, dropped: NDArray[np.bool_], labels: LabelRaster
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Draw all tiles, the highest score on top, without what is dropped.
+
+    Returns:
+        The share (n + 1,) of each object that no other covers, and pairs (k, 2) of an object and one that covers pixels of it.
+    """
+    view = _View(objects=objects, labels=labels, drawn=np.zeros(len(dropped), np.int64), seen=np.zeros(len(dropped), np.int64))
     waiting: list[tuple[int, Piece]] = []
     count = 0
     for tile, held in sweep:
         count += len(tile.pieces)
         if count > len(objects.of_piece):
             break
-        for piece in tile.pieces:
-            _draw(piece, int(objects.of_piece[piece.number]), labels)
-            drawn[objects.of_piece[piece.number]] += piece.area
+        pieces = [piece for piece in tile.pieces if not dropped[objects.of_piece[piece.number]]]
+        for piece in pieces:
+            view.draw(piece)
         still = {other.index for other in (tile, *held)}
-        _count_seen([piece for index, piece in waiting if index not in still], objects, labels, seen)
-        waiting = [row for row in waiting if row[0] in still] + [(tile.index, piece) for piece in tile.pieces]
+        view.look([piece for index, piece in waiting if index not in still])
+        waiting = [row for row in waiting if row[0] in still] + [(tile.index, piece) for piece in pieces]
     if count != len(objects.of_piece):
         raise ModelError(f"Tiles gave other detections when read again: {count} masks, {len(objects.of_piece)} before.")
-    _count_seen([piece for _, piece in waiting], objects, labels, seen)
-    return seen / np.maximum(drawn, 1)
+    view.look([piece for _, piece in waiting])
+    return view.seen / np.maximum(view.drawn, 1), np.concatenate([np.zeros((0, 2), np.int64), *view.covers])
 
 
-def _draw(piece: Piece, number: int, labels: LabelRaster) -> None:
-    block = labels.read(piece.window)
-    block[piece.mask & ((block == 0) | (block > number))] = number
-    labels.write(piece.window, block)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """Objects in a raster, seen from above."""
 
+    objects: _Objects
+    labels: LabelRaster
+    drawn: NDArray[np.int64]
+    """(n + 1,) pixels of the masks of each object."""
+    seen: NDArray[np.int64]
+    """(n + 1,) those of them that nothing covers."""
+    covers: list[NDArray[np.int64]] = field(default_factory=list)
+    """Pairs (k, 2) of an object and one that covers pixels of it."""
 
-def _count_seen(pieces: list[Piece], objects: _Objects, labels: LabelRaster, seen: NDArray[np.int64]) -> None:
-    for piece in pieces:
-        number = int(objects.of_piece[piece.number])
-        seen[number] += (labels.read(piece.window)[piece.mask] == number).sum()
+    def draw(self, piece: Piece) -> None:
+        """Draw a piece below all that has a higher score."""
+        number = int(self.objects.of_piece[piece.number])
+        block = self.labels.read(piece.window)
+        block[piece.mask & ((block == 0) | (block > number))] = number
+        self.labels.write(piece.window, block)
+        self.drawn[number] += piece.area
+
+    def look(self, pieces: list[Piece]) -> None:
+        """Count what is seen of pieces that nothing will be drawn on any more."""
+        for piece in pieces:
+            number = int(self.objects.of_piece[piece.number])
+            found, pixels = np.unique(self.labels.read(piece.window)[piece.mask], return_counts=True)
+            self.seen[number] += pixels[found == number].sum()
+            above = found[found != number].astype(np.int64)
+            if len(above):
+                self.covers.append(np.column_stack([np.full(len(above), number), above]))

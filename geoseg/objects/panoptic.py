@@ -32,19 +32,19 @@ class Segments:
         return len(self.pixels)
 
 
-def merge_panoptic(classes: NDArray[np.uint8], labels: NDArray[np.uint32], thing: int) -> NDArray[np.uint32]:
+def merge_panoptic(classes: NDArray[np.uint8], labels: NDArray[np.uint32], things: NDArray[np.integer]) -> NDArray[np.uint32]:
     """Put instances over a class map; they win (Kirillov et al. 2019, "Panoptic segmentation").
 
     Args:
         classes: (H, W) class values, NODATA_CLASS without data.
         labels: (H, W) instance ids, 0 = none.
-        thing: Class value of the instances.
+        things: (n + 1,) class value of each instance, by its id; that of 0 has no meaning.
 
     Returns:
-        (2, H, W): class value and instance id. Pixels of the class ``thing`` that belong to no instance keep it, with id 0.
+        (2, H, W): class value and instance id. Pixels of the classes of things that belong to no instance keep them, with id 0.
     """
     merged = np.empty((2, *classes.shape), np.uint32)
-    merged[0] = np.where(labels > 0, np.uint32(thing), classes)
+    merged[0] = np.where(labels > 0, things[labels], classes)
     merged[1] = labels
     return merged
 
@@ -53,14 +53,13 @@ class SegmentTally:
     """Pixels, areas and scores of all segments, summed over blocks.
 
     Args:
-        thing: Class value of the instances.
-        instances: How many there are; their ids are 1..instances.
+        things: (n + 1,) class value of each instance, by its id; that of 0 has no meaning.
     """
 
-    def __init__(self, thing: int, instances: int) -> None:
-        self._thing = thing
+    def __init__(self, things: NDArray[np.integer]) -> None:
+        self._things = things
         # class values first, then instances
-        self._sums = np.zeros((3, NODATA_CLASS + 1 + instances))
+        self._sums = np.zeros((3, NODATA_CLASS + len(things)))
 
     def add(self, merged: NDArray[np.uint32], confidence: NDArray[np.uint8], row_area_m2: NDArray[np.float64]) -> None:
         """Count one block.
@@ -78,9 +77,10 @@ class SegmentTally:
         rows = rows[rows != NODATA_CLASS]
         pixels, area, score = self._sums[:, rows]
         is_thing = rows > NODATA_CLASS
+        instance_id = np.where(is_thing, rows - NODATA_CLASS, 0)
         return Segments(
-            class_value=np.where(is_thing, self._thing, rows),
-            instance_id=np.where(is_thing, rows - NODATA_CLASS, 0),
+            class_value=np.where(is_thing, self._things[instance_id], rows),
+            instance_id=instance_id,
             pixels=pixels.astype(np.int64),
             area_m2=area,
             score=score / pixels / CONFIDENCE_SCALE,

@@ -20,7 +20,7 @@ _BLOCK_PX = 2048
 
 def label_detections(
     found: FoundStore, scheme: ClassScheme, read_class: ReadLayer, labels: LabelRaster, shape: tuple[int, int], options: DetectionOptions
-) -> InstanceTable:
+) -> tuple[InstanceTable, NDArray[np.int64]]:
     """Join what was found in overlapping tiles into building instances.
 
     Args:
@@ -32,7 +32,7 @@ def label_detections(
         options: When two masks are one thing.
 
     Returns:
-        One row per instance.
+        One row per instance, and the class value (n,) of each.
 
     Raises:
         RunError: If what was found cannot be read.
@@ -50,7 +50,8 @@ def label_detections(
         ids, empty = labels.read(around), read_class(around) == NODATA_CLASS
         at_nodata[ids[_beside(empty)]] = True
         at_edge[_rim(ids, around, shape)] = True
-    return InstanceTable(area_px=table.area_px, score=table.score, touches_edge=at_edge[1:], touches_nodata=at_nodata[1:])
+    made = InstanceTable(area_px=table.area_px, score=table.score, touches_edge=at_edge[1:], touches_nodata=at_nodata[1:])
+    return made, np.asarray(scheme.values, np.int64)[table.classes]
 
 
 def detection_options(settings: BuildingSettings, pixel_m: tuple[float, float]) -> DetectionOptions:

@@ -287,7 +287,8 @@ def find_products(folder: RunFolder, made: Path, config: RunConfig) -> RunProduc
     Raises:
         RunFolderError: If it has no raster.
     """
-    rasters = sorted(folder.path.glob("*.tif"))
+    # users keep rasters of their own here
+    rasters = sorted(path for path in folder.path.glob("*.tif") if path.name in OWN_NAMES)
     if not rasters:
         raise RunFolderError(f"The run in {folder.path} has no raster any more. Make it again with --overwrite.")
     return RunProducts(

@@ -1,6 +1,7 @@
 """Objects in pixel coordinates to tables on the ground, with the columns of the run folder."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import geopandas as gpd
@@ -18,7 +19,7 @@ from geoseg.objects.panoptic import Segments
 from geoseg.objects.regularize import Regularized, RegularizeStatus, regularize
 from geoseg.objects.roads import RoadNetwork
 from geoseg.objects.vectorize import Patches
-from geoseg.pixels.classes import ClassKind, ClassScheme
+from geoseg.pixels.classes import ClassScheme
 
 
 def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) -> gpd.GeoDataFrame:
@@ -31,24 +32,37 @@ def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) ->
 
 
 def building_features(
-    patches: Patches, table: InstanceTable, nodata: Patches, scheme: ClassScheme, geobox: GeoBox, options: RegularizeOptions
+    patches: Patches,
+    table: InstanceTable,
+    names: NDArray[np.object_],
+    nodata: Iterable[Patches],
+    geobox: GeoBox,
+    options: RegularizeOptions,
 ) -> gpd.GeoDataFrame:
     """Return the polygons of buildings, regularized, without what reaches into nodata or out of the raster, with what is known of them.
 
-    Columns: ``instance_id, class, score, area_m2, perimeter_m, touches_edge, touches_nodata, status``.
+    Args:
+        patches: Their outlines in pixels, one for each instance.
+        table: What is known of each instance.
+        names: (n,) class of each instance.
+        nodata: Polygons without data, in batches; only those near outlines are held.
+        geobox: The grid.
+        options: How outlines are straightened.
+
+    Returns:
+        A row for each building: ``instance_id, class, score, area_m2, perimeter_m, touches_edge, touches_nodata, status``.
     """
     order = np.argsort(patches.values, kind="stable")
     ids = patches.values[order]
     done = _regularize_on_ground(patches.polygons[order], geobox, options)
-    outlines = cut_off(done.outlines, nodata.polygons, (int(geobox.shape[0]), int(geobox.shape[1])))
+    outlines = cut_off(done.outlines, _take_near(nodata, done.outlines), (int(geobox.shape[0]), int(geobox.shape[1])))
     polygons, mended = mend(to_ground(outlines, geobox))
     status = done.status.copy()
     status[mended] = RegularizeStatus.SIMPLIFIED
     area, perimeter = measure_polygons(polygons, geobox.crs)
-    named = scheme.of_kind(ClassKind.BUILDING)
     columns = {
         "instance_id": ids,
-        "class": [named[0].name if named else "building"] * len(ids),
+        "class": names[ids - 1],
         "score": table.score[ids - 1].round(4),
         "area_m2": area.round(2),
         "perimeter_m": perimeter.round(2),
@@ -57,6 +71,16 @@ def building_features(
         "status": status.astype(str),
     }
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
+
+
+def _take_near(batches: Iterable[Patches], outlines: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return the polygons whose bounds meet those of an outline."""
+    around = shapely.STRtree(shapely.box(*shapely.bounds(outlines).T))
+    near = [np.empty(0, np.object_)]
+    for batch in batches:
+        found, _ = around.query(shapely.box(*shapely.bounds(batch.polygons).T))
+        near.append(batch.polygons[np.unique(found)])
+    return np.concatenate(near)
 
 
 def segment_table(segments: Segments, table: InstanceTable, scheme: ClassScheme) -> pd.DataFrame:

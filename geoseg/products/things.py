@@ -110,11 +110,11 @@ class ThingMaker:
     def make_things(self) -> None:
         """Label buildings, and make of the labels what was asked for."""
         with open_scratch(self.target / "labels.scratch.tif", self.geobox) as labels:
-            table = self._label(labels)
+            table, classes = self._label(labels)
             patches = self._draw(labels) if "buildings" in self.outputs else None
-            segments = self._merge(labels, table) if "panoptic" in self.outputs else None
+            segments = self._merge(labels, table, classes) if "panoptic" in self.outputs else None
         if patches is not None:
-            self.add("buildings", self._straighten(patches, table))
+            self.add("buildings", self._straighten(patches, table, classes))
             self.counts["buildings"] = len(table)
         if segments is not None:
             self.add("panoptic", segments)
@@ -138,26 +138,26 @@ class ThingMaker:
     def _draw(self, labels: ScratchLabels) -> Patches:
         return vectorize(labels.read, self.shape, self.pixel_m, self.settings.buildings.vectorize_options(self.pixel_m))
 
-    def _straighten(self, patches: Patches, table: InstanceTable) -> gpd.GeoDataFrame:
+    def _straighten(self, patches: Patches, table: InstanceTable, classes: NDArray[np.int64]) -> gpd.GeoDataFrame:
         options = self.settings.buildings.regularize_options()
-        return building_features(patches, table, self._find_nodata(), self.stitched.scheme, self.geobox, options)
+        names = {row.value: row.name for row in self.stitched.scheme}
+        named = np.array([names.get(int(value), "building") for value in classes], np.object_)
+        return building_features(patches, table, named, self._find_nodata(), self.geobox, options)
 
-    def _find_nodata(self) -> Patches:
-        """Return the exact polygons of nodata, which simplified outlines must not cover."""
+    def _find_nodata(self) -> Iterator[Patches]:
+        """Yield the exact polygons of nodata, which simplified outlines must not cover."""
         with self.open("class") as read:
-            return vectorize(
+            yield from stream_polygons(
                 lambda window: (read(window) == NODATA_CLASS).astype(np.uint8),
                 self.shape,
                 self.pixel_m,
                 VectorizeOptions(background=0),
             )
 
-    def _merge(self, labels: ScratchLabels, table: InstanceTable) -> pd.DataFrame:
+    def _merge(self, labels: ScratchLabels, table: InstanceTable, classes: NDArray[np.int64]) -> pd.DataFrame:
         """Write classes and instances into one raster, and return its table."""
-        named = self.stitched.scheme.of_kind(ClassKind.BUILDING)
-        # a model of buildings alone may have no class for them
-        thing = named[0].value if named else _free_value(self.stitched.scheme.values)
-        tally = SegmentTally(thing, len(table))
+        things = np.concatenate([[NODATA_CLASS], classes]).astype(np.uint32)
+        tally = SegmentTally(things)
         areas = row_areas_m2(self.geobox)
         with (
             self.open("class") as read_class,
@@ -165,17 +165,21 @@ class ThingMaker:
             open_scratch_bands(self.target / "panoptic.scratch.tif", self.geobox, 2) as write,
         ):
             for window in partition(self.shape, _BLOCK_PX):
-                merged = merge_panoptic(read_class(window), labels.read(window), thing)
+                merged = merge_panoptic(read_class(window), labels.read(window), things)
                 write(window, merged, merged[0] != NODATA_CLASS)
                 tally.add(merged, read_confidence(window), areas[window.row_off : window.row_off + window.height])
         return segment_table(tally.finish(), table, self.stitched.scheme)
 
-    def _label(self, labels: ScratchLabels) -> InstanceTable:
+    def _label(self, labels: ScratchLabels) -> tuple[InstanceTable, NDArray[np.int64]]:
+        """Label instances; return what is known of them, and the class value (n,) of each."""
         if self.stitched.found is not None:
             options = detection_options(self.settings.buildings, self.pixel_m)
             with self.open("class") as read_class:
                 return label_detections(self.stitched.found, self.stitched.scheme, read_class, labels, self.shape, options)
-        return self._label_evidence(labels)
+        table = self._label_evidence(labels)
+        named = self.stitched.scheme.of_kind(ClassKind.BUILDING)
+        # a model of buildings alone may have no class for them
+        return table, np.full(len(table), named[0].value if named else _free_value(self.stitched.scheme.values))
 
     def _label_evidence(self, labels: ScratchLabels) -> InstanceTable:
         options = self.settings.buildings.instance_options(

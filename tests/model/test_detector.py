@@ -41,10 +41,11 @@ def save(path: Path, nodes: list[Any], given: list[int], gives: dict[str, list[i
     return path
 
 
-def write_yolo(path: Path) -> Path:
-    """Finds red and green things: one object each, whose mask is where the tile is red, or green."""
+def write_yolo(path: Path, *, kinds: int = 1) -> Path:
+    """Finds red and green things: one object each, whose mask is where the tile is red, or green; of two kinds, or of one."""
     box = [SIDE / 2, SIDE / 2, SIDE, SIDE]
-    table = np.array([[*box, 0.9, 1, 0], [*box, 0.8, 0, 1], [*box, 0.1, 1, 1]], np.float32).T[None]
+    red, green, doubtful = ([0.9], [0.8], [0.1]) if kinds == 1 else ([0.9, 0], [0, 0.8], [0.1, 0])
+    table = np.array([[*box, *red, 1, 0], [*box, *green, 0, 1], [*box, *doubtful, 1, 1]], np.float32).T[None]
     # the two boxes are the same, so that only their classes' scores tell them apart: shift one, or it would be suppressed
     table[0, :4, 1] = [SIDE / 2, SIDE / 2, SIDE * 1.5, SIDE * 1.5]
     weights = np.array([[[[20]], [[-20]], [[0]]], [[[-20]], [[20]], [[0]]]], np.float32)
@@ -52,7 +53,7 @@ def write_yolo(path: Path) -> Path:
         helper.make_node("Conv", ["image", "w", "b"], ["prototypes"]),
         helper.make_node("Identity", ["table"], ["found"]),
     ]
-    gives = {"found": [1, 7, 3], "prototypes": [1, 2, SIDE, SIDE]}
+    gives = {"found": [1, 6 + kinds, 3], "prototypes": [1, 2, SIDE, SIDE]}
     return save(path, nodes, [1, 3, SIDE, SIDE], gives, [constant("w", weights), constant("b", [-6, -6]), constant("table", table)], {})
 
 
@@ -108,6 +109,28 @@ def test_a_detector_makes_instances_and_buildings_through_a_normal_run(
     np.testing.assert_allclose(buildings["area_m2"], sizes, rtol=0.02)
     assert json.loads((run / "summary.json").read_text())["counts"]["buildings"] == expected.max()
     assert not (run / ".work").exists()
+
+
+def test_a_building_has_its_class_and_one_row_however_many_parts_its_mask_has(tmp_path: Path) -> None:
+    pixels = draw_town()
+    expected = expected_labels(pixels, (0, 1))
+    pixels[0, 14:16, 60:62] = 250
+    kinds = [{"value": value, "name": name, "color": "#ff0000", "kind": "building"} for value, name in ((3, "house"), (7, "shed"))]
+    sheet = {**SHEET, "classes": [SHEET["classes"][0], *kinds], "ports": {"decoder": "yolo-seg"}}
+    package = import_model(str(write_yolo(tmp_path / "m.onnx", kinds=2)), tmp_path / "package", sheet)
+    raster = write_raster(tmp_path / "town.tif", pixels)
+    outputs = ("classes", "confidence", "evidence", "buildings", "panoptic")
+    run = segment_raster(configure(raster, package.folder, tmp_path / "run", chunk_size=96, outputs=outputs))
+    np.testing.assert_array_equal(read_band(run / "instances.tif"), expected)
+    buildings = read_layer(run, "buildings").sort_values("instance_id")
+    assert buildings["instance_id"].tolist() == [1, 2, 3]
+    assert buildings["class"].tolist() == ["house", "shed", "house"]
+    assert json.loads((run / "summary.json").read_text())["counts"]["buildings"] == 3
+    values = np.where(expected == 2, 7, 3)
+    np.testing.assert_array_equal(read_band(run / "panoptic.tif")[expected > 0], values[expected > 0])
+    things = read_layer(run, "panoptic").query("is_thing")
+    assert things["class"].tolist() == ["house", "shed", "house"]
+    assert verify_run(run).failed == ()
 
 
 def read_files(folder: Path) -> dict[str, bytes]:

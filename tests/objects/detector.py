@@ -71,6 +71,9 @@ def _draw_block(sizes: Sizes, shape: tuple[int, int], rng: np.random.Generator) 
     top, left = rng.integers(0, free)
     drawn = np.zeros(tuple(size), bool)
     drawn[polygon(turned[:, 0], turned[:, 1], drawn.shape)] = True
+    parts, _ = ndimage.label(drawn)
+    # the tip of a slanted corner may touch the rest in a corner only
+    drawn = parts == np.bincount(parts[drawn]).argmax()
     return np.s_[top : top + size[0], left : left + size[1]], drawn
 
 

@@ -200,6 +200,35 @@ def test_unlikely_and_tiny_detections_are_dropped() -> None:
     assert labels.sum() == 25
 
 
+@pytest.mark.parametrize("block_px", [3, 7, 2048])
+def test_of_an_object_in_several_parts_the_largest_stays_whatever_the_blocks(block_px: int) -> None:
+    """A speck beside the raster's upper left corner, and two halves of equal size that touch in a corner only."""
+    house, speck = cover(np.s_[8:20], np.s_[10:30]), cover(np.s_[1:2], np.s_[2:3])
+    halves = cover(np.s_[25:30], np.s_[5:12]) | cover(np.s_[30:35], np.s_[12:19])
+    options = DetectionOptions(block_px=block_px)
+    labels, table = merge([(LEFT, seen(house | speck, halves))], (40, 40), options)
+    np.testing.assert_array_equal(labels, house + 2 * cover(np.s_[25:30], np.s_[5:12]))
+    assert table.area_px.tolist() == [240, 35]
+    _, table = merge([(LEFT, seen(house | speck, halves))], (40, 40), replace(options, min_area_px=36))
+    assert table.area_px.tolist() == [240], "two parts of 35 pixels are no object of 36"
+
+
+@pytest.mark.parametrize("block_px", [9, 2048])
+def test_what_is_dropped_takes_nothing_from_others(block_px: int) -> None:
+    """A house with a speck on it, and a third object below a second one that is dropped itself."""
+    options = DetectionOptions(duplicate_iou=1, match_iou=1, match_share=1, min_area_px=5, block_px=block_px)
+    house, speck = cover(np.s_[5:20], np.s_[5:20]), cover(np.s_[10:12], np.s_[10:12])
+    labels, table = merge([(LEFT, seen(house, speck, scores=(0.6, 0.9)))], (40, 40), options)
+    np.testing.assert_array_equal(labels > 0, house)
+    assert (table.area_px.tolist(), table.score.tolist()) == ([225], [0.6])
+    # the second lies mostly below the first, and hides most of the third
+    first, second, third = (cover(np.s_[5:15], np.s_[left:right]) for left, right in ((0, 20), (7, 31), (20, 40)))
+    found = [(LEFT, seen(first, second, third, scores=(0.9, 0.8, 0.7)))]
+    labels, table = merge(found, (40, 40), options)
+    assert (table.area_px.tolist(), table.score.tolist()) == ([200, 200], [0.9, 0.7])
+    np.testing.assert_array_equal(labels, first + 2 * third)
+
+
 def test_mask_pixels_outside_their_box_and_outside_the_raster_do_not_count() -> None:
     leaking = replace(seen(np.ones((40, 40), bool)), boxes=np.array([[9.6, 4, 20.2, 50]]))
     labels, table = merge([(Window(0, 10, 40, 40), leaking)], (30, 25))

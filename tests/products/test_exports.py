@@ -12,6 +12,7 @@ from pathlib import Path
 import geopandas as gpd
 import pytest
 import shapely
+from affine import Affine
 
 from geoseg import plugins, writers
 from geoseg.config import make_config
@@ -87,6 +88,14 @@ def test_a_finished_run_gets_formats_and_zones_afterwards_and_stays_verified(run
     assert not verify_run(run).failed
     assert tomllib.loads((run / "run.toml").read_text())["run"]["formats"] == ["geojson", "styles"]
     assert read_layer(run, "zones")["name"].tolist() == ["all"]
+
+
+def test_a_raster_that_users_keep_in_the_run_folder_is_not_taken_for_the_runs(run: Path, zones: Path) -> None:
+    write_raster(run / "AOI.tif", draw_blobs(20, 30), transform=Affine(7, 0, 100, 0, -7, 900))
+    export_run(run, zones=zones)
+    (mapped_m2,) = read_layer(run, "zones")["mapped_m2"]
+    classes = json.loads((run / "summary.json").read_text())["classes"]
+    assert mapped_m2 == pytest.approx(sum(row["area_m2"] for row in classes if row["value"] != 255), rel=1e-5)
 
 
 def test_the_same_command_with_another_format_adds_it_without_the_network(inputs: tuple[Path, Path], run: Path) -> None:

@@ -1,5 +1,7 @@
 """Objects on the ground: every building stays, valid in the raster's CRS and inside the raster."""
 
+from collections.abc import Iterable
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -10,14 +12,14 @@ from odc.geo.geobox import GeoBox
 from shapely.affinity import rotate, translate
 
 from geoseg.objects.instances import InstanceTable
+from geoseg.objects.outlines.cut import cut_off as outlines_cut_off
 from geoseg.objects.regularize import RegularizeMethod, RegularizeOptions
 from geoseg.objects.vectorize import Patches
-from geoseg.pixels.classes import ClassScheme, LandClass
+from geoseg.products import features
 from geoseg.products.features import building_features, to_ground
 
 SIDE = 64
 MERCATOR = GeoBox((SIDE, SIDE), Affine(0.3, 0, 9_520_000, 0, -0.3, 3_203_000), "EPSG:3857")
-SCHEME = ClassScheme(classes=(LandClass(value=0, name="land", color="#c8b48c"),))
 
 
 def patches_of(polygons: NDArray[np.object_]) -> Patches:
@@ -25,11 +27,11 @@ def patches_of(polygons: NDArray[np.object_]) -> Patches:
     return Patches(values=count + 1, polygons=polygons, pixels=count, first=count)
 
 
-def make_buildings(polygons: NDArray[np.object_], method: RegularizeMethod) -> gpd.GeoDataFrame:
+def make_buildings(polygons: NDArray[np.object_], method: RegularizeMethod, nodata: Iterable[Patches] = ()) -> gpd.GeoDataFrame:
     none = np.zeros(len(polygons), np.bool_)
     table = InstanceTable(area_px=np.ones(len(polygons), np.int64), score=np.ones(len(polygons)), touches_edge=none, touches_nodata=none)
-    nothing = patches_of(np.empty(0, object))
-    return building_features(patches_of(polygons), table, nothing, SCHEME, MERCATOR, RegularizeOptions(method=method))
+    names = np.array(["house", "shed"] * len(polygons), object)[: len(polygons)]
+    return building_features(patches_of(polygons), table, names, nodata, MERCATOR, RegularizeOptions(method=method))
 
 
 def test_what_the_rounding_of_coordinates_breaks_is_repaired_and_named() -> None:
@@ -55,3 +57,20 @@ def test_regularized_outlines_stay_in_the_raster(degrees: float) -> None:
     (ground,) = to_ground(np.array([raster]), MERCATOR)
     assert made.difference(ground).area.max() <= 1e-6
     assert (np.abs(made.bounds.to_numpy() - ground.bounds) <= 1e-6).sum() >= 4
+
+
+def test_of_nodata_in_batches_only_what_lies_near_buildings_is_held_and_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
+    def cut_off(outlines: NDArray[np.object_], forbidden: NDArray[np.object_], shape: tuple[int, int]) -> NDArray[np.object_]:
+        held.append(len(forbidden))
+        return outlines_cut_off(outlines, forbidden, shape)
+
+    monkeypatch.setattr(features, "cut_off", cut_off)
+    across = np.arange(0, SIDE, 2)
+    batches = (patches_of(shapely.box(across, y, across + 1, y + 1)) for y in across)
+    made = make_buildings(np.array([shapely.box(4, 4, 11, 11)]), RegularizeMethod.NONE, batches)
+    assert held == [16]
+    (ground,) = to_ground(np.array([shapely.box(4, 4, 11, 11)]), MERCATOR)
+    assert made.area[0] == pytest.approx(ground.area * 33 / 49)
+    assert make_buildings(np.empty(0, object), RegularizeMethod.NONE, [patches_of(np.empty(0, object))]).empty

@@ -59,6 +59,42 @@ def test_zones_that_divide_the_raster_share_its_pixels_out(transform: Affine, cr
     assert (table["mapped_m2"] > 0.3 * table["mapped_m2"].sum()).all()
 
 
+def test_zones_of_many_vertices_are_clipped_to_blocks_and_measure_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among them a courtyard that holds whole blocks, a zone along the borders of pixels, and one in two parts."""
+    monkeypatch.setattr(zonal, "_BLOCK_PX", 16)
+    geobox = GeoBox((60, 70), Affine(1, 0, 337_000, 0, -1, 3_058_060), CRS)
+    classes = RNG.choice(np.array([0, 3, 77, 254, 255], np.uint8), (60, 70))
+    angle = np.linspace(0, 2 * np.pi, 900)[:-1]
+    middle = np.array([337_035, 3_058_030])
+    star = middle + (22 + 5 * np.sin(40 * angle))[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    ring = shapely.Polygon(star, [middle + 0.8 * (star - middle)])
+    pixels = shapely.segmentize(shapely.box(337_016, 3_058_012, 337_048, 3_058_044), 0.25)
+    parts = shapely.MultiPolygon([shapely.segmentize(shapely.box(337_000 + x, 3_058_001, 337_009 + x, 3_058_059), 0.25) for x in (1, 55)])
+    shapes = [ring, pixels, parts, shapely.box(337_003, 3_058_003, 337_020, 3_058_017)]
+    sizes: list[int] = []
+
+    def count(shape: Any) -> Any:
+        sizes.append(int(shapely.get_num_coordinates(shape)))
+        return shapely.geometry.mapping(shape)
+
+    monkeypatch.setattr(zonal, "mapping", count)
+    clipped = measure(classes, geobox, shapes)
+    monkeypatch.setattr(zonal, "_MANY_VERTICES", 10_000)
+    most = max(sizes)
+    whole = measure(classes, geobox, shapes)
+    np.testing.assert_allclose(clipped.drop(columns="geometry"), whole.drop(columns="geometry"), atol=0.011)
+    assert (whole.loc[:2, "mapped_m2"] > 200).all()
+    assert most < 0.5 * max(sizes), "what is far from a block is not converted"
+
+
+def test_values_that_are_no_class_are_mapped_and_have_no_column() -> None:
+    geobox = GeoBox((1, 4), Affine(10, 0, 337_200, 0, -10, 3_058_800), CRS)
+    table = measure(np.array([[0, 77, 78, 255]], np.uint8), geobox, [shapely.box(*geobox.boundingbox.bbox)])
+    pixel_m2 = row_areas_m2(geobox)[0]
+    found = table.loc[0, ["mapped_m2", "c0_m2", "c3_m2", "c254_m2"]].tolist()
+    assert found == pytest.approx([3 * pixel_m2, pixel_m2, 0, 0], rel=1e-4)
+
+
 def test_areas_in_degrees_are_those_of_the_ellipsoid() -> None:
     geobox = GeoBox((200, 200), Affine(0.01, 0, 20, 0, -0.01, 68), "EPSG:4326")
     zone = shapely.Polygon([(20.123, 66.31), (21.7, 66.2), (21.5, 67.9), (20.4, 67.7)])

@@ -1,5 +1,6 @@
 """Components of a raster that is held block by block: numbered per block, joined over block faces, ranked by first pixel."""
 
+from array import array
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from geoseg.pixels.kernel import kernel
 
 NOWHERE = int(np.iinfo(np.int64).max)
 """First pixel of what has no pixel."""
+_LOW = 2**32 - 1
 
 
 class Faces:
@@ -20,7 +22,8 @@ class Faces:
     def __init__(self, width: int) -> None:
         self._above = np.zeros(width, np.uint32)
         self._left: NDArray[np.uint32] = np.zeros(0, np.uint32)
-        self._pairs: list[NDArray[np.int64]] = []
+        # one buffer that grows: an array for each face would take more than what is in it
+        self._pairs = array("q")
 
     def add(self, block: NDArray[Any], window: Window, start: int = 0) -> None:
         """Take the next block.
@@ -41,11 +44,12 @@ class Faces:
 
     def _join(self, one: NDArray[np.uint32], other: NDArray[np.uint32]) -> None:
         both = (one > 0) & (other > 0)
-        self._pairs.append(np.unique(np.stack([one[both], other[both]], axis=1).astype(np.int64), axis=0))
+        packed = np.unique((one[both].astype(np.uint64) << np.uint64(32)) | other[both])
+        self._pairs.frombytes(np.column_stack([packed >> np.uint64(32), packed & np.uint64(_LOW)]).astype(np.int64).tobytes())
 
     def pairs(self) -> NDArray[np.int64]:
         """Return (n, 2) labels that are one thing."""
-        return np.concatenate([np.zeros((0, 2), np.int64), *self._pairs])
+        return np.array(self._pairs, np.int64).reshape(-1, 2)
 
 
 def _count_on(labels: NDArray[Any], start: int) -> NDArray[np.uint32]:

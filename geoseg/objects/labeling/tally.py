@@ -15,7 +15,7 @@ class Tally:
         self.total = np.zeros(size + 1, np.int64)
         self.first = np.full(size + 1, NOWHERE)
 
-    def add(self, block: NDArray[np.uint32], window: Window, width: int, values: NDArray[np.uint8] | None = None) -> None:
+    def add(self, block: NDArray[np.uint32], window: Window, width: int, values: NDArray[np.uint8]) -> None:
         """Take a block.
 
         Args:
@@ -32,8 +32,7 @@ class Tally:
         local = np.where(block > 0, block.astype(np.int64) - (low - 1), 0)
         ids = slice(low, high + 1)
         self.area[ids] += np.bincount(local.ravel())[1:]
-        if values is not None:
-            self.total[ids] += np.bincount(local.ravel(), values.ravel()).astype(np.int64)[1:]
+        self.total[ids] += np.bincount(local.ravel(), values.ravel()).astype(np.int64)[1:]
         self.first[ids] = np.minimum(self.first[ids], first_pixels(local, high - low + 1, window, width))
 
     def rank(self, enough: NDArray[np.bool_]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:

@@ -186,6 +186,8 @@ def drop_short(tracks: Tracks, min_length_m: float, min_part_m: float) -> Tracks
 def split_tracks(tracks: Tracks, edge: NDArray[np.int64], along_m: NDArray[np.float64]) -> tuple[Tracks, NDArray[np.int64]]:
     """Cut lines at inner points.
 
+    Where the closed gaps of a line lie is not known, so each of its pieces takes its share of them, by length.
+
     Args:
         tracks: The network.
         edge: (k,) line of each cut, ascending.
@@ -217,8 +219,10 @@ def split_tracks(tracks: Tracks, edge: NDArray[np.int64], along_m: NDArray[np.fl
         starts=np.concatenate([[0], np.cumsum([len(p) for p in parts])]),
         width_m=tracks.width_m[owner],
         score=tracks.score[owner],
-        bridged_m=np.zeros(len(owner)),
+        bridged_m=tracks.bridged_m[owner],
     )
+    whole_m = np.bincount(owner, cut.length_m)[owner]
+    cut = replace(cut, bridged_m=cut.bridged_m * np.divide(cut.length_m, whole_m, out=np.zeros(len(owner)), where=whole_m > 0))
     return tracks.take(np.setdiff1d(np.arange(len(tracks.from_node)), edge)).add(cut), nodes
 
 

@@ -50,6 +50,15 @@ def test_cuts_fall_where_they_were_asked_for_and_joining_undoes_them() -> None:
     assert sorted(joined.length_m) == [50, 140]
 
 
+def test_pieces_of_a_line_share_what_was_bridged_by_length_and_all_of_it_is_kept() -> None:
+    whole = make_tracks([[(0, 0), (60, 0), (60, 40)], [(200, 0), (200, 50)], [(300, 0), (300, 9)]], [40.0, 20.0, 7.0])
+    cut, _ = split_tracks(whole, np.array([0, 0, 1]), np.array([25.0, 60.0, 12.0]))
+    assert dict(zip(cut.length_m.tolist(), cut.bridged_m.tolist(), strict=True)) == pytest.approx(
+        {9: 7, 25: 10, 35: 14, 40: 16, 12: 4.8, 38: 15.2}
+    )
+    assert join_runs(cut).bridged_m.sum() == pytest.approx(67)
+
+
 def test_joined_lines_have_the_means_of_what_was_seen() -> None:
     joined = join_runs(make_tracks([[(0, 0), (30, 0)], [(30, 0), (40, 0)], [(100, 0), (40, 0)]], [0.0, 10.0, 0.0]))
     assert joined.length_m.tolist() == [100]
