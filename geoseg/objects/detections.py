@@ -117,9 +117,9 @@ def merge_detections(
     tiles see; what is the same over several tiles is joined by union-find. So a road or a terrace over many tiles is one object,
     two objects that touch stay two, and what the neighbor did not see stays as it is. Boxes decide nothing. An object covers what
     any of its masks covers; a pixel that several objects claim goes to the one with the highest score. Of an object in several
-    parts, which share no edge of a pixel, the largest one stays, of equal ones the first. Objects are dropped from the highest
-    score down, so that what is dropped takes nothing from others. Tiles are taken in row-major order, whatever the order they are
-    given in, and only those that a later tile can overlap are held in memory.
+    parts, which share no edge of a pixel, the largest one stays, of equal ones the first, and the others become background.
+    Objects are dropped from the highest score down, so that those that are dropped take nothing from others. Tiles are taken in
+    row-major order, whatever the order they are given in, and only those that a later tile can overlap are held in memory.
 
     Args:
         windows: Of the tiles, in pixels of the raster; they may reach past its edges.
