@@ -1,5 +1,6 @@
 """Masks that a detector found in overlapping tiles to one set of objects over the whole raster."""
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -205,14 +206,15 @@ class _Objects:
 
 
 def _join(sweep: Iterator[tuple[_Tile, list[_Tile]]], options: DetectionOptions) -> _Objects:
-    pairs: list[tuple[int, int]] = []
-    rows: list[tuple[int, float, int]] = []
+    # lists of tuples would take several times as much
+    pairs, rows = array("q"), array("d")
     for tile, held in sweep:
-        rows += [(piece.area, piece.score, piece.kind) for piece in tile.pieces]
+        for piece in tile.pieces:
+            rows.extend((piece.area, piece.score, piece.kind))
         for other in held:
-            pairs += _match(tile, other, options)
+            pairs.extend(number for pair in _match(tile, other, options) for number in pair)
     area, score, kind = np.array(rows, float).reshape(-1, 3).T
-    found, component = find_components(np.array(pairs, np.int64).reshape(-1, 2), len(rows))
+    found, component = find_components(np.array(pairs, np.int64).reshape(-1, 2), len(area))
     mean = np.bincount(component, area * score, found) / np.bincount(component, area, found)
     # components are numbered by their first piece, so ties go to the first tile
     order = np.argsort(-mean, kind="stable")
