@@ -48,21 +48,25 @@ def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callabl
         say(f"halo: {quarter} px, a quarter of the tile; the network sees the whole tile, so tiles are blended over it")
         return Halo(default_px=quarter, exact_px=quarter, measured_on="not measured: the network sees the whole tile")
     if not sources:
-        say(f"halo: no raster of the sites is larger than half a tile, {half_tile(spec)} px, to measure it on; the recipe's stands")
+        say(
+            f"halo: no raster of the sites is larger than half a tile, {half_tile(spec)} px, and fits into memory in one piece, "
+            "to measure it on; the recipe's stands"
+        )
         fits = _widest_halo(spec)
         stands = {"default_px": min(spec.halo.default_px, fits), "exact_px": min(spec.halo.exact_px, fits)}
         return spec.halo.model_copy(update=stands)
     whole = [infer_raster(predictor, source, _one_tile(spec, source)) for source in sources]
+    pairs = [pair for pair in zip(sources, whole, strict=True) if (pair[1][0] != NODATA_CLASS).any()]
     found: dict[float, int] = {}
     half = spec.model_copy(update={"tile_size_px": half_tile(spec)})
     widest = _widest_halo(half)
     differ = 1.0
     for halo in range(0, widest + 1, halo_step(stride)):
         shares = []
-        for source, reference in zip(sources, whole, strict=True):
+        for source, reference in pairs:
             tiled = infer_raster(predictor, source, tiles_of(half, source.shape, halo))
             shares.append(float((tiled[0] != reference[0])[reference[0] != NODATA_CLASS].mean()))
-        differ = max(shares)
+        differ = max(shares, default=0.0)
         say(f"halo {halo} px: at most {differ:.4%} of the labels differ from whole-image inference")
         for limit in (_DEFAULT_SHARE, _EXACT_SHARE):
             if differ <= limit:

@@ -59,7 +59,7 @@ def describe_change(result: Result, fingerprint: str, timing_s: Mapping[str, flo
         "geoseg_version": __version__,
         "fingerprint": fingerprint,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        **{name: {"classes": str(side.classes), "run_id": side.identity} for name, side in sides.items()},
+        **{name: {"classes": str(side.classes), "run_id": side.run_id} for name, side in sides.items()},
         "grid": {
             "crs": ground.crs if ground.geobox.crs is None or ground.geobox.crs.epsg is None else f"EPSG:{ground.geobox.crs.epsg}",
             "transform": list(ground.geobox.transform)[:6],

@@ -40,6 +40,8 @@ class Side:
     """What was segmented; None where it cannot be read any more."""
     evidence: tuple[Path, int] | None = None
     """The probability of building in 1/255 on the grid of the classes, and its band; None where the run kept none."""
+    run_id: str = ""
+    """Id of the run."""
     identity: str = ""
     """What tells the run from others, and from itself when it lacked chunks; by it a comparison is known again."""
 
@@ -75,6 +77,7 @@ def open_side(path: Path, name: str) -> Side:
         roads=read_layer(products.features, "roads") if "roads" in summary["counts"] else None,
         imagery=products.imagery,
         evidence=_find_evidence(products.find("evidence.tif")),
+        run_id=str(summary.get("run_id", "")),
         identity=_identify(folder, summary),
     )
 

@@ -58,7 +58,7 @@ class Judge:
         """
         spec = self.package.spec
         site = _as_a_run_reads(site)
-        tally = reduce(add, [self._judge(raster, site) for raster in load_site(site, spec, self.data_dir)])
+        tally = reduce(add, [self._judge(raster, site) for raster in load_site(site, spec, self.data_dir, any_values=True)])
         return Evaluation(name=site.name, scheme=spec.scheme, tally=tally)
 
     def _judge(self, raster: LabelledRaster, site: Site) -> Tally:
@@ -82,7 +82,7 @@ class Judge:
                 "raster": source.path,
                 "output": Path(folder) / "run",
                 "model": str(self.package.folder),
-                "bands": source.bands[: len(self.package.spec.bands)],
+                "bands": source.bands,
                 "device": self.device,
                 "assume_crs": source.options.assume_crs,
                 "warp": source.options.warp,
@@ -95,7 +95,6 @@ class Judge:
 
     def _infer(self, source: RasterSource) -> Found:
         spec = self.package.spec
-        source = replace(source, bands=source.bands[: len(spec.bands)])
         load = self.load or network_loader(self.package, Execution(device=pick_device(self.device)))
         seen = averaging(load, list_views(self.tta, self.tta_scales))
         layers = infer_raster(seen(), source, tiles_of(spec, source.shape, spec.halo.default_px))

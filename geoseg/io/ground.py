@@ -46,9 +46,13 @@ def _measure_pixels(
     geobox: GeoBox, cols: NDArray[np.float64], rows: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return widths and heights in m and areas in m2 of pixels around places; where a projection shears, a pixel is no rectangle."""
-    east, _, width = _GEOD.inv(*_lonlat(geobox, cols - 0.5, rows), *_lonlat(geobox, cols + 0.5, rows))
-    south, _, height = _GEOD.inv(*_lonlat(geobox, cols, rows - 0.5), *_lonlat(geobox, cols, rows + 0.5))
-    slant = np.abs(np.sin(np.radians(np.asarray(east) - np.asarray(south))))
+    right, lower = _lonlat(geobox, cols + 0.5, rows), _lonlat(geobox, cols, rows + 0.5)
+    width = _GEOD.inv(*_lonlat(geobox, cols - 0.5, rows), *right)[2]
+    height = _GEOD.inv(*_lonlat(geobox, cols, rows - 0.5), *lower)[2]
+    # directions from one point, which may be a pole
+    middle = _lonlat(geobox, cols, rows)
+    across, down = (np.asarray(_GEOD.inv(*middle, *side)[0]) for side in (right, lower))
+    slant = np.abs(np.sin(np.radians(across - down)))
     return np.asarray(width), np.asarray(height), np.asarray(width * height * slant)
 
 
@@ -62,15 +66,20 @@ def pixel_size_m(geobox: GeoBox) -> float:
 def row_areas_m2(geobox: GeoBox) -> NDArray[np.float64]:
     """Return the area of one pixel of each row, (H,) in m2: constant on no map but true on the ground.
 
-    Where areas change along a row as well, as they do over wide rasters, it is their mean.
+    Where areas change along a row as well, as they do over wide rasters, it is the mean over what of a row lies on the globe.
     """
     height, width = geobox.shape
     rows = np.linspace(0.5, height - 0.5, min(height, _SAMPLED_ROWS))
     cols = (np.arange(min(width, _SAMPLED_COLS)) + 0.5) * width / min(width, _SAMPLED_COLS)
     across, down = np.meshgrid(cols, rows)
     *_, areas = _measure_pixels(geobox, across.ravel(), down.ravel())
-    means = areas.reshape(across.shape).mean(axis=1)
-    return np.asarray(np.interp(np.arange(height) + 0.5, rows, means), np.float64)
+    table = areas.reshape(across.shape)
+    there = np.isfinite(table)
+    known = there.any(axis=1)
+    if not known.any():
+        return np.full(height, np.nan)
+    means = np.where(there, table, 0)[known].sum(axis=1) / there[known].sum(axis=1)
+    return np.asarray(np.interp(np.arange(height) + 0.5, rows[known], means), np.float64)
 
 
 def measure_polygons(geometries: NDArray[np.object_], crs: object) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -23,6 +23,7 @@ from geoseg.runfolder.report import read_scheme
 
 _EVIDENCE = 255
 _PERCENT = 100
+_SURE = 0.9
 
 
 def read_sure(run: Path, source: RasterSource, site: Site, scheme: ClassScheme) -> Channels:
@@ -40,7 +41,7 @@ def read_sure(run: Path, source: RasterSource, site: Site, scheme: ClassScheme) 
     """
     folder = RunFolder(run)
     folder.check_whole()
-    told = folder.read_summary()
+    told, sure = folder.read_summary(), site.sure or _SURE
     if site.learn == "buildings":
         channel = building_channel(scheme)
         if channel < 0:
@@ -48,14 +49,14 @@ def read_sure(run: Path, source: RasterSource, site: Site, scheme: ClassScheme) 
         building = _read_layer(run / "evidence.tif", "building", source).values
         # evidence is 0 where nothing was looked at, too
         seen = _read_layer(run / "classes.tif", "class", source).valid
-        sure = np.array([building >= site.sure * _EVIDENCE, building <= (1 - site.sure) * _EVIDENCE]) & seen
-        semantic = np.select(list(sure), [channel, NOT_BUILDING], UNLABELLED).astype(np.uint8)
+        known = np.array([building >= sure * _EVIDENCE, building <= (1 - sure) * _EVIDENCE]) & seen
+        semantic = np.select(list(known), [channel, NOT_BUILDING], UNLABELLED).astype(np.uint8)
         return Channels(semantic=semantic, notes=(_count(run, semantic),))
     if not site.values:
         site = site.model_copy(update={"values": _match_classes(told["classes"], run, scheme)})
     found = read_class_raster(run / "classes.tif", source, site, scheme)
     percent = _read_layer(run / "confidence.tif", "confidence", source).values
-    semantic = np.where(percent >= site.sure * _PERCENT, found.semantic, UNLABELLED).astype(np.uint8)
+    semantic = np.where(percent >= sure * _PERCENT, found.semantic, UNLABELLED).astype(np.uint8)
     return Channels(semantic=semantic, notes=(*found.notes, _count(run, semantic)))
 
 

@@ -16,6 +16,7 @@ _ONLY_FOR: dict[str, tuple[Kind, ...]] = {
     "width_column": ("vectors",),
     "layer": ("vectors", "building_polygons"),
     "learn": ("run",),
+    "sure": ("run",),
     "seeds": ("drawn_scenes",),
 }
 
@@ -68,8 +69,8 @@ class Site(BaseModel):
     """Text in ``{parent}`` and ``{stem}`` to replace first, for labels that are named otherwise: ``{ image = "mask" }``."""
     learn: Literal["classes", "buildings"] | None = None
     """Whether a run teaches its classes, which None means too, or only buildings and what is none."""
-    sure: float = Field(default=0.9, gt=0.5, lt=1)
-    """Probability from which on what a run says is taken for true."""
+    sure: float | None = Field(default=None, gt=0.5, lt=1)
+    """Probability from which on what a run says is taken for true; None means 0.9."""
     seeds: tuple[int, ...] = ()
     """Scenes to draw, of 1024 x 1024 px at the model's resolution."""
     labelled_area: str | None = None
@@ -118,6 +119,8 @@ class Site(BaseModel):
                 raise ValueError(f"'{field}' is for kind {' or '.join(kinds)}; site '{self.name}' is of kind {self.kind}")
         if self.kind == "vectors" and bool(self.class_labels) == bool(self.labels and self.column):
             raise ValueError(f"site '{self.name}' needs either labels and column, or class_labels, one file per class")
+        if self.learn == "buildings" and (self.values or self.ignore):
+            raise ValueError(f"site '{self.name}' learns buildings alone; values and ignore are for classes")
         if self.kind == "run" and not self.labels:
             raise ValueError(f"site '{self.name}' needs labels, the folder of a finished run")
         if self.kind in ("class_raster", "run"):

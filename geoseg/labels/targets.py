@@ -1,7 +1,7 @@
 """Sites as arrays: pixels and targets on one grid."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from shapely.geometry import box
 
 from geoseg.errors import LabelError, UsageError
 from geoseg.io.raster import RasterSource, open_raster, read_whole
-from geoseg.io.sources.bands import match_bands
+from geoseg.io.sources.bands import list_lacking, match_bands
 from geoseg.io.vector import read_vector
 from geoseg.labels.blocks import kept_pixels
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED, building_channel
@@ -73,13 +73,19 @@ class Reading:
         return cls(scheme=spec.scheme, resolution_m=spec.resolution_m, bands=len(spec.bands), band_names=spec.bands, any_values=any_values)
 
 
-def load_site(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledRaster]:
+def load_site(site: Site, spec: ModelSpec, data_dir: Path, *, any_values: bool = False) -> list[LabelledRaster]:
     """Read the rasters of a site with their labels, at the model's resolution.
+
+    Args:
+        site: Rasters and labels.
+        spec: The model.
+        data_dir: Folder that the site's paths start from.
+        any_values: Whether values outside 0..255 are fine, because nobody looks at the pixels.
 
     Raises:
         LabelError: If the globs find nothing, the labels hold unknown values or lie elsewhere, or no pixel is labelled.
     """
-    rasters = list(iterate_site(site, spec, data_dir))
+    rasters = list(iterate_site(site, spec, data_dir, any_values=any_values))
     if all((r.targets[0] == UNLABELLED).all() for r in rasters):
         raise LabelError(
             f"Site '{site.name}': no pixel of its {len(rasters)} rasters is labelled. "
@@ -88,13 +94,14 @@ def load_site(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledRaste
     return rasters
 
 
-def iterate_site(site: Site, spec: ModelSpec, data_dir: Path) -> Iterator[LabelledRaster]:
+def iterate_site(site: Site, spec: ModelSpec, data_dir: Path, *, any_values: bool = False) -> Iterator[LabelledRaster]:
     """Read the rasters of a site one after the other, so that only one is in memory; see :func:`load_site`."""
     if site.kind == "drawn_scenes":
         yield from (_draw(seed, site, spec) for seed in site.seeds)
         return
+    reading = Reading.of(spec)
     for path in raster_paths(site, data_dir):
-        yield load_raster(path, site, Reading.of(spec), data_dir)
+        yield load_raster(path, site, replace(reading, any_values=any_values or reading.any_values), data_dir)
 
 
 def raster_paths(site: Site, data_dir: Path) -> list[Path]:
@@ -160,8 +167,8 @@ def _open(path: Path, site: Site, reading: Reading) -> RasterSource:
     wanted = site.bands or _choose_bands(source, reading)
     if len(wanted) != (reading.bands or len(wanted)) or not set(wanted) <= set(source.bands):
         raise LabelError(
-            f"Site '{site.name}': {path} has {len(source.bands)} bands; the model needs {reading.bands}, "
-            f"bands asks for {list(site.bands) or 'all'}."
+            f"Site '{site.name}': {path} has {len(source.bands)} bands, {len(source.imagery.opacity)} of them opacity; "
+            f"the model needs {reading.bands}, bands asks for {list(site.bands) or 'all'}."
         )
     return source.choose(wanted)
 
@@ -169,6 +176,9 @@ def _open(path: Path, site: Site, reading: Reading) -> RasterSource:
 def _choose_bands(source: RasterSource, reading: Reading) -> tuple[int, ...]:
     """Return the bands that a run would take: those called as the model calls its own, else the first ones."""
     named = match_bands(reading.band_names, source.imagery.bands) if reading.band_names else None
+    lacking = () if named else list_lacking(reading.band_names, source.imagery.bands)
+    if lacking:
+        raise LabelError(f"{source.path} names its bands, and {', '.join(lacking)} is not among them. Say which to take with bands.")
     colors = tuple(band for band in source.bands if band not in source.imagery.opacity)
     return named or colors[: reading.bands]
 

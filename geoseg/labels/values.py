@@ -17,6 +17,7 @@ from geoseg.pixels.classes import ClassScheme
 
 _UNKNOWN = 254
 _NO_NUMBER = -1
+_LARGEST = 2**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +51,9 @@ def read_class_raster(path: Path, source: RasterSource, site: Site, scheme: Clas
     # 255 as a packed color is pure blue
     standing = {} if _has_colors(site) else {UNLABELLED: UNLABELLED}
     wanted = standing | wanted | {parse_value(str(value)): UNLABELLED for value in site.ignore}
-    values = _values(placed, path, site)
-    # a nodata value that was given a class means that class
     nodata = _nodata(path, site)
+    values = _values(placed, path, site, nodata)
+    # a nodata value that was given a class means that class
     meant = values == nodata if nodata in explicit else np.zeros_like(placed.valid)
     silent = ~placed.valid & ~meant | ~placed.covered
     semantic = _look_up(values, wanted)
@@ -98,12 +99,12 @@ def _nodata(path: Path, site: Site) -> int | None:
     """Return the value that the file itself calls nodata, as :func:`_values` has it; None if it calls none so."""
     with bounded_cache(), open_dataset(str(path), RasterOptions()) as dataset:
         value = dataset.nodata
-    if value is None or not float(value).is_integer():
+    if value is None or not float(value).is_integer() or abs(value) > _LARGEST:
         return None
     return int(value) * 0x010101 if _has_colors(site) else int(value)
 
 
-def _values(placed: Placed, path: Path, site: Site) -> NDArray[Any]:
+def _values(placed: Placed, path: Path, site: Site, nodata: int | None) -> NDArray[Any]:
     """Return one whole number per pixel; colors as 0xrrggbb."""
     if _has_colors(site):
         if len(placed.values) < 3:
@@ -113,7 +114,8 @@ def _values(placed: Placed, path: Path, site: Site) -> NDArray[Any]:
         return packed
     values: NDArray[Any] = placed.values[0]
     if np.issubdtype(values.dtype, np.floating):
-        whole = np.where(np.isfinite(values), values, _NO_NUMBER)
+        told = np.isfinite(values) & (placed.valid | (values == nodata))
+        whole = np.where(told, values, _NO_NUMBER)
         broken = int((whole != np.rint(whole)).sum())
         if broken:
             raise LabelError(f"{path} holds {broken} pixels that are not whole numbers; class values are. Is it the right file?")

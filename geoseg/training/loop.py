@@ -210,6 +210,11 @@ _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 class _Best(ModelCheckpoint):
     """The best checkpoint, known again where the folder was moved or lies under another name."""
 
+    @property
+    def state_key(self) -> str:
+        """Name under which checkpoints keep the state, those of earlier versions as well."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         def here(path: str) -> str:
             return str(Path(str(self.dirpath), Path(path).name)) if path else path

@@ -72,7 +72,7 @@ def write_graph(folder: Path, spec: ModelSpec, say: Callable[[str], None]) -> No
 
 
 def _large_sources(recipe: Recipe, data_dir: Path) -> list[RasterSource]:
-    """Return the largest labelled raster of each site that fits into memory in one piece."""
+    """Return the largest raster of each site, of those that fit into memory in one piece."""
     side, most_px = half_tile(recipe.model), free_memory_bytes() / 2 / recipe.model.memory_bytes_per_px
     largest = []
     for site in recipe.sites:

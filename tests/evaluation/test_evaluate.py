@@ -188,7 +188,7 @@ def test_a_class_raster_needs_no_run(town: Town) -> None:
         scores(town.run / "classes.tif", buildings=town.buildings)
     with pytest.raises(MissingFileError, match="nowhere"):
         scores(town.folder / "nowhere", labels=town.labels)
-    with pytest.raises(RunFolderError, match="no finished run"):
+    with pytest.raises(RunFolderError, match="is not finished"):
         scores(town.folder, labels=town.labels)
 
 
@@ -310,7 +310,6 @@ def test_a_raster_that_holds_no_building_is_no_fault_where_none_is_needed(town: 
     assert (len(shapes), notes) == (0, ())
 
 
-@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_raster_of_a_site_without_labels_is_left_out_and_named(town: Town, tmp_path: Path) -> None:
     for name, classes in (("a", town_classes()), ("b", np.full((SIZE, SIZE), 255))):
         write_raster(tmp_path / f"{name}.tif", np.repeat(town_classes()[None].astype(np.uint8), 3, axis=0))
@@ -318,8 +317,6 @@ def test_a_raster_of_a_site_without_labels_is_left_out_and_named(town: Town, tmp
     site = Site(name="town", kind="class_raster", rasters=("a.tif", "b.tif"), labels="{stem}_labels.tif")
     judged = Judge(package=find_package(town.package), data_dir=tmp_path, load=always(Copying(double_spec()))).evaluate(site)
     assert "b.tif was left out: no pixel of it is labelled." in judged.tally.notes
-    assert judged.tally.pixels is not None
-    assert judged.tally.pixels.known <= SIZE**2
 
 
 def test_no_roads_on_either_side_are_told(town: Town) -> None:
@@ -329,6 +326,7 @@ def test_no_roads_on_either_side_are_told(town: Town) -> None:
     assert told.notes == ("Roads were not compared: there are none, neither found nor true.",)
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_rasters_without_a_place_are_judged_by_their_classes(town: Town, tmp_path: Path) -> None:
     write_raster(tmp_path / "image.tif", np.repeat(town_classes()[None], 3, axis=0), transform=None, crs=None)
     truth = town_classes()

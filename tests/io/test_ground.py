@@ -60,15 +60,28 @@ def test_row_areas_are_those_of_the_ellipsoid(geobox: GeoBox) -> None:
     [
         grid("ESRI:54008", 80, 30, 463.3, (2400, 2400)),
         grid("EPSG:3413", -45, 84, 1000.0, (300, 3000)),
+        GeoBox((400, 400), Affine(10_000, 0, -2_000_000, 0, -10_000, 2_000_000), "EPSG:3031"),
+        GeoBox((400, 400), Affine(10_000, 0, -2_000_000, 0, -10_000, 2_000_000), "EPSG:6931"),
         GeoBox((300, 400), Affine.translation(84, 27) @ Affine.rotation(30) @ Affine.scale(1e-3, -1e-3), "EPSG:4326"),
     ],
-    ids=["sinusoidal", "polar, 3000 km wide", "turned, in degrees"],
+    ids=["sinusoidal", "polar, 3000 km wide", "around a pole", "around the other, of equal areas", "turned, in degrees"],
 )
 def test_pixels_add_up_to_the_area_of_their_raster(geobox: GeoBox) -> None:
     height, width = geobox.shape
     outline = shapely.segmentize(shapely.box(0, 0, width, height), 1)
     whole = measure_areas(np.array([shapely.transform(outline, lambda xy: np.column_stack(geobox.transform @ tuple(xy.T)))]), geobox.crs)
     assert row_areas_m2(geobox).sum() * width == pytest.approx(whole[0], rel=1e-3)
+
+
+def test_rows_that_reach_beyond_the_globe_have_the_areas_of_what_is_on_it() -> None:
+    whole_world = GeoBox((180, 360), Affine(100_000, 0, -18_000_000, 0, -100_000, 9_000_000), "ESRI:54009")
+    # a projection of equal areas
+    np.testing.assert_allclose(row_areas_m2(whole_world)[12:-12], 1e10, rtol=0.03)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3031", "EPSG:6931"])
+def test_a_pixel_at_a_pole_has_its_size(crs: str) -> None:
+    assert pixel_size_m(GeoBox((400, 400), Affine(10_000, 0, -2_000_000, 0, -10_000, 2_000_000), crs)) == pytest.approx(10_000, rel=0.05)
 
 
 @every_grid

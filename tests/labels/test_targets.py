@@ -125,6 +125,9 @@ class TestClassRasters:
         targets = load_mask(folder, values, **fields).targets
         assert (targets[0, :20] == UNLABELLED).all()
         assert (targets[0, 20:] == LAND).all()
+        values[:10], values[20, 0] = np.finfo(np.float32).min, 0.5
+        with pytest.raises(LabelError, match="1 pixels that are not whole numbers"):
+            load_mask(folder, values, values={"0": "land"}, nodata=float(np.finfo(np.float32).min), ignore=[-9999])
         hidden = np.stack([np.zeros((40, 60), np.uint8), np.full((40, 60), 255, np.uint8)])
         hidden[1, :10] = 0
         with rasterio.open(folder / "a_mask.tif", "w", "GTiff", 60, 40, 2, CRS, TRANSFORM, "uint8", alpha="yes") as dataset:
@@ -386,6 +389,10 @@ class TestImagery:
         np.testing.assert_array_equal(load(folder, reading, **fields, bands=[1, 2, 3]).pixels, PIXELS)
         with pytest.raises(LabelError, match="needs 3"):
             load(folder, reading, **fields, bands=[1, 2, 3, 1])
+        with rasterio.open(folder / "a_image.tif", "r+") as dataset:
+            dataset.descriptions = ("nir", "red", "green")
+        with pytest.raises(LabelError, match="blue is not among them"):
+            load(folder, reading, **fields)
 
     def test_reflectances_are_refused_instead_of_rounded_away(self, folder: Path) -> None:
         write_raster(folder / "a_image.tif", (PIXELS / 255).astype(np.float32))
@@ -436,7 +443,7 @@ class TestSites:
         write_raster(folder / "a_mask.tif", np.zeros((1, 40, 60), np.uint8))
         chosen = load(folder, Reading(scheme=SCHEME, bands=2), **fields, bands=(3, 1))
         np.testing.assert_array_equal(chosen.pixels, PIXELS[[2, 0]])
-        with pytest.raises(LabelError, match="has 3 bands; the model needs 4"):
+        with pytest.raises(LabelError, match="has 3 bands, 0 of them opacity; the model needs 4"):
             load(folder, Reading(scheme=SCHEME, bands=4), **fields)
 
     def test_a_few_values_beyond_eight_bits_are_noted_and_many_refused(self, tmp_path: Path) -> None:
@@ -458,6 +465,8 @@ class TestSites:
             ({"kind": "class_raster", "labels": "x", "lables": "y"}, "lables"),
             ({"kind": "class_raster", "labels": "x", "learn": "buildings"}, "'learn' is for kind run"),
             ({"kind": "run"}, "needs labels, the folder of a finished run"),
+            ({"kind": "class_raster", "labels": "x", "sure": 0.8}, "'sure' is for kind run"),
+            ({"kind": "run", "labels": "x", "learn": "buildings", "ignore": [1]}, "values and ignore are for classes"),
         ],
     )
     def test_fields_that_do_not_fit_are_named(self, fields: dict[str, Any], fault: str) -> None:

@@ -112,6 +112,9 @@ def test_the_best_score_is_known_again_in_a_folder_that_was_moved(data: Path, tm
     unbroken = fit(quick(3), data, tmp_path / "unbroken")
     with pytest.raises(Killed):
         fit(quick(3), data, tmp_path / "here", report=kill_in_epoch(2))
+    kept = torch.load(tmp_path / "here" / CHECKPOINT, weights_only=True)["callbacks"]
+    # by this name earlier versions wrote it as well
+    assert any(name.startswith("ModelCheckpoint{'monitor': 'val_score'") for name in kept)
     (tmp_path / "here").rename(tmp_path / "there")
     np.testing.assert_array_equal(weights_of(fit(quick(3), data, tmp_path / "there")), weights_of(unbroken))
 

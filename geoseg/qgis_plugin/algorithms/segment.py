@@ -55,7 +55,7 @@ class SegmentRaster(GeosegAlgorithm):
         return tr(
             "Turns imagery into a class map, land cover polygons, buildings and a road network, in a run folder.\n\n"
             "The model 'aerial' is for drones and planes (0.15 m to 0.5 m), 'satellite' for 0.5 m to 1 m, both from red, green and "
-            "blue; their classes are land, water, vegetation, road and building. 'buildings' knows buildings alone, and those best. "
+            "blue; their classes are land, water, vegetation, road and building. 'buildings' knows buildings alone, with fewer false ones. "
             "'korea' is for 10 m pictures of Korea.\n\n"
             "A run that was cancelled goes on where it stopped when it is started again with the same settings."
         )
