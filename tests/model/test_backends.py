@@ -54,7 +54,7 @@ def assert_agree(made: NDArray[np.uint8], expected: NDArray[np.uint8], precision
 def test_shipped_models_give_the_same_labels(name: str, backend: Backend, precision: Precision) -> None:
     package, (pixels, valid) = find_package(name), drawn(256, 320)
     expected = load_predictor(package, EAGER).predict(pixels, valid)
-    assert len(np.unique(expected[:, 0][valid])) >= 3
+    assert len(np.unique(expected[:, 0][valid])) >= min(3, len(package.spec.classes))
     made = load_predictor(package, Execution(backend=backend, precision=precision, threads=1)).predict(pixels, valid)
     assert_agree(made, expected, precision)
     assert (made.transpose(0, 2, 3, 1)[~valid] == expected.transpose(0, 2, 3, 1)[~valid]).all()
