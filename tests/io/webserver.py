@@ -80,9 +80,10 @@ def serve(folder: Path) -> Iterator[Web]:
             self.send_header("ETag", f'"{len(content)}-{hash(content)}"')
             self.send_header("Content-Type", "application/geo+json" if content[:1] == b"{" else "application/octet-stream")
             self.send_header("Content-Length", str(stop - start))
+            # who reads no more than headers goes on as soon as they are there
+            web.sent_bytes += (stop - start) * body
             self.end_headers()
             if body:
-                web.sent_bytes += stop - start
                 self.wfile.write(content[start:stop])
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
