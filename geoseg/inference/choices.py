@@ -10,11 +10,14 @@ from geoseg.model.device import pick_device
 from geoseg.model.execution import Backend, Execution
 from geoseg.model.graph import has_graph
 from geoseg.model.package import ModelPackage
+from geoseg.model.ports import largest_tile_px
 from geoseg.model.spec import LIBRARIES, ModelSpec
 from geoseg.plugins import MODELS, plugin_names
 
 _SMALLEST_TILE_PX = 256
 """Below it halos are most of the work."""
+_ROOMY, _WORTH_ROOM = 1.5, 1.05
+"""How much larger tiles may be than a model's card says, and how many times the halo work that has to save: it costs memory."""
 _CHUNK_PX, _GPU_CHUNK_PX = 1536, 4096
 """Large enough that halos are seldom read twice and that writing is no work, small enough that a killed run loses seconds."""
 _MOST_CHUNKS = 250_000
@@ -71,7 +74,7 @@ def _choose_fixed(config: RunConfig, spec: ModelSpec, backend: Backend, cores: i
     return Execution(backend=backend, device=device, threads=cores)
 
 
-def choose_lanes(execution: Execution, tiles: int) -> tuple[int, ...]:
+def choose_lanes(execution: Execution, tiles: int, *, roomy: bool = False) -> tuple[int, ...]:
     """Return how many threads call the network, the fastest number first, for machines with less memory others after it.
 
     On a GPU one computes while the other waits for a copy. On a processor onnxruntime's threads wait for each other after each layer,
@@ -80,10 +83,13 @@ def choose_lanes(execution: Execution, tiles: int) -> tuple[int, ...]:
     Args:
         execution: How the network is run.
         tiles: Of the raster.
+        roomy: Whether tiles are larger than the model's card says: two lanes of its tiles are faster than one of larger ones.
     """
     if execution.device.startswith("cuda"):
         return (2,)
-    return (2, 1) if execution.backend == "onnx" and execution.threads > 1 and tiles >= _TILES_TO_SHARE else (1,)
+    if execution.backend != "onnx" or execution.threads < 2 or tiles < _TILES_TO_SHARE:
+        return (1,)
+    return (2,) if roomy else (2, 1)
 
 
 def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution, raster_px: int = 0) -> Iterator[RunConfig]:
@@ -96,15 +102,19 @@ def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution, raste
         raster_px: Pixels of the raster; chunks of very large ones are larger.
     """
     on_gpu = execution.device.startswith("cuda")
-    tile = config.tile_size or spec.tile_size_px
-    chunk = config.chunk_size or max(_GPU_CHUNK_PX if on_gpu else _CHUNK_PX, isqrt(raster_px // _MOST_CHUNKS))
+    tile = config.tile_size or choose_tile(config, spec, execution)
     batch = config.batch_size or (_GPU_BATCH if on_gpu else 1)
     halo = choose_halo(config, spec)
+    # as many whole tiles as fit into a chunk
+    core = max(1, tile - 2 * halo)
+    chunk = config.chunk_size or max(_GPU_CHUNK_PX if on_gpu else _CHUNK_PX, -(-isqrt(raster_px // _MOST_CHUNKS) // core) * core)
     while True:
         yield config.model_copy(
             update={"tile_size": tile, "chunk_size": chunk, "batch_size": batch, "halo": halo, "stitch": config.stitch or spec.stitch}
         )
-        if config.chunk_size is None and chunk > tile:
+        if config.tile_size is None and tile > spec.tile_size_px:
+            tile = spec.tile_size_px
+        elif config.chunk_size is None and chunk > tile:
             chunk = max(tile // 2, chunk // 2)
         elif config.batch_size is None and batch > 1:
             batch //= 2
@@ -112,6 +122,35 @@ def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution, raste
             tile = tile * 2 // 3
         else:
             return
+
+
+def choose_tile(config: RunConfig, spec: ModelSpec, execution: Execution) -> int:
+    """Return the largest side of a tile in pixels: that of the model's card, or more where that saves halo work.
+
+    On a processor a network is as fast per pixel on larger tiles (docs/performance.md). Networks that see a whole tile at once, or that
+    geoseg did not build, keep the tiles that they were made for; a card of very small ones asks for little memory. Neither workers nor
+    threads have a say: they must not change a map.
+    """
+    own, roomy, halo = spec.tile_size_px, roomy_tile(spec), choose_halo(config, spec)
+    made_for = spec.network.backend is not None or spec.network.global_context or config.stitch == "blend"
+    if made_for or own < _SMALLEST_TILE_PX or not fits_tiles(spec, execution):
+        return own
+    return roomy if _halo_work(own, halo) > _WORTH_ROOM * _halo_work(roomy, halo) else own
+
+
+def roomy_tile(spec: ModelSpec) -> int:
+    """Return the side in pixels of the largest tile that is tried on a processor."""
+    stride = spec.network.stride_px
+    return int(spec.tile_size_px * _ROOMY) // stride * stride
+
+
+def _halo_work(tile: int, halo: int) -> float:
+    return (tile / max(1, tile - 2 * halo)) ** 2
+
+
+def fits_tiles(spec: ModelSpec, execution: Execution) -> bool:
+    """Tell whether tiles may be of any shape: a GPU's kernels are chosen, and compiled ones made, for each shape anew."""
+    return not execution.device.startswith("cuda") and execution.backend != "compile" and largest_tile_px(spec) is None
 
 
 def choose_halo(config: RunConfig, spec: ModelSpec) -> int:

@@ -9,7 +9,7 @@ from geoseg.checkrules import check_rules
 from geoseg.config import RunConfig
 from geoseg.errors import ConfigError, MemoryLimitError, ModelError, WriteError
 from geoseg.events import RunPlanned
-from geoseg.inference.choices import choose_execution, choose_lanes, ever_smaller
+from geoseg.inference.choices import choose_execution, choose_lanes, ever_smaller, fits_tiles
 from geoseg.inference.opening import open_source
 from geoseg.inference.runplan import RunPlan
 from geoseg.io.ground import pixel_size_m
@@ -81,7 +81,8 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
     smallest: RunPlan | None = None
     for smaller in ever_smaller(config, package.spec, execution, source.shape[0] * source.shape[1]):
         smallest = _settle(smaller, package, source, execution)
-        for lanes in choose_lanes(execution, smallest.tiles.tile_count):
+        roomy = config.tile_size is None and smallest.tiles.tile_size_px > package.spec.tile_size_px
+        for lanes in choose_lanes(execution, smallest.tiles.tile_count, roomy=roomy):
             smallest = replace(smallest, lanes=lanes)
             if smallest.memory_bytes <= limit:
                 return smallest
@@ -130,8 +131,7 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
         stride_px=package.spec.network.stride_px,
         chunk_size_px=config.chunk_size,
         stitch=config.stitch or package.spec.stitch,
-        # a GPU wants tiles of one shape: its kernels are chosen, or compiled, for each shape anew
-        fit=not execution.device.startswith("cuda") and execution.backend != "compile" and only is None,
+        fit=fits_tiles(package.spec, execution),
     )
     tiles = plan_tiles(source.shape, options)
     settled: dict[str, Any] = {"tile_size": tiles.tile_size_px, "halo": tiles.halo_px, "backend": execution.backend}

@@ -9,13 +9,13 @@ import pytest
 from geoseg.config import RunConfig
 from geoseg.errors import ConfigError, MemoryLimitError, ModelError
 from geoseg.inference import choices
-from geoseg.inference.choices import choose_execution, choose_lanes, ever_smaller
+from geoseg.inference.choices import choose_execution, choose_lanes, choose_tile, ever_smaller
 from geoseg.inference.planning import plan_run
 from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage, find_package
 from geoseg.model.predictor import double_spec
-from geoseg.model.spec import NetworkSpec
-from tests.doubles import configure, draw_blobs, write_package, write_raster
+from geoseg.model.spec import Halo, NetworkSpec
+from tests.doubles import configure, draw_blobs, write_network, write_package, write_raster
 
 
 @pytest.fixture
@@ -91,6 +91,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, con
 )
 def test_lanes_share_the_tiles_where_that_is_faster(execution: Execution, tiles: int, lanes: tuple[int, ...]) -> None:
     assert choose_lanes(execution, tiles) == lanes
+    assert choose_lanes(execution, tiles, roomy=True) == lanes[:1]
 
 
 def test_lanes_share_the_cores_and_give_way_to_the_limit_of_memory(monkeypatch: pytest.MonkeyPatch, config: RunConfig) -> None:
@@ -116,11 +117,50 @@ def test_sizes_shrink_in_turn_and_only_those_that_were_left_open(config: RunConf
     ]
 
 
-@pytest.mark.parametrize(("raster_px", "chunk_px"), [(1, 1536), (5 * 10**11, 1536), (10**12, 2000), (10**14, 20_000)])
+@pytest.mark.parametrize(
+    ("changed", "given", "execution", "tile_px"),
+    [
+        ({}, {}, Execution(), 1152),
+        ({}, {}, Execution(backend="onnx", threads=7), 1152),
+        ({}, {"workers": 4}, Execution(), 1152),
+        ({"halo": Halo(default_px=8, exact_px=48)}, {}, Execution(), 768),
+        ({"halo": Halo(default_px=8, exact_px=48)}, {"halo": "exact"}, Execution(), 1152),
+        ({"network": NetworkSpec(architecture="a", encoder="b", stride_px=16, global_context=True)}, {"stitch": "crop"}, Execution(), 768),
+        ({}, {"stitch": "blend"}, Execution(), 768),
+        ({}, {}, Execution(backend="compile"), 768),
+        ({}, {}, Execution(device="cuda"), 768),
+        ({"network": NetworkSpec(library="onnx", architecture="a", encoder="b", stride_px=16)}, {}, Execution(), 768),
+    ],
+)
+def test_tiles_have_more_room_on_a_processor_where_that_saves_halo_work(
+    config: RunConfig, changed: dict[str, Any], given: dict[str, Any], execution: Execution, tile_px: int
+) -> None:
+    spec = double_spec(tile_size_px=768, halo_px=48).model_copy(update=changed)
+    assert choose_tile(config.model_copy(update=given), spec, execution) == tile_px
+
+
+def test_a_tile_gives_its_room_back_before_it_is_less_than_the_model_was_made_for(config: RunConfig) -> None:
+    spec = double_spec(tile_size_px=768, halo_px=48)
+    sizes = [(c.tile_size, c.chunk_size) for c in ever_smaller(config, spec, Execution())]
+    assert sizes == [(1152, 1536), (768, 1536), (768, 768), (512, 768), (512, 384), (341, 384), (341, 192)]
+
+
+def test_the_room_of_a_tile_costs_no_pixel_twice(config: RunConfig) -> None:
+    network = write_network(config.output.parent / "network")
+    roomy = plan_run(config.model_copy(update={"model": str(network)}))
+    own = plan_run(config.model_copy(update={"model": str(network), "tile_size": find_package(network).spec.tile_size_px}))
+    assert roomy.tiles.tile_count < own.tiles.tile_count
+    assert roomy.tiles.halo_work < own.tiles.halo_work
+
+
+@pytest.mark.parametrize(("raster_px", "chunk_px"), [(1, 1536), (5 * 10**11, 1536), (10**12, 2016), (10**14, 20_000)])
 def test_chunks_grow_with_rasters_of_which_there_would_be_too_many(config: RunConfig, raster_px: int, chunk_px: int) -> None:
     first = next(ever_smaller(config, double_spec(), Execution(), raster_px))
     assert first.chunk_size == chunk_px
     assert next(ever_smaller(config.model_copy(update={"chunk_size": 700}), double_spec(), Execution(), raster_px)).chunk_size == 700
+    roomy = next(ever_smaller(config, double_spec(tile_size_px=768, halo_px=48), Execution(), raster_px))
+    assert roomy.tile_size == 1152
+    assert raster_px / (roomy.chunk_size // (1152 - 96) * (1152 - 96)) ** 2 <= 250_000
 
 
 def test_a_run_is_made_to_fit_its_memory_or_refused_with_numbers(config: RunConfig) -> None:

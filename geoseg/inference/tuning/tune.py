@@ -12,6 +12,7 @@ from geoseg import __version__
 from geoseg.config import RunConfig
 from geoseg.errors import ConfigError, MemoryLimitError
 from geoseg.events import Listener, Tuned
+from geoseg.inference.choices import roomy_tile
 from geoseg.inference.planning import replan
 from geoseg.inference.runplan import RunPlan
 from geoseg.inference.tuning.book import TuningBook
@@ -82,7 +83,7 @@ def _is_usable(trial: Trial, asked: RunConfig) -> bool:
 def _candidates(plan: RunPlan, asked: RunConfig) -> Iterator[Candidate]:
     spec, on_gpu = plan.package.spec, plan.on_gpu
     own, stride = spec.tile_size_px, spec.network.stride_px
-    tiles = [asked.tile_size] if asked.tile_size else [own, *_rounded([own * 2] if on_gpu else [own * 2 // 3, own * 4 // 3], stride)]
+    tiles = [asked.tile_size] if asked.tile_size else [own, own * 2] if on_gpu else [own, _rounded(own * 2 // 3, stride), roomy_tile(spec)]
     batches = [asked.batch_size] if asked.batch_size else [1, 4, 16] if on_gpu else [1]
     for backend in _backends(plan, asked):
         for precision in _precisions(asked, on_gpu=on_gpu):
@@ -92,8 +93,8 @@ def _candidates(plan: RunPlan, asked: RunConfig) -> Iterator[Candidate]:
                     yield Candidate(execution=how, tile_size_px=tile, batch_size=batch)
 
 
-def _rounded(sizes: list[int], stride: int) -> list[int]:
-    return [max(stride, size // stride * stride) for size in sizes]
+def _rounded(size: int, stride: int) -> int:
+    return max(stride, size // stride * stride)
 
 
 def _backends(plan: RunPlan, asked: RunConfig) -> list[Backend]:

@@ -33,6 +33,11 @@ def common_name(name: str) -> str:
     return _SAME.get(plain, plain)
 
 
+def mean_colors(names: Iterable[str]) -> bool:
+    """Tell whether some of the bands that a model means are colors of light that one sees."""
+    return not {"red", "green", "blue"}.isdisjoint(map(common_name, names))
+
+
 def name_bands(dataset: Any, path: str) -> tuple[Names, ...]:
     """Return what the bands of a file are called: by description, by color, and a single band by the file's name."""
     named = []

@@ -15,7 +15,7 @@ from geoseg.errors import MissingFileError, RasterError
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.sources.address import is_pattern, is_plain_file, shorten
 from geoseg.io.sources.arrangement import Arrangement
-from geoseg.io.sources.bands import Names
+from geoseg.io.sources.bands import Names, mean_colors
 from geoseg.io.sources.composite import Mosaic
 from geoseg.io.sources.cube import describe_cube, is_cube
 from geoseg.io.sources.dataset import FOREIGN, RasterOptions, open_dataset
@@ -49,6 +49,7 @@ def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Ar
             raise RasterError(f"{next(filter(is_cube, found))} is an array, which is segmented alone; {len(found)} rasters were given.")
         return describe_cube(found[0])
     given: list[FileImagery | Stack] = []
+    options = replace(options, colors=mean_colors(wanted))
     plain = replace(options, sign=None)
     for name in found:
         given += describe_items(name, wanted, options) if is_stac(name) else [describe_file(name, plain, needs_georeference=True)]

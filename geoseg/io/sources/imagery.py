@@ -19,7 +19,16 @@ from geoseg.io.sources.address import gdal_name, is_plain_file, is_remote
 from geoseg.io.sources.bands import Names, name_bands
 from geoseg.io.sources.checks import check_raster
 from geoseg.io.sources.collar import LOSSY_NEAR, Collar, find_collar
-from geoseg.io.sources.dataset import FOREIGN, RasterOptions, bounded_cache, close_dataset, hold_dataset, open_dataset, readable_address
+from geoseg.io.sources.dataset import (
+    FOREIGN,
+    RasterOptions,
+    bounded_cache,
+    close_dataset,
+    has_palette,
+    hold_dataset,
+    open_dataset,
+    readable_address,
+)
 from geoseg.io.sources.placement import may_be_placed, place_by_camera, place_nowhere
 from geoseg.io.sources.pointers import refuse_far_pointers
 from geoseg.io.sources.signing import drop_signatures
@@ -104,6 +113,8 @@ class FileImagery:
     """Scale and offset of each band, as GDAL knows them."""
     is_scaled: bool = False
     """Whether they are applied."""
+    is_paletted: bool = False
+    """Whether its only band holds indices into a table of colors, and not what it shows."""
     near: int = 0
     """How far the compression may have moved values."""
     collar: Collar | None = None
@@ -247,34 +258,42 @@ def describe_file(name: str, options: RasterOptions, *, needs_georeference: bool
         refuse_far_pointers(Path(name))
     try:
         options = _place(name, options) if needs_georeference and not is_remote(name) else options
-        with open_dataset(name, options) as dataset:
-            # warping makes a virtual raster of it, and may have added an alpha band, which is not the raster's own
-            own = getattr(dataset, "src_dataset", dataset)
-            if is_remote(name) and own.driver == "VRT" and not options.trust_vrt:
-                raise RasterError(
-                    f"{name} is a virtual raster at an address: it makes GDAL open what it names. Say --trust-vrt if you know it."
-                )
-            check_raster(name, dataset, needs_georeference)
-            alpha = tuple(band for band in own.indexes if own.colorinterp[band - 1] == ColorInterp.alpha)
-            is_imagery = bool(alpha) and not is_opacity(own, alpha[0])
-            return FileImagery(
-                name=name,
-                geobox=GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs),
-                dtype=np.result_type(*own.dtypes).name,
-                opacity=() if is_imagery else alpha,
-                options=replace(options, ignore_alpha=is_imagery),
-                depends_on=tuple(_depends_on(own, readable_address(name, options))),
-                **_describe_bands(name, options, own),
-            )
+        file = _describe(name, replace(options, colors=False), needs_georeference=needs_georeference)
+        return _describe(name, options, needs_georeference=needs_georeference) if options.colors and file.is_paletted else file
     except FOREIGN as exc:
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
+
+
+def _describe(name: str, options: RasterOptions, *, needs_georeference: bool) -> FileImagery:
+    with open_dataset(name, options) as dataset:
+        # warping makes a virtual raster of it, and may have added an alpha band, which is not the raster's own
+        own = getattr(dataset, "src_dataset", dataset)
+        if is_remote(name) and own.driver == "VRT" and not (options.trust_vrt or options.colors):
+            raise RasterError(
+                f"{name} is a virtual raster at an address: it makes GDAL open what it names. Say --trust-vrt if you know it."
+            )
+        check_raster(name, dataset, needs_georeference)
+        alpha = tuple(band for band in own.indexes if own.colorinterp[band - 1] == ColorInterp.alpha)
+        # a table of colors says itself which are transparent
+        is_imagery = bool(alpha) and not options.colors and not is_opacity(own, alpha[0])
+        return FileImagery(
+            name=name,
+            geobox=GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs),
+            dtype=np.result_type(*own.dtypes).name,
+            opacity=() if is_imagery else alpha,
+            options=replace(options, ignore_alpha=is_imagery),
+            depends_on=tuple(_depends_on(own, readable_address(name, options))),
+            is_paletted=has_palette(own),
+            **_describe_bands(name, options, own),
+        )
 
 
 def _describe_bands(name: str, options: RasterOptions, dataset: Any) -> dict[str, Any]:
     """Return what a file says of its bands; the virtual raster that gives it a place does not repeat that."""
     if options.placed is not None:
-        with open_dataset(name, RasterOptions()) as stored:
-            return _describe_bands(name, RasterOptions(), stored)
+        as_stored = RasterOptions(colors=options.colors)
+        with open_dataset(name, as_stored) as stored:
+            return _describe_bands(name, as_stored, stored)
     return {
         "bands": name_bands(dataset, name),
         "near": LOSSY_NEAR if _is_lossy(dataset) else 0,

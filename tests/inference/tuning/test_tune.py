@@ -161,9 +161,9 @@ def test_what_does_not_fit_into_the_memory_is_not_tried(monkeypatch: pytest.Monk
     trials = Trials(monkeypatch, torch=(1, 1, 1))
     heard(plan, asked, at_once=True)
     largest = max(c.tile_size_px for c in trials.tried[0])
-    assert largest == 336
-    needed = plan_run(asked.model_copy(update={"tile_size": largest, "chunk_size": 1})).memory_bytes
-    for limit, sizes in ((needed, {256, 336}), (needed - 1, {256})):
+    assert largest == 384
+    needed = plan_run(asked.model_copy(update={"tile_size": largest, "chunk_size": largest})).memory_bytes
+    for limit, sizes in ((needed, {256, 384}), (needed - 1, {256})):
         tight = asked.model_copy(update={"memory": str(limit), "cache": asked.output / str(limit), "batch_size": 1})
         heard(plan_run(tight), tight, at_once=True)
         assert {c.tile_size_px for c in trials.tried[-1] if c.execution.backend == "torch"} == sizes

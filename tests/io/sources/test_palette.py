@@ -1,0 +1,136 @@
+"""Imagery of indices into a table of colors is read as what it shows; where no colors are wanted, indices stay."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from numpy.typing import NDArray
+from PIL import Image
+from rasterio.windows import Window
+
+from geoseg.io.raster import place_source, read_whole
+from geoseg.io.sources.arrangement import Arrangement
+from geoseg.io.sources.dataset import RasterOptions
+from geoseg.io.sources.gather import gather_imagery
+from geoseg.labels.site import Site
+from geoseg.labels.targets import Reading, load_raster
+from geoseg.pipeline import segment_raster
+from geoseg.pixels.classes import ClassScheme, LandClass
+from tests.doubles import CRS, TRANSFORM, configure, draw_blobs, write_network, write_raster
+from tests.io.webserver import serve
+
+RGB = ("red", "green", "blue")
+RNG = np.random.default_rng(5)
+TABLE = {number: (*(int(v) for v in RNG.integers(0, 256, 3)), 255) for number in range(256)}
+INDICES = (draw_blobs(90, 130)[0] // 8).astype(np.uint8)
+SHOWN = np.array([TABLE[number][:3] for number in range(256)], np.uint8)[INDICES].transpose(2, 0, 1)
+
+
+def write_paletted(
+    path: Path, table: dict[int, Any] = TABLE, *, indices: NDArray[np.uint8] = INDICES, transform: Affine = TRANSFORM, **more: Any
+) -> Path:
+    write_raster(path, indices[None], transform=transform, photometric="palette", **more)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_colormap(1, table)
+    return path
+
+
+def write_picture(folder: Path, opacity: dict[int, int]) -> Path:
+    """A PNG with transparent colors and a world file."""
+    path = folder / f"{len(opacity)}.png"
+    picture = Image.fromarray(INDICES, "P")
+    picture.putpalette([value for color in TABLE.values() for value in color[:3]])
+    picture.save(path, transparency=bytes(opacity.get(number, 255) for number in range(256)))
+    a, b, c, d, e, f = (TRANSFORM @ Affine.translation(0.5, 0.5))[:6]
+    path.with_suffix(".pgw").write_text("\n".join(map(str, (a, d, b, e, c, f))))
+    return path
+
+
+def gather(*paths: Path, wanted: tuple[str, ...] = RGB, **arrangement: Any) -> Any:
+    return gather_imagery([str(path) for path in paths], RasterOptions(), Arrangement(**arrangement), wanted)
+
+
+def test_a_palette_is_read_as_red_green_and_blue(tmp_path: Path) -> None:
+    imagery = gather(write_paletted(tmp_path / "paletted.tif"))
+    assert imagery.bands == (("red",), ("green",), ("blue",))
+    assert (imagery.opacity, imagery.dtype) == ((), "uint8")
+    source = place_source(imagery, None)
+    pixels, valid = source.read(Window(30, 11, 50, 40))
+    np.testing.assert_array_equal(pixels, SHOWN[:, 11:51, 30:80])
+    assert valid.all()
+
+
+def test_a_palette_stays_what_it_is_where_no_colors_are_wanted(tmp_path: Path) -> None:
+    imagery = gather(write_paletted(tmp_path / "pan.tif"), wanted=("pan",))
+    np.testing.assert_array_equal(read_whole(place_source(imagery, None))[0], INDICES[None])
+
+
+def test_an_index_that_means_no_data_and_colors_that_are_transparent_are_no_data(tmp_path: Path) -> None:
+    hole = int(np.median(INDICES))
+    by_value = gather(write_paletted(tmp_path / "nodata.tif", nodata=hole))
+    by_color = gather_imagery([str(write_picture(tmp_path, {hole: 0}))], RasterOptions(assume_crs=CRS), Arrangement(), RGB)
+    by_colors = gather_imagery([str(write_picture(tmp_path, {hole: 0, hole + 1: 0}))], RasterOptions(assume_crs=CRS), Arrangement(), RGB)
+    for imagery, holes in ((by_value, [hole]), (by_color, [hole]), (by_colors, [hole, hole + 1])):
+        pixels, valid = read_whole(place_source(imagery, None).choose((1, 2, 3)))
+        np.testing.assert_array_equal(valid, ~np.isin(INDICES, holes))
+        np.testing.assert_array_equal(pixels[:, valid], SHOWN[:, valid])
+        assert 0 < valid.mean() < 1
+
+
+def test_palettes_of_their_own_lie_beside_each_other_and_beside_other_imagery(tmp_path: Path) -> None:
+    swapped = {255 - number: color for number, color in TABLE.items()}
+    west = write_paletted(tmp_path / "a.tif")
+    middle = write_paletted(tmp_path / "b.tif", swapped, indices=255 - INDICES, transform=TRANSFORM @ Affine.translation(130, 0))
+    east = write_raster(tmp_path / "c.tif", SHOWN, transform=TRANSFORM @ Affine.translation(260, 0))
+    pixels, valid = read_whole(place_source(gather(west, middle, east), None))
+    np.testing.assert_array_equal(pixels, np.concatenate([SHOWN] * 3, axis=2))
+    assert valid.all()
+
+
+def test_a_palette_that_is_warped_mixes_colors_and_not_indices(tmp_path: Path) -> None:
+    # between the indices 0 and 200 lies that of a glaring color
+    table = {number: (100, 150, 50, 255) if number in (0, 200) else (255, 0, 255, 255) for number in range(256)}
+    indices = np.where(np.arange(130) % 2 == 0, 0, 200).astype(np.uint8) * np.ones((90, 1), np.uint8)
+    turned = TRANSFORM @ Affine.rotation(20)
+    path = write_paletted(tmp_path / "turned.tif", table, indices=indices, transform=turned)
+    imagery = gather_imagery([str(path)], RasterOptions(warp=True), Arrangement(), RGB)
+    pixels, valid = read_whole(place_source(imagery, None).choose((1, 2, 3)))
+    inside = valid.copy()
+    for axis in (0, 1):
+        for step in (1, -1):
+            inside &= np.roll(valid, step, axis)
+    assert inside.any()
+    assert (pixels[:, inside] == np.array([[100], [150], [50]])).all()
+
+
+def test_a_palette_at_an_address_is_read_as_well(tmp_path: Path) -> None:
+    write_paletted(tmp_path / "far.tif", tiled=True, blockxsize=64, blockysize=64)
+    with serve(tmp_path) as web:
+        imagery = gather_imagery([f"{web.address}/far.tif"], RasterOptions(), Arrangement(), RGB)
+        np.testing.assert_array_equal(read_whole(place_source(imagery, None))[0], SHOWN)
+
+
+def test_a_run_over_a_palette_gives_the_map_of_its_colors(tmp_path: Path) -> None:
+    network = write_network(tmp_path / "network")
+    card = json.loads((network / "model.json").read_text())
+    (network / "model.json").write_text(json.dumps(card).replace("band_1", "red").replace("band_2", "green").replace("band_3", "blue"))
+    maps = []
+    for name, path in (("a", write_paletted(tmp_path / "paletted.tif")), ("b", write_raster(tmp_path / "rgb.tif", SHOWN))):
+        segment_raster(configure(path, network, tmp_path / name, cache=tmp_path / "cache", outputs=["classes"]))
+        with rasterio.open(tmp_path / name / "classes.tif") as dataset:
+            maps.append(dataset.read(1))
+    np.testing.assert_array_equal(*maps)
+    assert len(np.unique(maps[0])) > 1
+
+
+def test_training_sees_the_colors_and_a_paletted_label_raster_keeps_its_values(tmp_path: Path) -> None:
+    write_paletted(tmp_path / "image.tif")
+    write_paletted(tmp_path / "labels.tif", indices=INDICES % 2)
+    scheme = ClassScheme(classes=tuple(LandClass(value=n, name=name, color="#000000") for n, name in enumerate(("even", "odd"))))
+    site = Site(name="here", rasters="image.tif", labels="labels.tif", kind="class_raster")
+    raster = load_raster(tmp_path / "image.tif", site, Reading(scheme=scheme, bands=3, band_names=RGB), tmp_path)
+    np.testing.assert_array_equal(raster.pixels, SHOWN)
+    np.testing.assert_array_equal(raster.targets[0], INDICES % 2)
