@@ -36,6 +36,12 @@ def free_memory_bytes(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> int:
     return min(free)
 
 
+def memory_bytes(root: Path = _CGROUPS, own: Path = _OWN_GROUPS) -> int:
+    """Return the memory of the machine, or the container's limit if that is less, whatever of it is free."""
+    limits = (_read_number(folder / name) for folder in _groups(root, own) for name in ("memory.max", "memory.limit_in_bytes"))
+    return int(min([psutil.virtual_memory().total, *(limit for limit in limits if limit is not None)]))
+
+
 def process_age_s() -> float:
     """Return the seconds since this process was started, before Python's own start."""
     try:

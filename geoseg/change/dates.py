@@ -83,7 +83,7 @@ def _clear_other(config: RunConfig) -> None:
     """Remove a run of something else; one of the same raster and model goes on."""
     folder = RunFolder(config.output)
     try:
-        folder.is_finished(plan_run(config).fingerprint())
+        folder.is_finished(plan_run(folder.recall(config)).fingerprint())
     except RunFolderError:
         with folder.hold():
             folder.clear()

@@ -5,7 +5,7 @@ from math import isqrt
 
 from geoseg.config import RunConfig
 from geoseg.errors import ConfigError
-from geoseg.machine import count_cores
+from geoseg.machine import count_cores, memory_bytes
 from geoseg.model.device import pick_device
 from geoseg.model.execution import Backend, Execution
 from geoseg.model.graph import has_graph
@@ -18,6 +18,8 @@ _SMALLEST_TILE_PX = 256
 """Below it halos are most of the work."""
 _ROOMY, _WORTH_ROOM = 1.5, 1.05
 """How much larger tiles may be than a model's card says, and how many times the halo work that has to save: it costs memory."""
+_ROOM = 8
+"""Such tiles that the memory must hold: two lanes of them are a quarter of it."""
 _CHUNK_PX, _GPU_CHUNK_PX = 1536, 4096
 """Large enough that halos are seldom read twice and that writing is no work, small enough that a killed run loses seconds."""
 _MOST_CHUNKS = 250_000
@@ -74,7 +76,7 @@ def _choose_fixed(config: RunConfig, spec: ModelSpec, backend: Backend, cores: i
     return Execution(backend=backend, device=device, threads=cores)
 
 
-def choose_lanes(execution: Execution, tiles: int, *, roomy: bool = False) -> tuple[int, ...]:
+def choose_lanes(execution: Execution, tiles: int) -> tuple[int, ...]:
     """Return how many threads call the network, the fastest number first, for machines with less memory others after it.
 
     On a GPU one computes while the other waits for a copy. On a processor onnxruntime's threads wait for each other after each layer,
@@ -83,13 +85,10 @@ def choose_lanes(execution: Execution, tiles: int, *, roomy: bool = False) -> tu
     Args:
         execution: How the network is run.
         tiles: Of the raster.
-        roomy: Whether tiles are larger than the model's card says: two lanes of its tiles are faster than one of larger ones.
     """
     if execution.device.startswith("cuda"):
         return (2,)
-    if execution.backend != "onnx" or execution.threads < 2 or tiles < _TILES_TO_SHARE:
-        return (1,)
-    return (2,) if roomy else (2, 1)
+    return (2, 1) if execution.backend == "onnx" and execution.threads > 1 and tiles >= _TILES_TO_SHARE else (1,)
 
 
 def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution, raster_px: int = 0) -> Iterator[RunConfig]:
@@ -112,12 +111,12 @@ def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution, raste
         yield config.model_copy(
             update={"tile_size": tile, "chunk_size": chunk, "batch_size": batch, "halo": halo, "stitch": config.stitch or spec.stitch}
         )
-        if config.tile_size is None and tile > spec.tile_size_px:
-            tile = spec.tile_size_px
-        elif config.chunk_size is None and chunk > tile:
+        if config.chunk_size is None and chunk > tile:
             chunk = max(tile // 2, chunk // 2)
         elif config.batch_size is None and batch > 1:
             batch //= 2
+        elif config.tile_size is None and tile > spec.tile_size_px:
+            tile = spec.tile_size_px
         elif config.tile_size is None and tile * 2 // 3 >= max(_SMALLEST_TILE_PX, 4 * halo):
             tile = tile * 2 // 3
         else:
@@ -128,14 +127,15 @@ def choose_tile(config: RunConfig, spec: ModelSpec, execution: Execution) -> int
     """Return the largest side of a tile in pixels: that of the model's card, or more where that saves halo work.
 
     On a processor a network is as fast per pixel on larger tiles (docs/performance.md). Networks that see a whole tile at once, or that
-    geoseg did not build, keep the tiles that they were made for; a card of very small ones asks for little memory. Neither workers nor
-    threads have a say: they must not change a map.
+    geoseg did not build, keep the tiles that they were made for; a card of very small ones asks for little memory. Workers, threads,
+    chunks and what of the memory is free have no say, since they should not change a map.
     """
     own, roomy, halo = spec.tile_size_px, roomy_tile(spec), choose_halo(config, spec)
     made_for = spec.network.backend is not None or spec.network.global_context or config.stitch == "blend"
     if made_for or own < _SMALLEST_TILE_PX or not fits_tiles(spec, execution):
         return own
-    return roomy if _halo_work(own, halo) > _WORTH_ROOM * _halo_work(roomy, halo) else own
+    has_room = _ROOM * roomy**2 * spec.memory_bytes_per_px <= (config.memory_bytes or memory_bytes())
+    return roomy if has_room and _halo_work(own, halo) > _WORTH_ROOM * _halo_work(roomy, halo) else own
 
 
 def roomy_tile(spec: ModelSpec) -> int:

@@ -81,8 +81,7 @@ def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> Ru
     smallest: RunPlan | None = None
     for smaller in ever_smaller(config, package.spec, execution, source.shape[0] * source.shape[1]):
         smallest = _settle(smaller, package, source, execution)
-        roomy = config.tile_size is None and smallest.tiles.tile_size_px > package.spec.tile_size_px
-        for lanes in choose_lanes(execution, smallest.tiles.tile_count, roomy=roomy):
+        for lanes in choose_lanes(execution, smallest.tiles.tile_count):
             smallest = replace(smallest, lanes=lanes)
             if smallest.memory_bytes <= limit:
                 return smallest

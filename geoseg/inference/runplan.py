@@ -92,7 +92,8 @@ class RunPlan:
     def chunks_at_once(self) -> int:
         """Chunks under way in each worker: enough to fill batches, and for reading and writing beside them."""
         if not self.on_gpu:
-            return 2
+            # one that is read and written beside those whose only tile is with a lane
+            return 2 if self.tiles.tiles_per_chunk > 1 else 1 + self.lanes
         to_fill = -(-2 * self.batch_size * self.lanes // self.tiles.tiles_per_chunk**2)
         return 1 + max(to_fill, min(8, count_cores() // max(1, self.config.workers)))
 

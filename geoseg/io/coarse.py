@@ -53,6 +53,6 @@ def _find_overview(imagery: Imagery, averaged: int) -> tuple[Imagery, int]:
 
 def _keeps_its_grid(imagery: FileImagery) -> bool:
     options = imagery.options
-    is_plain = not (options.warp or options.ignore_alpha or options.colors or options.placed is not None or options.onto is not None)
+    is_plain = not (options.warp or options.ignore_alpha or options.placed is not None or options.onto is not None)
     # a margin is described in pixels of the file
     return is_plain and imagery.collar is None

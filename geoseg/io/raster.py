@@ -196,7 +196,12 @@ class OpenRaster:
 
 
 def open_raster(
-    path: str | Path, options: RasterOptions | None = None, *, resolution_m: float | None = None, needs_georeference: bool = True
+    path: str | Path,
+    options: RasterOptions | None = None,
+    *,
+    resolution_m: float | None = None,
+    needs_georeference: bool = True,
+    in_colors: bool = False,
 ) -> RasterSource:
     """Check a raster and settle the pixel grid of the run.
 
@@ -206,6 +211,7 @@ def open_raster(
         resolution_m: Pixel size on the ground that the model was trained for. A raster that is finer by a whole
             factor (rounded) is averaged by it; a coarser one is taken as it is. None takes the raster's own.
         needs_georeference: Refuse a raster without CRS. Without one, pixels are not averaged.
+        in_colors: Read indices into a table of colors as red, green and blue.
 
     Returns:
         The source, described but not held open.
@@ -216,6 +222,7 @@ def open_raster(
     """
     options = options or RasterOptions()
     imagery = describe_file(str(path), options, needs_georeference=needs_georeference)
+    imagery = imagery.in_colors() if in_colors else imagery
     return replace(place_source(imagery, resolution_m, needs_georeference=needs_georeference), options=options)
 
 

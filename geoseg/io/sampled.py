@@ -17,6 +17,7 @@ from geoseg.io.raster import RasterSource, bounded_cache, open_dataset
 from geoseg.io.sources.composite import Mosaic
 from geoseg.io.sources.dataset import FOREIGN
 from geoseg.io.sources.imagery import FileImagery, Imagery
+from geoseg.io.sources.palette import look_up
 from geoseg.io.sources.stack import Stack
 from geoseg.io.sources.valid import read_valid
 
@@ -96,12 +97,16 @@ def _paint_file(file: FileImagery, bands: Sequence[int], grid: GeoBox) -> Coarse
         window, shape = _find_below(dataset, grid)
         if window is None:
             return pixels, valid.astype(bool)
-        read = dataset.read(list(bands), window=window, out_shape=(len(bands), *shape))
-        there = read_valid(dataset, window=window, out_shape=shape).astype(np.uint8)
+        there = read_valid(dataset, window=window, out_shape=shape)
+        if file.is_in_colors:
+            read, is_opaque = look_up(file.palette, bands, dataset.read(1, window=window, out_shape=shape))
+            there &= is_opaque
+        else:
+            read = dataset.read(list(bands), window=window, out_shape=(len(bands), *shape))
         corner = dataset.transform @ Affine.translation(window.col_off, window.row_off)
         scaled = corner @ Affine.scale(window.width / shape[1], window.height / shape[0])
         grids = {"src_transform": scaled, "dst_transform": grid.transform, "src_crs": dataset.crs, "dst_crs": _crs(grid) or dataset.crs}
-    for layer, onto in ((there, valid), *zip(read, pixels, strict=True)):
+    for layer, onto in ((there.astype(np.uint8), valid), *zip(read, pixels, strict=True)):
         reproject(layer, onto, **grids)
     return pixels, valid.astype(bool)
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from shapely.geometry import box
 
 from geoseg.errors import LabelError, UsageError
-from geoseg.io.raster import RasterOptions, RasterSource, open_raster, read_whole
+from geoseg.io.raster import RasterSource, open_raster, read_whole
 from geoseg.io.sources.bands import list_lacking, match_bands, mean_colors
 from geoseg.io.vector import read_vector
 from geoseg.labels.blocks import kept_pixels
@@ -163,8 +163,8 @@ def _refuse_fractions(values: NDArray[Any], path: Path) -> None:
 
 def _open(path: Path, site: Site, reading: Reading) -> RasterSource:
     resolution = None if site.native_resolution else site.resolution_m or reading.resolution_m
-    options = RasterOptions(colors=mean_colors(reading.band_names))
-    source = open_raster(path, options, resolution_m=resolution, needs_georeference=site.kind in _GEOREFERENCED)
+    in_colors = mean_colors(reading.band_names)
+    source = open_raster(path, resolution_m=resolution, needs_georeference=site.kind in _GEOREFERENCED, in_colors=in_colors)
     wanted = site.bands or _choose_bands(source, reading)
     if len(wanted) != (reading.bands or len(wanted)) or not set(wanted) <= set(source.bands):
         raise LabelError(

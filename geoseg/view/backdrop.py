@@ -10,6 +10,7 @@ from geoseg.io.raster import RasterSource
 from geoseg.io.sources.address import is_remote
 from geoseg.io.sources.composite import Mosaic
 from geoseg.io.sources.imagery import FileImagery, list_files
+from geoseg.io.sources.palette import look_up
 from geoseg.view.paint import Picture, Stretch, find_stretch, paint_imagery
 from geoseg.view.rasters import PYRAMID_PX, Box, TilePixels, TileRaster, WebTile, unite
 
@@ -49,6 +50,7 @@ class Backdrop:
         self._bands = _choose_bands(source.bands, names)
         # without the run's grid, so that overviews are found
         self._rasters = [TileRaster(file.name, replace(file.options, onto=None)) for file in files]
+        self._palettes = [file.palette if file.is_in_colors else b"" for file in files]
         self._work, self._lock = work, Lock()
         self._small: dict[int, TileRaster] = {}
         boxes = [raster.bounds for raster in self._rasters]
@@ -72,6 +74,8 @@ class Backdrop:
 
     def _read(self, number: int, tile: WebTile) -> TilePixels:
         raster = self._rasters[number]
+        if self._palettes[number]:
+            return self._in_colors(number, raster.read_tile(tile))
         if self._is_read_as_it_is(raster, tile.pixel_m):
             return raster.read_tile(tile, self._bands, smooth=True)
         small = self._find_small(number)
@@ -95,8 +99,15 @@ class Backdrop:
                 self._small[number] = self._rasters[number].write_pyramid(self._work / f"imagery{number}.tif", self._bands, share_px)
             return self._small[number]
 
+    def _in_colors(self, number: int, indices: TilePixels) -> TilePixels:
+        """Return what the indices of a file into its table of colors show."""
+        data, is_opaque = look_up(self._palettes[number], self._bands, indices.data[0])
+        return TilePixels(data=data, valid=indices.valid & is_opaque)
+
     def _look(self, number: int) -> TilePixels:
         raster = self._rasters[number]
+        if self._palettes[number]:
+            return self._in_colors(number, raster.read_coarse((1,), _LOOK_PX))
         if raster.has_overviews or raster.size_px <= _SMALL_PX:
             return raster.read_coarse(self._bands, _LOOK_PX)
         # reading all of it takes as long as making the copy, which is wanted soon

@@ -22,8 +22,8 @@ from geoseg.runtime.workplace import Done, Prepared, Shared
 from geoseg.tiling import ChunkKey
 from geoseg.view.rasters import Box
 
-MOST_AT_ONCE = 48
-"""Tiles in view up to which they are segmented; of more, one would wait for minutes, and is asked to come closer."""
+MOST_AT_ONCE, _MOST_PX = 48, 22 * 10**6
+"""Tiles in view, and pixels of them, up to which they are segmented; of more, one would wait for minutes, and is asked to come closer."""
 _TRIES = 3
 _GRACE_S = 0.7
 """What tiles that are being made may take when the map is closed; they are lost, and made again when somebody looks."""
@@ -98,6 +98,7 @@ class DemandRun:
         self._error: str | None = None
         self._rows, self._cols = (np.array(spans) for spans in (plan.tiles.chunk_rows, plan.tiles.chunk_cols))
         self._to_crs = Transformer.from_crs("EPSG:4326", plan.source.geobox.crs, always_xy=True)
+        self._tile_px = int(np.ptp(self._rows[0]) * np.ptp(self._cols[0]))
         self._done: NDArray[np.bool_] = np.zeros(plan.tiles.chunk_shape, bool)
 
     @property
@@ -146,7 +147,7 @@ class DemandRun:
         rows, cols = self._chunks_in(view)
         with self._changed:
             self._in_view = rows.size * cols.size
-            self._is_far = self._in_view > MOST_AT_ONCE
+            self._is_far = self._in_view > min(MOST_AT_ONCE, max(1, _MOST_PX // self._tile_px))
             keys = [] if self._is_far else [(int(row), int(col)) for row in rows for col in cols]
             middle = (rows.mean(), cols.mean()) if keys else (0.0, 0.0)
             keys.sort(key=lambda key: (key[0] - middle[0]) ** 2 + (key[1] - middle[1]) ** 2)

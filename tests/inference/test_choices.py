@@ -91,7 +91,6 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch, con
 )
 def test_lanes_share_the_tiles_where_that_is_faster(execution: Execution, tiles: int, lanes: tuple[int, ...]) -> None:
     assert choose_lanes(execution, tiles) == lanes
-    assert choose_lanes(execution, tiles, roomy=True) == lanes[:1]
 
 
 def test_lanes_share_the_cores_and_give_way_to_the_limit_of_memory(monkeypatch: pytest.MonkeyPatch, config: RunConfig) -> None:
@@ -122,7 +121,8 @@ def test_sizes_shrink_in_turn_and_only_those_that_were_left_open(config: RunConf
     [
         ({}, {}, Execution(), 1152),
         ({}, {}, Execution(backend="onnx", threads=7), 1152),
-        ({}, {"workers": 4}, Execution(), 1152),
+        ({}, {"memory": "5GB"}, Execution(), 768),
+        ({"tile_size_px": 240}, {}, Execution(), 240),
         ({"halo": Halo(default_px=8, exact_px=48)}, {}, Execution(), 768),
         ({"halo": Halo(default_px=8, exact_px=48)}, {"halo": "exact"}, Execution(), 1152),
         ({"network": NetworkSpec(architecture="a", encoder="b", stride_px=16, global_context=True)}, {"stitch": "crop"}, Execution(), 768),
@@ -135,14 +135,24 @@ def test_sizes_shrink_in_turn_and_only_those_that_were_left_open(config: RunConf
 def test_tiles_have_more_room_on_a_processor_where_that_saves_halo_work(
     config: RunConfig, changed: dict[str, Any], given: dict[str, Any], execution: Execution, tile_px: int
 ) -> None:
-    spec = double_spec(tile_size_px=768, halo_px=48).model_copy(update=changed)
+    spec = double_spec(tile_size_px=768, halo_px=48).model_copy(update={"memory_bytes_per_px": 490, **changed})
     assert choose_tile(config.model_copy(update=given), spec, execution) == tile_px
 
 
+@pytest.mark.parametrize("given", [{"threads": 1}, {"threads": 8}, {"workers": 2}, {"chunk_size": 2500}, {"outputs": ["classes"]}])
+def test_the_room_of_a_tile_does_not_depend_on_how_a_run_is_shared_out(config: RunConfig, given: dict[str, Any]) -> None:
+    spec = double_spec(tile_size_px=768, halo_px=48).model_copy(update={"memory_bytes_per_px": 490})
+    package = write_package(config.output.parent / "roomy", spec)
+    raster = write_raster(config.output.parent / "large.tif", draw_blobs(2200, 2300))
+    plans = [plan_run(configure(raster, package, config.output, cache=config.output / "cache", **options)) for options in ({}, given)]
+    assert plans[0].config.tile_size == plans[1].config.tile_size == 1152
+    assert plans[0].tiles.tile(1, 1).core == plans[1].tiles.tile(1, 1).core
+
+
 def test_a_tile_gives_its_room_back_before_it_is_less_than_the_model_was_made_for(config: RunConfig) -> None:
-    spec = double_spec(tile_size_px=768, halo_px=48)
+    spec = double_spec(tile_size_px=768, halo_px=48).model_copy(update={"memory_bytes_per_px": 490})
     sizes = [(c.tile_size, c.chunk_size) for c in ever_smaller(config, spec, Execution())]
-    assert sizes == [(1152, 1536), (768, 1536), (768, 768), (512, 768), (512, 384), (341, 384), (341, 192)]
+    assert sizes == [(1152, 1536), (1152, 768), (768, 768), (512, 768), (512, 384), (341, 384), (341, 192)]
 
 
 def test_the_room_of_a_tile_costs_no_pixel_twice(config: RunConfig) -> None:
@@ -158,7 +168,8 @@ def test_chunks_grow_with_rasters_of_which_there_would_be_too_many(config: RunCo
     first = next(ever_smaller(config, double_spec(), Execution(), raster_px))
     assert first.chunk_size == chunk_px
     assert next(ever_smaller(config.model_copy(update={"chunk_size": 700}), double_spec(), Execution(), raster_px)).chunk_size == 700
-    roomy = next(ever_smaller(config, double_spec(tile_size_px=768, halo_px=48), Execution(), raster_px))
+    spec = double_spec(tile_size_px=768, halo_px=48).model_copy(update={"memory_bytes_per_px": 490})
+    roomy = next(ever_smaller(config, spec, Execution(), raster_px))
     assert roomy.tile_size == 1152
     assert raster_px / (roomy.chunk_size // (1152 - 96) * (1152 - 96)) ** 2 <= 250_000
 

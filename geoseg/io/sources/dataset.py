@@ -53,8 +53,6 @@ _REMOTE = {
 """How files are read over a network, where the environment does not say otherwise."""
 _EXACT_PX = 1e-9
 """Error of the transformer onto a given grid, for which rasterio makes no exact one."""
-_COMPONENTS, _OPAQUE = ("Red", "Green", "Blue", "Alpha"), 255
-"""Of a table of colors."""
 _OPENING = Lock()
 
 
@@ -78,8 +76,6 @@ class RasterOptions:
     """Which of its overviews is read instead of its pixels, from 0; only of rasters that keep their grid."""
     ignore_alpha: bool = False
     """Take a band that is called alpha for imagery."""
-    colors: bool = False
-    """Read one band of indices into a table of colors as red, green and blue, and as opacity where some of them are transparent."""
 
 
 def bounded_cache() -> Env:
@@ -112,7 +108,7 @@ def hold_dataset(path: str, options: RasterOptions) -> Any:
     """Open a raster for reading; :func:`close_dataset` closes it."""
     path = readable_address(path, options)
     dataset = _open_any(path, **({} if options.overview is None else {"overview_level": options.overview}))
-    if options.ignore_alpha or options.placed is not None or options.colors:
+    if options.ignore_alpha or options.placed is not None:
         dataset = _as_told(dataset, path, options)
     if options.onto is not None:
         return _warp_onto(dataset, options, options.onto)
@@ -121,7 +117,12 @@ def hold_dataset(path: str, options: RasterOptions) -> Any:
     if not options.warp and options.placed is None:
         return _with_crs(dataset, options)
     add_alpha = ColorInterp.alpha not in dataset.colorinterp
-    return WarpedVRT(dataset, resampling=Resampling.bilinear, tolerance=0.0, add_alpha=add_alpha, **_placed_by(dataset, options))
+    return WarpedVRT(dataset, resampling=_smoothly(dataset), tolerance=0.0, add_alpha=add_alpha, **_placed_by(dataset, options))
+
+
+def _smoothly(dataset: Any) -> Resampling:
+    """Return how values are mixed where pixels are moved; indices into a table of colors cannot be."""
+    return Resampling.nearest if ColorInterp.palette in dataset.colorinterp else Resampling.bilinear
 
 
 def readable_address(path: str, options: RasterOptions) -> str:
@@ -152,13 +153,8 @@ def _open_any(path: str, **how: int) -> Any:
                     return rasterio.open(name, **how)
 
 
-def has_palette(dataset: Any) -> bool:
-    """Tell whether a raster holds nothing but indices into a table of colors."""
-    return bool(dataset.count == 1 and dataset.colorinterp[0] == ColorInterp.palette and dataset.dtypes[0] == "uint8")
-
-
 def _as_told(dataset: Any, path: str, options: RasterOptions) -> Any:
-    """Return a virtual raster of all bands of a dataset, placed, with colors or alpha as the options say; its nodata and mask stay."""
+    """Return a virtual raster of all bands of a dataset, placed and with alpha ignored as the options say; its nodata and mask stay."""
     crs, transform = dataset.crs, dataset.transform
     if options.placed is not None:
         crs, transform = rasterio.crs.CRS.from_user_input(options.placed.crs), options.placed.transform
@@ -167,40 +163,23 @@ def _as_told(dataset: Any, path: str, options: RasterOptions) -> Any:
         SubElement(root, "SRS").text = crs.to_wkt()
     if transform != Affine.identity():
         SubElement(root, "GeoTransform").text = ", ".join(repr(float(number)) for number in transform.to_gdal())
-    if options.colors:
-        _add_colors(root, dataset, path)
-    else:
-        _add_bands(root, dataset, path, ignore_alpha=options.ignore_alpha)
+    for band, dtype, nodata in zip(dataset.indexes, dataset.dtypes, dataset.nodatavals, strict=True):
+        made = SubElement(root, "VRTRasterBand", {"dataType": _gdal_typename(dtype), "band": str(band)})
+        SubElement(made, "ColorInterp").text = "Undefined" if options.ignore_alpha else dataset.colorinterp[band - 1].name.capitalize()
+        if nodata is not None:
+            SubElement(made, "NoDataValue").text = repr(nodata)
+        _add_source(made, path, str(band))
     flags = dataset.mask_flag_enums[0]
-    # an index that means no data has no color that could mean it
-    if (MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags) or (options.colors and MaskFlags.nodata in flags):
+    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
         _add_source(SubElement(SubElement(root, "MaskBand"), "VRTRasterBand", {"dataType": "Byte"}), path, "mask,1")
     dataset.close()
     return _open_any(tostring(root, encoding="unicode"))
 
 
-def _add_bands(root: Element, dataset: Any, path: str, *, ignore_alpha: bool) -> None:
-    for band, dtype, nodata in zip(dataset.indexes, dataset.dtypes, dataset.nodatavals, strict=True):
-        made = SubElement(root, "VRTRasterBand", {"dataType": _gdal_typename(dtype), "band": str(band)})
-        SubElement(made, "ColorInterp").text = "Undefined" if ignore_alpha else dataset.colorinterp[band - 1].name.capitalize()
-        if nodata is not None:
-            SubElement(made, "NoDataValue").text = repr(nodata)
-        _add_source(made, path, str(band))
-
-
-def _add_colors(root: Element, dataset: Any, path: str) -> None:
-    is_opaque = all(color[3] == _OPAQUE for color in dataset.colormap(1).values())
-    for component, name in enumerate(_COMPONENTS[:3] if is_opaque else _COMPONENTS, start=1):
-        made = SubElement(root, "VRTRasterBand", {"dataType": "Byte", "band": str(component)})
-        SubElement(made, "ColorInterp").text = name
-        SubElement(_add_source(made, path, "1", "ComplexSource"), "ColorTableComponent").text = str(component)
-
-
-def _add_source(band: Element, path: str, number: str, kind: str = "SimpleSource") -> Element:
-    source = SubElement(band, kind)
+def _add_source(band: Element, path: str, number: str) -> None:
+    source = SubElement(band, "SimpleSource")
     SubElement(source, "SourceFilename", {"relativeToVRT": "0"}).text = gdal_name(path)
     SubElement(source, "SourceBand").text = number
-    return source
 
 
 def _warp_onto(dataset: Any, options: RasterOptions, grid: GeoBox) -> Any:
@@ -210,7 +189,7 @@ def _warp_onto(dataset: Any, options: RasterOptions, grid: GeoBox) -> Any:
     assert grid.crs is not None, "grids without a CRS have no place"
     placed = {"crs": str(grid.crs.to_wkt()), "transform": grid.transform, "height": height, "width": width}
     placed |= _placed_by(dataset, options)
-    return WarpedVRT(dataset, resampling=Resampling.bilinear, tolerance=_EXACT_PX, add_alpha=add_alpha, **placed)
+    return WarpedVRT(dataset, resampling=_smoothly(dataset), tolerance=_EXACT_PX, add_alpha=add_alpha, **placed)
 
 
 def _placed_by(dataset: Any, options: RasterOptions) -> dict[str, Any]:

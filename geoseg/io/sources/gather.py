@@ -49,10 +49,11 @@ def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Ar
             raise RasterError(f"{next(filter(is_cube, found))} is an array, which is segmented alone; {len(found)} rasters were given.")
         return describe_cube(found[0])
     given: list[FileImagery | Stack] = []
-    options = replace(options, colors=mean_colors(wanted))
     plain = replace(options, sign=None)
+    # of several files that are one input, one may hold classes beside others that hold colors
+    in_colors = mean_colors(wanted) and not arrangement.stack
     for name in found:
-        given += describe_items(name, wanted, options) if is_stac(name) else [describe_file(name, plain, needs_georeference=True)]
+        given += describe_items(name, wanted, options) if is_stac(name) else [_describe(name, plain, in_colors=in_colors)]
     if len(given) == 1:
         return given[0]
     if not arrangement.stack:
@@ -61,6 +62,11 @@ def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Ar
         if isinstance(imagery, FileImagery):
             _check_readable(imagery)
     return stack_imagery(given) if arrangement.stack else mosaic_imagery(given, arrangement)
+
+
+def _describe(name: str, options: RasterOptions, *, in_colors: bool) -> FileImagery:
+    file = describe_file(name, options, needs_georeference=True)
+    return file.in_colors() if in_colors else file
 
 
 def list_rasters(folder: Path) -> list[Path]:

@@ -24,16 +24,17 @@ from geoseg.io.sources.dataset import (
     RasterOptions,
     bounded_cache,
     close_dataset,
-    has_palette,
     hold_dataset,
     open_dataset,
     readable_address,
 )
+from geoseg.io.sources.palette import look_up, read_palette
 from geoseg.io.sources.placement import may_be_placed, place_by_camera, place_nowhere
 from geoseg.io.sources.pointers import refuse_far_pointers
 from geoseg.io.sources.signing import drop_signatures
 from geoseg.io.sources.valid import is_all_valid, is_opacity, read_valid
 
+_COLORS: tuple[Names, ...] = (("red",), ("green",), ("blue",))
 _MARKS = 8
 """Blocks along each side of a raster whose sizes stand for all."""
 
@@ -113,8 +114,8 @@ class FileImagery:
     """Scale and offset of each band, as GDAL knows them."""
     is_scaled: bool = False
     """Whether they are applied."""
-    is_paletted: bool = False
-    """Whether its only band holds indices into a table of colors, and not what it shows."""
+    palette: bytes = b""
+    """Red, green, blue and opacity of the 256 values of its only band; empty where bands hold what they show."""
     near: int = 0
     """How far the compression may have moved values."""
     collar: Collar | None = None
@@ -123,6 +124,15 @@ class FileImagery:
     def open(self) -> "FileReader":
         """Hold it open; see :class:`Imagery`."""
         return FileReader(self)
+
+    def in_colors(self) -> "FileImagery":
+        """Return one of indices into a table of colors as one of red, green and blue; others stay as they are."""
+        return replace(self, bands=_COLORS, scales=((1.0, 0.0),) * len(_COLORS)) if self.palette else self
+
+    @property
+    def is_in_colors(self) -> bool:
+        """Whether it is read by its table of colors."""
+        return bool(self.palette) and len(self.bands) == len(_COLORS)
 
     def choose(self, bands: Sequence[int]) -> "FileImagery":
         """Return it for the use of these bands; see :class:`Imagery`."""
@@ -210,7 +220,10 @@ class FileReader:
             self._read_into(bands, window, pixels, valid)
 
     def _read_into(self, bands: Sequence[int], window: Window, pixels: NDArray[Any], valid: NDArray[np.bool_]) -> None:
-        if self._imagery.is_scaled:
+        if self._imagery.is_in_colors:
+            pixels[...], is_opaque = look_up(self._imagery.palette, bands, self._dataset.read(1, window=window))
+            valid &= is_opaque
+        elif self._imagery.is_scaled:
             stored = self._dataset.read(bands, window=window)
             scale, offset = np.array([self._imagery.scales[band - 1] for band in bands]).T[..., None, None]
             np.add(stored * scale, offset, out=pixels, casting="unsafe")
@@ -227,8 +240,12 @@ class FileReader:
         """Return which pixels (H, W) of a window are black or no data, and which are white or no data."""
         with self._signed():
             self._renew()
-            pixels = self._dataset.read(bands, window=window)
             nothing = ~read_valid(self._dataset, window=window)
+            if self._imagery.is_in_colors:
+                pixels, is_opaque = look_up(self._imagery.palette, bands, self._dataset.read(1, window=window))
+                nothing |= ~is_opaque
+            else:
+                pixels = self._dataset.read(bands, window=window)
         near, most = self._imagery.near, np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.unsignedinteger) else None
         # of signed numbers, those below 0 are no darker than black
         black = nothing | ((pixels <= near) & (pixels >= -near)).all(axis=0)
@@ -258,44 +275,37 @@ def describe_file(name: str, options: RasterOptions, *, needs_georeference: bool
         refuse_far_pointers(Path(name))
     try:
         options = _place(name, options) if needs_georeference and not is_remote(name) else options
-        file = _describe(name, replace(options, colors=False), needs_georeference=needs_georeference)
-        return _describe(name, options, needs_georeference=needs_georeference) if options.colors and file.is_paletted else file
+        with open_dataset(name, options) as dataset:
+            # warping makes a virtual raster of it, and may have added an alpha band, which is not the raster's own
+            own = getattr(dataset, "src_dataset", dataset)
+            if is_remote(name) and own.driver == "VRT" and not options.trust_vrt:
+                raise RasterError(
+                    f"{name} is a virtual raster at an address: it makes GDAL open what it names. Say --trust-vrt if you know it."
+                )
+            check_raster(name, dataset, needs_georeference)
+            alpha = tuple(band for band in own.indexes if own.colorinterp[band - 1] == ColorInterp.alpha)
+            is_imagery = bool(alpha) and not is_opacity(own, alpha[0])
+            return FileImagery(
+                name=name,
+                geobox=GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs),
+                dtype=np.result_type(*own.dtypes).name,
+                opacity=() if is_imagery else alpha,
+                options=replace(options, ignore_alpha=is_imagery),
+                depends_on=tuple(_depends_on(own, readable_address(name, options))),
+                **_describe_bands(name, options, own),
+            )
     except FOREIGN as exc:
         raise RasterError(f"{name} could not be opened as a raster: {exc}. Expected a format that GDAL reads.") from exc
-
-
-def _describe(name: str, options: RasterOptions, *, needs_georeference: bool) -> FileImagery:
-    with open_dataset(name, options) as dataset:
-        # warping makes a virtual raster of it, and may have added an alpha band, which is not the raster's own
-        own = getattr(dataset, "src_dataset", dataset)
-        if is_remote(name) and own.driver == "VRT" and not (options.trust_vrt or options.colors):
-            raise RasterError(
-                f"{name} is a virtual raster at an address: it makes GDAL open what it names. Say --trust-vrt if you know it."
-            )
-        check_raster(name, dataset, needs_georeference)
-        alpha = tuple(band for band in own.indexes if own.colorinterp[band - 1] == ColorInterp.alpha)
-        # a table of colors says itself which are transparent
-        is_imagery = bool(alpha) and not options.colors and not is_opacity(own, alpha[0])
-        return FileImagery(
-            name=name,
-            geobox=GeoBox((dataset.height, dataset.width), dataset.transform, dataset.crs),
-            dtype=np.result_type(*own.dtypes).name,
-            opacity=() if is_imagery else alpha,
-            options=replace(options, ignore_alpha=is_imagery),
-            depends_on=tuple(_depends_on(own, readable_address(name, options))),
-            is_paletted=has_palette(own),
-            **_describe_bands(name, options, own),
-        )
 
 
 def _describe_bands(name: str, options: RasterOptions, dataset: Any) -> dict[str, Any]:
     """Return what a file says of its bands; the virtual raster that gives it a place does not repeat that."""
     if options.placed is not None:
-        as_stored = RasterOptions(colors=options.colors)
-        with open_dataset(name, as_stored) as stored:
-            return _describe_bands(name, as_stored, stored)
+        with open_dataset(name, RasterOptions()) as stored:
+            return _describe_bands(name, RasterOptions(), stored)
     return {
         "bands": name_bands(dataset, name),
+        "palette": read_palette(dataset),
         "near": LOSSY_NEAR if _is_lossy(dataset) else 0,
         "scales": tuple(zip(dataset.scales, dataset.offsets, strict=True)),
     }

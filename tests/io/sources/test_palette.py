@@ -5,13 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from PIL import Image
+from rasterio.control import GroundControlPoint
+from rasterio.shutil import copy
 from rasterio.windows import Window
 
 from geoseg.io.raster import place_source, read_whole
+from geoseg.io.sampled import read_coarse
 from geoseg.io.sources.arrangement import Arrangement
 from geoseg.io.sources.dataset import RasterOptions
 from geoseg.io.sources.gather import gather_imagery
@@ -19,8 +23,10 @@ from geoseg.labels.site import Site
 from geoseg.labels.targets import Reading, load_raster
 from geoseg.pipeline import segment_raster
 from geoseg.pixels.classes import ClassScheme, LandClass
+from geoseg.view.backdrop import Backdrop
 from tests.doubles import CRS, TRANSFORM, configure, draw_blobs, write_network, write_raster
 from tests.io.webserver import serve
+from tests.view.test_rasters import tile_at
 
 RGB = ("red", "green", "blue")
 RNG = np.random.default_rng(5)
@@ -30,7 +36,7 @@ SHOWN = np.array([TABLE[number][:3] for number in range(256)], np.uint8)[INDICES
 
 
 def write_paletted(
-    path: Path, table: dict[int, Any] = TABLE, *, indices: NDArray[np.uint8] = INDICES, transform: Affine = TRANSFORM, **more: Any
+    path: Path, table: dict[int, Any] = TABLE, *, indices: NDArray[np.uint8] = INDICES, transform: Affine | None = TRANSFORM, **more: Any
 ) -> Path:
     write_raster(path, indices[None], transform=transform, photometric="palette", **more)
     with rasterio.open(path, "r+") as dataset:
@@ -57,6 +63,7 @@ def test_a_palette_is_read_as_red_green_and_blue(tmp_path: Path) -> None:
     imagery = gather(write_paletted(tmp_path / "paletted.tif"))
     assert imagery.bands == (("red",), ("green",), ("blue",))
     assert (imagery.opacity, imagery.dtype) == ((), "uint8")
+    assert imagery.is_in_colors
     source = place_source(imagery, None)
     pixels, valid = source.read(Window(30, 11, 50, 40))
     np.testing.assert_array_equal(pixels, SHOWN[:, 11:51, 30:80])
@@ -78,6 +85,49 @@ def test_an_index_that_means_no_data_and_colors_that_are_transparent_are_no_data
         np.testing.assert_array_equal(valid, ~np.isin(INDICES, holes))
         np.testing.assert_array_equal(pixels[:, valid], SHOWN[:, valid])
         assert 0 < valid.mean() < 1
+
+
+def test_files_that_are_no_palette_are_read_as_ever(tmp_path: Path) -> None:
+    write_raster(tmp_path / "rgb.tif", SHOWN, crs=None)
+    for crs in (CRS, "pixels"):
+        imagery = gather_imagery([str(tmp_path / "rgb.tif")], RasterOptions(assume_crs=crs), Arrangement(), RGB)
+        assert not imagery.is_in_colors
+        np.testing.assert_array_equal(read_whole(place_source(imagery, None))[0], SHOWN)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_control_points_place_a_palette_too(tmp_path: Path) -> None:
+    path = write_paletted(tmp_path / "scan.tif", transform=None)
+    corners = [(row, col, *(TRANSFORM @ (col, row))) for row in (0, 90) for col in (0, 130)]
+    with rasterio.open(path, "r+") as dataset:
+        dataset.gcps = ([GroundControlPoint(row, col, x, y) for row, col, x, y in corners], CRS)
+    imagery = gather_imagery([str(path)], RasterOptions(warp=True), Arrangement(), RGB)
+    pixels, valid = read_whole(place_source(imagery, None).choose((1, 2, 3)))
+    assert valid.mean() > 0.9
+    assert {tuple(color) for color in pixels[:, valid].T} <= {tuple(color) for color in SHOWN.reshape(3, -1).T}
+
+
+def test_what_a_virtual_raster_of_palettes_points_at_tells_that_it_changed(tmp_path: Path) -> None:
+    write_paletted(tmp_path / "part.tif")
+    copy(str(tmp_path / "part.tif"), str(tmp_path / "whole.vrt"), driver="VRT")
+    imagery = gather(tmp_path / "whole.vrt")
+    assert imagery.is_in_colors
+    assert any(name.endswith("part.tif") for name in imagery.files())
+
+
+def test_a_stack_keeps_the_indices_of_a_class_map_beside_colors(tmp_path: Path) -> None:
+    rgb = write_raster(tmp_path / "rgb.tif", SHOWN)
+    classes = write_paletted(tmp_path / "landcover.tif")
+    imagery = gather(rgb, classes, wanted=(*RGB, "landcover"), stack=True)
+    np.testing.assert_array_equal(read_whole(place_source(imagery, None).choose((4,)))[0], INDICES[None])
+
+
+def test_a_band_that_claims_a_palette_and_has_none_stays_one_band(tmp_path: Path) -> None:
+    write_raster(tmp_path / "gray.tif", INDICES[None])
+    copy(str(tmp_path / "gray.tif"), str(tmp_path / "gray.vrt"), driver="VRT")
+    text = (tmp_path / "gray.vrt").read_text()
+    (tmp_path / "gray.vrt").write_text(text.replace("<ColorInterp>Gray</ColorInterp>", "<ColorInterp>Palette</ColorInterp>"))
+    assert len(gather(tmp_path / "gray.vrt").bands) == 1
 
 
 def test_palettes_of_their_own_lie_beside_each_other_and_beside_other_imagery(tmp_path: Path) -> None:
@@ -111,6 +161,28 @@ def test_a_palette_at_an_address_is_read_as_well(tmp_path: Path) -> None:
     with serve(tmp_path) as web:
         imagery = gather_imagery([f"{web.address}/far.tif"], RasterOptions(), Arrangement(), RGB)
         np.testing.assert_array_equal(read_whole(place_source(imagery, None))[0], SHOWN)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_jpeg_is_described_as_ever(tmp_path: Path) -> None:
+    with rasterio.open(tmp_path / "a.jpg", "w", driver="JPEG", count=3, height=90, width=130, dtype="uint8") as dataset:
+        dataset.write(SHOWN)
+    imagery = gather_imagery([str(tmp_path / "a.jpg")], RasterOptions(assume_crs="pixels"), Arrangement(), RGB)
+    assert len(imagery.bands) == 3
+
+
+def test_the_report_and_the_map_show_the_colors(tmp_path: Path) -> None:
+    source = place_source(gather(write_paletted(tmp_path / "paletted.tif")), None)
+    pixels, valid = read_coarse(source, Window(0, 0, 130, 90), 130)
+    assert valid.all()
+    np.testing.assert_array_equal(pixels, SHOWN)
+    backdrop = Backdrop(source, RGB, tmp_path / "work")
+    west, south, east, north = backdrop.bounds
+    tile, _, _ = tile_at((west + east) / 2, (south + north) / 2, backdrop.zoom)
+    (picture,) = backdrop.paint(tile)
+    seen = picture[picture[..., 3] > 0][:, :3].astype(int)
+    assert len(seen)
+    assert np.ptp(seen, axis=1).max() > 40
 
 
 def test_a_run_over_a_palette_gives_the_map_of_its_colors(tmp_path: Path) -> None:
