@@ -136,7 +136,7 @@ def _image_of(folder: Path, told: dict[str, Any], geobox: GeoBox) -> RasterSourc
     """Return the run's imagery on its grid, or None where it lies there no longer; it only serves pictures."""
     try:
         config = make_config({}, folder / "run.toml")
-        source = place_source(describe_imagery(config), None)
+        source = place_source(describe_imagery(config, ("red", "green", "blue")), None)
         bands = find_bands(config.bands, source.imagery.bands, source.path) or source.bands
         return replace(source.choose(bands[:3]), geobox=geobox, decimation=told["source"]["averaged_by"])
     except (GeosegError, KeyError):

@@ -104,9 +104,13 @@ def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution, raste
     tile = config.tile_size or choose_tile(config, spec, execution)
     batch = config.batch_size or (_GPU_BATCH if on_gpu else 1)
     halo = choose_halo(config, spec)
-    # as many whole tiles as fit into a chunk
-    core = max(1, tile - 2 * halo)
-    chunk = config.chunk_size or max(_GPU_CHUNK_PX if on_gpu else _CHUNK_PX, -(-isqrt(raster_px // _MOST_CHUNKS) // core) * core)
+
+    def largest_chunk(tile: int) -> int:
+        # of whole tiles
+        core = max(1, tile - 2 * halo)
+        return max(_GPU_CHUNK_PX if on_gpu else _CHUNK_PX, -(-isqrt(raster_px // _MOST_CHUNKS) // core) * core)
+
+    chunk = config.chunk_size or largest_chunk(tile)
     while True:
         yield config.model_copy(
             update={"tile_size": tile, "chunk_size": chunk, "batch_size": batch, "halo": halo, "stitch": config.stitch or spec.stitch}
@@ -117,6 +121,7 @@ def ever_smaller(config: RunConfig, spec: ModelSpec, execution: Execution, raste
             batch //= 2
         elif config.tile_size is None and tile > spec.tile_size_px:
             tile = spec.tile_size_px
+            chunk = config.chunk_size or largest_chunk(tile)
         elif config.tile_size is None and tile * 2 // 3 >= max(_SMALLEST_TILE_PX, 4 * halo):
             tile = tile * 2 // 3
         else:
@@ -128,7 +133,7 @@ def choose_tile(config: RunConfig, spec: ModelSpec, execution: Execution) -> int
 
     On a processor a network is as fast per pixel on larger tiles (docs/performance.md). Networks that see a whole tile at once, or that
     geoseg did not build, keep the tiles that they were made for; a card of very small ones asks for little memory. Workers, threads,
-    chunks and what of the memory is free have no say, since they should not change a map.
+    chunks and what of the memory is free have no say, since they should not change a map, unless the run would not fit.
     """
     own, roomy, halo = spec.tile_size_px, roomy_tile(spec), choose_halo(config, spec)
     made_for = spec.network.backend is not None or spec.network.global_context or config.stitch == "blend"

@@ -246,7 +246,8 @@ def has_data(source: RasterSource) -> bool:
     A raster that would take minutes to look through is believed to have some.
     """
     imagery = source.imagery
-    if source.aoi is None and isinstance(imagery, FileImagery) and imagery.collar is None and not np.issubdtype(source.dtype, np.floating):
+    says_all = source.aoi is None and not np.issubdtype(source.dtype, np.floating)
+    if says_all and isinstance(imagery, FileImagery) and imagery.collar is None and not imagery.is_in_colors:
         try:
             with open_dataset(imagery.name, imagery.options) as dataset:
                 coarse = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))

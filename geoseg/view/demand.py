@@ -24,6 +24,8 @@ from geoseg.view.rasters import Box
 
 MOST_AT_ONCE, _MOST_PX = 48, 22 * 10**6
 """Tiles in view, and pixels of them, up to which they are segmented; of more, one would wait for minutes, and is asked to come closer."""
+_AT_A_CORNER = 4
+"""Tiles in view however close one comes."""
 _TRIES = 3
 _GRACE_S = 0.7
 """What tiles that are being made may take when the map is closed; they are lost, and made again when somebody looks."""
@@ -147,7 +149,7 @@ class DemandRun:
         rows, cols = self._chunks_in(view)
         with self._changed:
             self._in_view = rows.size * cols.size
-            self._is_far = self._in_view > min(MOST_AT_ONCE, max(1, _MOST_PX // self._tile_px))
+            self._is_far = self._in_view > min(MOST_AT_ONCE, max(_AT_A_CORNER, _MOST_PX // self._tile_px))
             keys = [] if self._is_far else [(int(row), int(col)) for row in rows for col in cols]
             middle = (rows.mean(), cols.mean()) if keys else (0.0, 0.0)
             keys.sort(key=lambda key: (key[0] - middle[0]) ** 2 + (key[1] - middle[1]) ** 2)

@@ -149,10 +149,19 @@ def test_the_room_of_a_tile_does_not_depend_on_how_a_run_is_shared_out(config: R
     assert plans[0].tiles.tile(1, 1).core == plans[1].tiles.tile(1, 1).core
 
 
+@pytest.mark.parametrize(("total", "tile_px"), [(16 * 10**9, 1152), (4 * 10**9, 768)])
+def test_the_room_of_a_tile_is_a_matter_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, config: RunConfig, total: int, tile_px: int
+) -> None:
+    monkeypatch.setattr(choices, "memory_bytes", lambda: total)
+    spec = double_spec(tile_size_px=768, halo_px=48).model_copy(update={"memory_bytes_per_px": 490})
+    assert choose_tile(config.model_copy(update={"memory": None}), spec, Execution()) == tile_px
+
+
 def test_a_tile_gives_its_room_back_before_it_is_less_than_the_model_was_made_for(config: RunConfig) -> None:
     spec = double_spec(tile_size_px=768, halo_px=48).model_copy(update={"memory_bytes_per_px": 490})
     sizes = [(c.tile_size, c.chunk_size) for c in ever_smaller(config, spec, Execution())]
-    assert sizes == [(1152, 1536), (1152, 768), (768, 768), (512, 768), (512, 384), (341, 384), (341, 192)]
+    assert sizes == [(1152, 1536), (1152, 768), (768, 1536), (768, 768), (512, 768), (512, 384), (341, 384), (341, 192)]
 
 
 def test_the_room_of_a_tile_costs_no_pixel_twice(config: RunConfig) -> None:

@@ -125,6 +125,16 @@ def test_from_far_away_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.Monk
     assert (told.in_view, told.waiting, told.busy, told.done) == (told.chunks, 0, 0, 0)
 
 
+def test_large_tiles_are_far_sooner_and_those_at_a_corner_never(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_PX", 1)
+    plan = plan_of(tmp_path)
+    with (run := DemandRun(plan, always(NEAR))).working():
+        run.look(find_bounds("town", plan.source.geobox))
+        assert run.tell().is_far
+        run.look(corner_of(plan))
+        assert not run.tell().is_far
+
+
 def test_a_tile_that_fails_is_tried_three_times_and_its_error_is_told(tmp_path: Path) -> None:
     plan = plan_of(tmp_path)
     failing = Logged(NEAR, tmp_path / "calls", fails_from=0)

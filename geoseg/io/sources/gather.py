@@ -51,7 +51,7 @@ def gather_imagery(names: Sequence[str], options: RasterOptions, arrangement: Ar
     given: list[FileImagery | Stack] = []
     plain = replace(options, sign=None)
     # of several files that are one input, one may hold classes beside others that hold colors
-    in_colors = mean_colors(wanted) and not arrangement.stack
+    in_colors = mean_colors(wanted) and not (arrangement.stack and len(found) > 1)
     for name in found:
         given += describe_items(name, wanted, options) if is_stac(name) else [_describe(name, plain, in_colors=in_colors)]
     if len(given) == 1:

@@ -19,10 +19,10 @@ def read_palette(dataset: Any) -> bytes:
         return b""
     try:
         colors = dataset.colormap(1)
+        return b"".join(bytes(colors.get(index, (0, 0, 0, 0))) for index in range(_ENTRIES))
     except ValueError:
-        # it says so, and has none
+        # it claims a table and has none, or one of other numbers
         return b""
-    return b"".join(bytes(colors.get(index, (0, 0, 0, 0))) for index in range(_ENTRIES))
 
 
 def look_up(palette: bytes, bands: Sequence[int], indices: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

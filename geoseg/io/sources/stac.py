@@ -28,6 +28,7 @@ _NOT_IMAGERY = {"thumbnail", "overview", "metadata", "visual"}
 _INVALID = (AttributeError, KeyError, TypeError, ValueError)
 """What numbers where tables belong, and the like, end in."""
 _PATIENCE_S = 60
+_COLORS = 3
 _MOST_ITEMS = 10_000
 _ASKED = {"collections", "ids", "bbox", "datetime", "cloud_cover", "limit"}
 """What the address of a search may ask for."""
@@ -215,6 +216,8 @@ def _open_asset(item: dict[str, Any], key: str, names: tuple[Names, ...], base: 
     asset = item["assets"][key]
     place = _locate(str(asset.get("href", "")), base, item, options)
     file = describe_file(place, options, needs_georeference=True)
+    # three bands are told of, one with a table of colors is there
+    file = file.in_colors() if len(names) == _COLORS else file
     if len(names) == len(file.bands):
         file = replace(file, bands=names)
     told = asset.get("bands") or asset.get("raster:bands") or ()

@@ -1,6 +1,7 @@
 """Imagery of indices into a table of colors is read as what it shows; where no colors are wanted, indices stay."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
-from geoseg.io.raster import place_source, read_whole
+from geoseg.io.raster import has_data, place_source, read_whole
 from geoseg.io.sampled import read_coarse
 from geoseg.io.sources.arrangement import Arrangement
 from geoseg.io.sources.dataset import RasterOptions
@@ -161,6 +162,24 @@ def test_a_palette_at_an_address_is_read_as_well(tmp_path: Path) -> None:
     with serve(tmp_path) as web:
         imagery = gather_imagery([f"{web.address}/far.tif"], RasterOptions(), Arrangement(), RGB)
         np.testing.assert_array_equal(read_whole(place_source(imagery, None))[0], SHOWN)
+
+
+def test_a_palette_with_nothing_but_transparent_colors_holds_no_data(tmp_path: Path) -> None:
+    path = write_picture(tmp_path, dict.fromkeys(range(256), 0))
+    imagery = gather_imagery([str(path)], RasterOptions(assume_crs=CRS), Arrangement(), RGB)
+    assert not has_data(place_source(imagery, None))
+
+
+def test_a_table_of_impossible_colors_is_none(tmp_path: Path) -> None:
+    write_paletted(tmp_path / "a.tif")
+    copy(str(tmp_path / "a.tif"), str(tmp_path / "a.vrt"), driver="VRT")
+    text = (tmp_path / "a.vrt").read_text()
+    (tmp_path / "a.vrt").write_text(re.sub('<Entry c1="[0-9]+"', '<Entry c1="300"', text, count=1))
+    assert len(gather(tmp_path / "a.vrt").bands) == 1
+
+
+def test_a_stack_of_one_is_read_in_colors(tmp_path: Path) -> None:
+    assert gather(write_paletted(tmp_path / "a.tif"), stack=True).is_in_colors
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
