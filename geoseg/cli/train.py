@@ -31,6 +31,10 @@ def train(
     workers: Annotated[int, typer.Option(metavar="N", min=0, help="Processes that prepare windows; 0 prepares them in line.")] = 0,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
     devices: Annotated[int | None, typer.Option(metavar="N", min=1, help="GPUs that share a batch.  [default: all]")] = None,
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"] | None,
+        typer.Option(help="Numbers that the network computes in.  [default: 16 bits on a GPU, else float32]", show_default=False),
+    ] = None,
     progress: o.Progress = "auto",
 ) -> None:
     """Train the model of RECIPE, measure it, and write its package. The same command again goes on after the last epoch."""
@@ -46,8 +50,10 @@ def train(
             typer.echo(text, err=progress == "json")
 
     if what.model.network.library == "sklearn":
-        if deadline is not None or devices is not None or device == "cuda":
-            raise UsageError("Per-pixel models are trained on the processor in one go: --deadline, --devices and cuda do not apply.")
+        if deadline is not None or devices is not None or precision is not None or device == "cuda":
+            raise UsageError(
+                "Per-pixel models are trained on the processor in one go: --deadline, --devices, --precision and cuda do not apply."
+            )
         from geoseg.training.baseline import fit_baseline
 
         say(f"Model package: {fit_baseline(what, data, output, say).folder}")
@@ -65,6 +71,7 @@ def train(
         workers=workers,
         accelerator=device,
         devices=devices,
+        precision=precision,
         page=output / "training.html",
     )
     with _show(progress) as listener:

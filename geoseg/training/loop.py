@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from geoseg.errors import ConfigError, RunError
 from geoseg.events import Warned
 from geoseg.model.device import pick_device
+from geoseg.model.execution import Precision
 from geoseg.model.package import find_package
 from geoseg.training.dataset import WindowDataset, share_of
 from geoseg.training.history import EpochDone, TrainingEvent, TrainingListener, is_stale, read_history, write_history
@@ -31,12 +32,17 @@ __all__ = ["BEST", "CHECKPOINT", "FitOptions", "TrainingModule", "fit", "is_firs
 
 CHECKPOINT = "last.ckpt"
 BEST = "best.ckpt"
+_MIXED: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "float32": "32-true",
+    "bfloat16": "bf16-mixed",
+    "float16": "16-mixed",
+}
 _CPU_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitOptions:
-    """How to train, without influence on what is learned, but for the deadline."""
+    """How to train. What is learned depends on the deadline and the precision alone."""
 
     deadline_s: float | None = None
     """See :class:`TrainingModule`."""
@@ -46,6 +52,8 @@ class FitOptions:
     """Where to compute."""
     devices: int | None = None
     """How many GPUs, or processes on a CPU, share a batch (DDP); None takes all GPUs or one CPU process."""
+    precision: Precision | None = None
+    """What the network computes in; weights and losses stay float32. None takes 16 bits on a GPU, float32 on a processor."""
     page: Path | None = None
     """Report that is written after every epoch."""
 
@@ -100,9 +108,14 @@ def fit(
     """
     options = options or FitOptions()
     processes = _processes(options)
+    precision = _precision(options)
     split = _Split(processes=processes, pieces=1, batch_size=recipe.schedule.batch_size)
     if recipe.schedule.batch_size % processes:
         raise ConfigError(f"{processes} devices cannot share a batch of {recipe.schedule.batch_size} windows evenly. Change batch_size.")
+    if precision == "bfloat16" and not _on_gpu(options) and _emulates_bfloat16():
+        report(
+            Warned(message="This processor has no units for bfloat16 and emulates it, which is slow. Without --precision it takes float32.")
+        )
     windows = WindowDataset(recipe, data_dir)
     for note in windows.notes:
         report(Warned(message=note))
@@ -165,7 +178,7 @@ def _train(module: TrainingModule, recipe: Recipe, work_dir: Path, options: FitO
         accelerator=options.accelerator,
         devices=split.processes,
         strategy="ddp" if split.processes > 1 else "auto",
-        precision=_precision(options),
+        precision=_MIXED[_precision(options)],
         max_epochs=schedule.epochs,
         accumulate_grad_batches=split.pieces,
         default_root_dir=work_dir,
@@ -307,10 +320,24 @@ def _processes(options: FitOptions) -> int:
     return max(gpus, 1)
 
 
-def _precision(options: FitOptions) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-    if options.accelerator == "cpu" or not torch.cuda.is_available():
-        return "32-true"
-    return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+def _on_gpu(options: FitOptions) -> bool:
+    return options.accelerator != "cpu" and torch.cuda.is_available()
+
+
+def _precision(options: FitOptions) -> Precision:
+    if options.precision == "float16" and not _on_gpu(options):
+        raise ConfigError("Training in float16 needs a GPU, which scales small gradients up. Take bfloat16, or float32.")
+    if options.precision is not None:
+        return options.precision
+    if not _on_gpu(options):
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def _emulates_bfloat16() -> bool:
+    """Tell whether a processor is known to have no units for bfloat16."""
+    known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return known.get("architecture") == "x86_64" and not (known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def _keep(module: TrainingModule, recipe: Recipe, work_dir: Path) -> TrainingModule:

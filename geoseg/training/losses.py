@@ -137,7 +137,9 @@ def labels_around(target: Tensor, classes: int, reach_px: int) -> Tensor:
     """
     known = target < NOT_BUILDING
     one_hot = functional.one_hot(torch.where(known, target, 0).long(), classes).permute(0, 3, 1, 2) * known[:, None]
-    shares = functional.avg_pool2d(one_hot.float(), 2 * reach_px + 1, stride=1, padding=reach_px)
+    side = 2 * reach_px + 1
+    rows = functional.avg_pool2d(one_hot.float(), (side, 1), stride=1, padding=(reach_px, 0))
+    shares = functional.avg_pool2d(rows, (1, side), stride=1, padding=(0, reach_px))
     return shares / shares.sum(dim=1, keepdim=True).clamp(min=1e-6)
 
 
@@ -171,13 +173,25 @@ def lovasz_loss(scores: Tensor, target: Tensor, building: int) -> Tensor:
     probability = scores.softmax(dim=1)
     losses = []
     for channel in range(scores.shape[1]):
-        known = target != UNLABELLED if channel == building else target < NOT_BUILDING
-        truth = (target[known] == channel).to(scores)
+        known = (target != UNLABELLED if channel == building else target < NOT_BUILDING).flatten()
+        truth = (target == channel).flatten().to(scores)
         if not truth.any():
             continue
-        errors, order = (truth - probability[:, channel][known]).abs().sort(descending=True)
-        losses.append(errors @ _jaccard_steps(truth[order]))
+        errors = (truth - probability[:, channel].flatten()).abs() * known
+        order = _falling(errors.detach(), known)
+        # the gradient goes straight to the errors, not through their order
+        weights = torch.empty_like(errors).scatter_(0, order, _jaccard_steps(truth[order]))
+        losses.append(errors @ weights)
     return torch.stack(losses).mean() if losses else scores.sum() * 0
+
+
+def _falling(values: Tensor, known: Tensor) -> Tensor:
+    """Return the order of values in [0, 1] from the largest to the smallest, (n,) int64; what is not known comes last."""
+    if values.device.type != "cpu":
+        return torch.where(known, values, -1.0).argsort(descending=True)
+    # sixteen bits are sorted by their digits, twenty times as fast; what they do not tell apart has nearly the same weight
+    steps = torch.where(known, (1 - values) * 65534, 65535.0).to(torch.int32)
+    return torch.from_numpy(np.argsort(steps.numpy().astype(np.uint16), kind="stable"))
 
 
 def _jaccard_steps(truth: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from geoseg.errors import ConfigError, ModelError, RunError
 from geoseg.events import Warned
 from geoseg.labels.site import Site
+from geoseg.model.execution import Precision
 from geoseg.training import module as training_module
 from geoseg.training.dataset import share_of
 from geoseg.training.history import EpochDone, TrainingEvent, is_stale, read_history
@@ -132,6 +133,38 @@ def test_a_training_whose_time_is_over_gives_its_weights_again(data: Path, tmp_p
 def test_a_gpu_that_is_not_there_is_named_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="finds no CUDA device"):
         fit(quick(), tmp_path / "nowhere", tmp_path / "run", FitOptions(accelerator="cuda"))
+
+
+@pytest.mark.parametrize("precision", [None, "float32", "bfloat16"])
+def test_the_network_computes_in_the_precision_that_is_asked_for(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision | None
+) -> None:
+    mixed: set[bool] = set()
+
+    def look(_pixels: torch.Tensor) -> None:
+        mixed.add(torch.is_autocast_enabled("cpu"))
+
+    monkeypatch.setattr(training_module, "build_network", lambda spec: TinyNetwork(spec.channels, look))
+    options = FitOptions(accelerator="cpu", precision=precision)
+    weights, again = (weights_of(fit(quick(1), data, tmp_path / name, options)) for name in ("once", "again"))
+    assert mixed == {precision == "bfloat16"}
+    assert weights.dtype == np.float32
+    np.testing.assert_array_equal(again, weights)
+
+
+def test_float16_is_refused_on_a_processor_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="float16 needs a GPU"):
+        fit(quick(), tmp_path / "nowhere", tmp_path / "run", FitOptions(accelerator="cpu", precision="float16"))
+
+
+@pytest.mark.usefixtures("_tiny")
+@pytest.mark.parametrize("units", [True, False])
+def test_a_processor_that_emulates_bfloat16_is_warned_of(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, units: bool) -> None:
+    known = {"architecture": "x86_64", "avx512_bf16": units, "amx_bf16": False}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
+    events: list[TrainingEvent] = []
+    fit(quick(1), data, tmp_path, FitOptions(accelerator="cpu", precision="bfloat16"), events.append)
+    assert any(isinstance(e, Warned) and "emulates" in e.message for e in events) == (not units)
 
 
 def test_scores_are_stale_when_the_last_ones_bring_nothing_better() -> None:
