@@ -19,6 +19,7 @@ from geoseg.scene import SceneOptions, draw_scene
 from geoseg.training.baseline import fit_baseline
 from geoseg.training.loop import fit
 from geoseg.training.recipe import Recipe, read_recipe
+from tests.training.drawn import weights_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning.*", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -70,7 +71,10 @@ TOWN = (Site(name="town", kind="class_raster", rasters="town.png", labels="{pare
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.stem)
 def test_two_steps_make_a_package_that_predicts(path: Path, town: Path, tmp_path: Path) -> None:
     recipe = shrink(read_recipe(path), sites=TOWN)
+    torch.manual_seed(recipe.schedule.seed)
+    untrained = weights_of(build_network(recipe.model))
     module = fit(recipe, town, tmp_path / "work")
+    assert (weights_of(module) != untrained).mean() > 0.5
     folder = tmp_path / "package"
     folder.mkdir()
     save_weights(module.network, folder / WEIGHTS_NAME)

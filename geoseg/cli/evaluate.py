@@ -27,6 +27,10 @@ Roads = Annotated[Path | None, typer.Option("--roads", help="Centrelines of road
 Area = Annotated[Path | None, typer.Option("--aoi", help="Polygons inside which the labels are complete; without, everywhere.")]
 ClassColumn = Annotated[str | None, typer.Option("--class-column", help="Column of class names or values; without, class or class_value.")]
 Ignore = Annotated[list[int] | None, typer.Option("--ignore", metavar="VALUE", help="Label value that stands for 'not known'; repeatable.")]
+Classes = Annotated[
+    str | None,
+    typer.Option("--classes", help="Classes of a class raster, also those that it lacks: a TOML file with classes, a recipe or a model."),
+]
 BoundaryM = Annotated[float, typer.Option("--boundary", metavar="M", min=0, help="Width of the region of boundary IoU.")]
 BufferM = Annotated[float, typer.Option("--buffer", metavar="M", min=0, help="Distance up to which road lines match.")]
 
@@ -42,6 +46,7 @@ def evaluate(
     aoi: Area = None,
     class_column: ClassColumn = None,
     ignore: Ignore = None,
+    classes: Classes = None,
     boundary_m: BoundaryM = 1.0,
     buffer_m: BufferM = 4.0,
     device: o.Device = None,
@@ -55,8 +60,10 @@ def evaluate(
     options = EvaluateOptions(boundary_m=boundary_m, buffer_m=buffer_m, pictures=6 if output is not None else 0)
     files = ReferenceFiles(labels=labels, buildings=buildings, roads=roads, aoi=aoi, class_column=class_column, ignore=tuple(ignore or ()))
     if what.suffix.lower() == ".toml":
-        if files != ReferenceFiles():
-            raise UsageError("A recipe names its own labels; --labels, --buildings, --roads, --aoi and --ignore go with a run folder.")
+        if files != ReferenceFiles() or classes is not None:
+            raise UsageError(
+                "A recipe names its own labels; --labels, --buildings, --roads, --aoi, --ignore and --classes go with a result."
+            )
         if data is None:
             raise UsageError("A recipe names its data below a folder; name the folder with --data.")
         given = o.collect(tta=tta, tta_scales=tta_scales)
@@ -66,7 +73,7 @@ def evaluate(
             raise UsageError(
                 f"--data, -m and --tta go with a recipe (.toml); {what} is a result: compare it with --labels, --buildings or --roads."
             )
-        _evaluate_result(what, files, options, output)
+        _evaluate_result(what, files, options, classes, output)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +107,12 @@ def _evaluate_model(recipe: Path, model: str | None, asked: _Asked, output: Path
     _show_gain(title, once, [averaging.evaluate(site) for site in tests], output)
 
 
-def _evaluate_result(path: Path, files: "ReferenceFiles", options: "EvaluateOptions", output: Path | None) -> None:
+def _evaluate_result(path: Path, files: "ReferenceFiles", options: "EvaluateOptions", classes: str | None, output: Path | None) -> None:
     from geoseg.evaluation.evaluate import evaluate_result
+    from geoseg.labels.scheme import find_scheme
 
-    _show(str(path), [evaluate_result(path, files, options)], output)
+    scheme = find_scheme(classes) if classes else None
+    _show(str(path), [evaluate_result(path, files, options, scheme)], output)
 
 
 def _show(title: str, evaluations: Sequence["Evaluation"], output: Path | None) -> None:

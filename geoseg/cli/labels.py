@@ -107,14 +107,15 @@ def preview(
     what = read_recipe(recipe)
     pictures = []
     single = output.suffix.lower() == ".png"
-    for site in (*what.sites, *what.validation, *what.tests):
+    parts = {"train": what.sites, "validation": what.validation, "test": what.tests}
+    for part, site in ((part, site) for part, sites in parts.items() for site in sites):
         for number, raster in enumerate(iterate_site(site, what.model, data)):
             picture = draw_preview(raster, what.model.scheme)
             if single:
                 pictures.append(picture)
                 break
             output.mkdir(parents=True, exist_ok=True)
-            write_preview([picture], output / f"{site.name.replace('/', '_')}-{number:03d}.png")
+            write_preview([picture], output / f"{part}-{site.name.replace('/', '_')}-{number:03d}.png")
     if single:
         write_preview(pictures, output)
     typer.echo(f"Preview: {output}")

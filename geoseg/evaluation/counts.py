@@ -168,7 +168,7 @@ def _boundary(pair: _Pair, channel: int, known: NDArray[np.bool_]) -> NDArray[np
     counted = np.zeros_like(known)
     counted[pair.core] = known[pair.core]
     # what is not known is no contour on either side
-    return count_boundary((pair.truth == channel) | ~known, (pair.found == channel) | (pair.found == _NO_CLASS), counted, pair.margin)
+    return count_boundary((pair.truth == channel) | ~known, (pair.found == channel) | ~known, counted, pair.margin)
 
 
 def _cells(pair: _Pair, window: Window, cell_px: int) -> Iterator[Place]:

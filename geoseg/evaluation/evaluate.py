@@ -27,6 +27,7 @@ from geoseg.model.execution import Execution, Views
 from geoseg.model.package import ModelPackage
 from geoseg.model.spec import ModelSpec
 from geoseg.pipeline import segment_raster
+from geoseg.pixels.classes import ClassScheme
 
 _NO_PLACE = "Rasters without a place on the ground were inferred in memory: no objects or roads were made of them."
 
@@ -149,18 +150,22 @@ def evaluate_site(
     return Judge(package=package, data_dir=data_dir, device=device, options=options or EvaluateOptions()).evaluate(site)
 
 
-def evaluate_result(path: Path, files: ReferenceFiles, options: EvaluateOptions | None = None) -> Evaluation:
+def evaluate_result(
+    path: Path, files: ReferenceFiles, options: EvaluateOptions | None = None, scheme: ClassScheme | None = None
+) -> Evaluation:
     """Measure a finished run folder or a class raster, of any size.
 
     Args:
         path: The run folder or raster.
         files: Labels; brought into the result's CRS and grid.
         options: Distances of the metrics.
+        scheme: Classes of a raster, also those that it nowhere shows; None takes the values that it shows.
 
     Raises:
+        UsageError: If a scheme is given for a run, or the raster shows values that it lacks.
         MissingFileError: If a file is not there.
         LabelError: If labels and result do not fit each other.
     """
-    with open_found(path) as found, open_reference(files, found) as reference:
+    with open_found(path, scheme) as found, open_reference(files, found) as reference:
         tally = measure(found, reference, options or EvaluateOptions())
         return Evaluation(name=path.name, scheme=found.scheme, tally=tally)

@@ -13,7 +13,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from geoseg.config import make_config
-from geoseg.errors import GeosegError, MissingFileError, RasterError, RunFolderError
+from geoseg.errors import GeosegError, MissingFileError, RasterError, RunFolderError, UsageError
 from geoseg.evaluation.sampling import Reader, count_values
 from geoseg.inference.opening import describe_imagery
 from geoseg.io.raster import RasterSource, open_raster, place_source
@@ -62,16 +62,23 @@ def is_run(path: Path) -> bool:
 
 
 @contextmanager
-def open_found(path: Path) -> Iterator[Found]:
+def open_found(path: Path, scheme: ClassScheme | None = None) -> Iterator[Found]:
     """Hold a run folder or a class raster open.
 
+    Args:
+        path: The run folder or raster.
+        scheme: Classes of a raster, also those that it nowhere shows; None takes the values that it shows.
+
     Raises:
+        UsageError: If a scheme is given for a run, which knows its own, or the raster shows other values.
         MissingFileError: If there is nothing.
         RunFolderError: If the run is not finished, or has no class map.
     """
     if not path.exists():
         raise MissingFileError(f"There is nothing at {path}. Expected a run folder, a class raster or a training configuration.")
-    with _open_run(path) if path.is_dir() else _open_file(path) as found:
+    if path.is_dir() and scheme is not None:
+        raise UsageError(f"{path} is a run and knows its classes; give classes of a class raster only.")
+    with _open_run(path) if path.is_dir() else _open_file(path, scheme) as found:
         yield found
 
 
@@ -96,7 +103,7 @@ def _open_run(folder: Path) -> Iterator[Found]:
 
 
 @contextmanager
-def _open_file(path: Path) -> Iterator[Found]:
+def _open_file(path: Path, scheme: ClassScheme | None) -> Iterator[Found]:
     source = open_raster(path, needs_georeference=False)
     if len(source.bands) != 1 or source.dtype != "uint8":
         raise RasterError(f"{path} has {len(source.bands)} bands of {source.dtype}; a class map has one band of uint8.")
@@ -106,8 +113,21 @@ def _open_file(path: Path) -> Iterator[Found]:
         values = np.flatnonzero(count_values(there, source.shape)[:NODATA_CLASS])
         if len(values) == 0:
             raise RasterError(f"{path} holds no class: every pixel is nodata.")
-        rows = tuple(LandClass(value=int(v), name=f"class {v}", color=_COLORS[i % len(_COLORS)]) for i, v in enumerate(values))
-        yield Found(geobox=source.geobox, scheme=ClassScheme(classes=rows), classes=there)
+        if scheme is not None:
+            _check_shown(values.tolist(), scheme, path)
+        yield Found(geobox=source.geobox, scheme=scheme or _name_values(values.tolist()), classes=there)
+
+
+def _name_values(values: list[int]) -> ClassScheme:
+    rows = (LandClass(value=v, name=f"class {v}", color=_COLORS[i % len(_COLORS)]) for i, v in enumerate(values))
+    return ClassScheme(classes=tuple(rows))
+
+
+def _check_shown(values: list[int], scheme: ClassScheme, path: Path) -> None:
+    strange = [v for v in values if v not in scheme.values]
+    if strange:
+        legend = ", ".join(f"{c.value} {c.name}" for c in scheme)
+        raise UsageError(f"{path} shows {', '.join(map(str, strange))}, which is none of the classes that are given: {legend}.")
 
 
 def found_in_memory(source: RasterSource, scheme: ClassScheme, classes: NDArray[np.uint8], confidence: NDArray[np.uint8]) -> Found:

@@ -112,17 +112,21 @@ def read_buildings(
         (n,) polygons in the grid's CRS, and what was repaired.
 
     Raises:
-        LabelError: If none touches the raster, and one is needed.
+        LabelError: If none touches the raster, and one is needed; if there are features, and none is a polygon.
     """
     table = _read_here(path, geobox, layer, needed=needed)
     repaired = repair_polygons(table.geometry.to_numpy())
+    if repaired.others == len(table) > 0:
+        kinds = ", ".join(sorted(set(table.geometry.geom_type)))
+        raise LabelError(f"{path} holds {kinds}; buildings are compared as polygons. Turn closed lines into polygons first.")
     cut = shapely.intersection(repaired.shapes, _extent(geobox))
     said = [
-        f"{path.name}: {count} polygons {what}."
+        f"{path.name}: {count} {what}."
         for count, what in (
-            (repaired.invalid, "were invalid and are repaired"),
-            (repaired.overlapping, "overlapped a smaller one and gave the ground to it"),
-            (repaired.dropped, "were left out: nothing of their own remained"),
+            (repaired.others, "features are no polygons and were left out"),
+            (repaired.invalid, "polygons were invalid and are repaired"),
+            (repaired.overlapping, "polygons overlapped a smaller one and gave the ground to it"),
+            (repaired.dropped, "polygons were left out: nothing of their own remained"),
         )
         if count
     ]
@@ -204,7 +208,7 @@ def _check_values(read: Reader, found: Found, files: ReferenceFiles) -> None:
         legend = ", ".join(f"{c.value} {c.name}" for c in found.scheme)
         raise LabelError(
             f"{files.labels} holds values that are no class of the result: {unknown} (value: pixels). The classes are {legend}. "
-            "Leave values out with --ignore, or bring the labels to these classes."
+            "Leave values out with --ignore, bring the labels to these classes, or name all classes of a class raster with --classes."
         )
     if not any(value in found.scheme.values and value not in files.ignore for value in counts):
         raise LabelError(

@@ -16,6 +16,8 @@ class RepairedPolygons:
 
     shapes: NDArray[np.object_]
     """(n,) valid polygons."""
+    others: int
+    """Geometries that were no polygons, such as lines and points."""
     invalid: int
     """Polygons that were invalid."""
     overlapping: int
@@ -31,14 +33,19 @@ def repair_polygons(shapes: NDArray[np.object_]) -> RepairedPolygons:
         shapes: (n,) geometries; what is no polygon is left out.
     """
     shapes = np.asarray(shapes, dtype=object)
-    shapes = shapes[np.isin(shapely.get_type_id(shapes), (3, 6, 7))]
+    areas = np.isin(shapely.get_type_id(shapes), (3, 6, 7))
+    others, shapes = int((~areas).sum()), shapes[areas]
     invalid = ~shapely.is_valid(shapes)
     valid = np.array([_polygonal(g) for g in shapely.make_valid(shapes)], dtype=object)
     there = shapely.area(valid) > 0
     kept, overlapping = _separate(valid[there])
     left = np.array([not g.is_empty for g in kept], bool)
     return RepairedPolygons(
-        shapes=kept[left], invalid=int(invalid.sum()), overlapping=overlapping, dropped=int((~there).sum() + (~left).sum())
+        shapes=kept[left],
+        others=others,
+        invalid=int(invalid.sum()),
+        overlapping=overlapping,
+        dropped=int((~there).sum() + (~left).sum()),
     )
 
 

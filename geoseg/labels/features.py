@@ -60,6 +60,24 @@ def read_features(path: Path, geobox: GeoBox, layer: str | None = None) -> Featu
     return Features(table=valid[here], notes=notes)
 
 
+def only_polygons(found: Features, path: Path) -> Features:
+    """Leave out what has no area, and count it.
+
+    Raises:
+        LabelError: If nothing is left of what was there.
+    """
+    flat = shapely.area(found.table.geometry.to_numpy()) == 0
+    if not flat.any():
+        return found
+    if flat.all():
+        kinds = ", ".join(sorted(set(found.table.geometry.geom_type)))
+        raise LabelError(
+            f"{path} holds {kinds}; outlines of buildings are polygons. Turn closed lines into polygons first, and points into outlines."
+        )
+    note = f"{path.name}: {int(flat.sum())} features are no polygons and were left out"
+    return Features(table=found.table[~flat], notes=(*found.notes, note))
+
+
 def read_classes(site: Site, paths: Mapping[str, Path], geobox: GeoBox, scheme: ClassScheme) -> Features:
     """Read the labels of a site of kind ``vectors`` with a column ``channel``, in the order in which they are drawn.
 

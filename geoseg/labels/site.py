@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Kind = Literal["class_raster", "building_polygons", "vectors", "run", "drawn_scenes"]
 _ONLY_FOR: dict[str, tuple[Kind, ...]] = {
-    "values": ("class_raster", "vectors", "run"),
+    "values": ("class_raster", "vectors", "run", "drawn_scenes"),
     "ignore": ("class_raster", "vectors", "run"),
     "native_resolution": ("class_raster",),
     "class_labels": ("vectors",),
@@ -81,7 +81,7 @@ class Site(BaseModel):
     """West, south, east, north in degrees of the complete labels."""
     values: dict[str, str] = {}
     """Class name of each value in the labels, ``{ 10 = "building" }``, or of each color, ``{ "#ff0000" = "building" }``.
-    Empty takes the values of the class scheme; in a column also its names."""
+    Empty takes the values of the class scheme; in a column also its names, in drawn scenes only those and kinds."""
     ignore: tuple[int | str, ...] = ()
     """Values in the labels that say nothing; their pixels are unlabelled. So is 255 in a raster unless it has a class."""
     layer: str | None = None
@@ -123,7 +123,7 @@ class Site(BaseModel):
             raise ValueError(f"site '{self.name}' learns buildings alone; values and ignore are for classes")
         if self.kind == "run" and not self.labels:
             raise ValueError(f"site '{self.name}' needs labels, the folder of a finished run")
-        if self.kind in ("class_raster", "run"):
+        if self.kind in ("class_raster", "run", "drawn_scenes"):
             for key in (*self.values, *map(str, self.ignore)):
                 parse_value(key)
         return self

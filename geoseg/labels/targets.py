@@ -18,18 +18,19 @@ from geoseg.io.sources.bands import list_lacking, match_bands, mean_colors
 from geoseg.io.vector import read_vector
 from geoseg.labels.blocks import kept_pixels
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED, building_channel
-from geoseg.labels.features import Features, burn, channel_of, outline, read_classes, read_features
+from geoseg.labels.features import Features, burn, channel_of, only_polygons, outline, read_classes, read_features
 from geoseg.labels.runs import read_sure
 from geoseg.labels.site import Site
 from geoseg.labels.values import read_class_raster
 from geoseg.model.spec import ModelSpec
-from geoseg.pixels.classes import ClassScheme
-from geoseg.scene import SceneOptions, draw_scene
+from geoseg.pixels.classes import ClassKind, ClassScheme
+from geoseg.scene import Land, SceneOptions, draw_scene
 
 _SCENE_PX = 1024
 _MOST_CLIPPED = 0.01
 _FRACTION = 2.0
 """Values up to it are no bytes, if they are no whole numbers."""
+_SCENE_KINDS = {Land.ROAD: ClassKind.ROAD, Land.BUILDING: ClassKind.BUILDING}
 _GEOREFERENCED = ("building_polygons", "vectors")
 
 
@@ -188,13 +189,39 @@ def _draw(seed: int, site: Site, spec: ModelSpec) -> LabelledRaster:
     resolution = site.resolution_m or spec.resolution_m or 0.3
     options = SceneOptions(height_px=_SCENE_PX, width_px=_SCENE_PX, seed=seed, resolution_m=resolution)
     scene = draw_scene(options)
-    channel = np.full(256, UNLABELLED, np.uint8)
-    for index, row in enumerate(spec.classes):
-        channel[row.value] = index
+    channel = _scene_channels(site, spec.scheme)
     outlines = rasterize([b.boundary for b in scene.buildings], scene.classes.shape, all_touched=True) == 1
     interior = (scene.instances > 0) & ~outlines
     targets = _with_unknown(channel[scene.classes], interior, outlines, ~scene.valid)
     return LabelledRaster(name=f"drawn scene {seed}", source=None, pixels=scene.pixels, targets=targets, valid=scene.valid)
+
+
+def _scene_channels(site: Site, scheme: ClassScheme) -> NDArray[np.uint8]:
+    """Return the channel (256,) of each class value of a scene: by ``values``, else by name, buildings and roads also by kind."""
+    channel = np.full(256, UNLABELLED, np.uint8)
+    known = {str(int(land)): land for land in Land}
+    if strange := sorted(set(site.values) - set(known)):
+        legend = ", ".join(f"{value} {land.name.lower()}" for value, land in known.items())
+        raise LabelError(f"Site '{site.name}': drawn scenes have no value {strange[0]}. They have {legend}.")
+    for text, name in site.values.items():
+        channel[known[text]] = channel_of(name, scheme)
+    if site.values:
+        return channel
+    names = [row.name for row in scheme]
+    for land in Land:
+        called = land.name.lower()
+        alike = [row for row in scheme if row.kind is _SCENE_KINDS.get(land)]
+        if called in names:
+            channel[land] = names.index(called)
+        elif len(alike) == 1:
+            channel[land] = names.index(alike[0].name)
+    if (channel == UNLABELLED).all():
+        drawn = ", ".join(land.name.lower() for land in Land)
+        raise LabelError(
+            f"Site '{site.name}': none of {drawn}, which drawn scenes have, is a class of the model "
+            f'({", ".join(names)}). Say with values which stand for each other: values = {{ 0 = "{names[0]}" }}.'
+        )
+    return channel
 
 
 def _read_targets(
@@ -226,7 +253,7 @@ def _building_targets(
     channel = building_channel(scheme)
     if channel < 0:
         raise LabelError(f"Site '{site.name}' labels buildings, and no class of the scheme is of kind 'building'.")
-    found = read_features(path, source.geobox, site.layer)
+    found = only_polygons(read_features(path, source.geobox, site.layer), path)
     notes = _none_here(found, path, source, site)
     building = burn(found.table.assign(channel=1), source.geobox, 0) == 1
     edges = outline(found.table.geometry, source.geobox)

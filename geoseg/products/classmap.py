@@ -15,12 +15,13 @@ from pyproj.exceptions import ProjError
 from rasterio.windows import Window
 
 from geoseg.errors import ConfigError, RasterError
+from geoseg.io.grid import ground_pixel_m
 from geoseg.io.ground import measure_areas, pixel_step_m, row_areas_m2
 from geoseg.io.raster import OpenRaster, RasterSource, open_raster
 from geoseg.io.tiffs.legend import describe_band
 from geoseg.io.vector import check_output, open_vector
 from geoseg.objects.vectorize import Patches, VectorizeOptions, gather_patches, stream_polygons
-from geoseg.products.features import mend, to_ground
+from geoseg.products.features import area_decimals, mend, to_ground
 
 _DEFAULT_TOLERANCE_PX = 1.5
 _WORKING_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype(np.int16), 2: np.dtype(np.int32), 4: np.dtype(np.int64), 8: np.dtype(np.int64)}
@@ -71,9 +72,11 @@ def vectorize_class_map(path: str, output: Path, options: ClassMapOptions) -> in
         raise RasterError(
             f"{path} is of type {band.dtype}; classes are whole numbers of up to 64 bits, signed. Convert with gdal_translate -ot."
         )
-    task = _Task(source=replace(source, bands=(options.band,), dtype=band.dtype), nodata=_nodata_values(band.nodata, options.nodata))
+    task = _Task(source=replace(source.choose((options.band,)), dtype=band.dtype), nodata=_nodata_values(band.nodata, options.nodata))
     drawing = replace(options.drawing, background=task.background, cover_background=False)
     try:
+        if source.geobox.crs is not None:
+            ground_pixel_m(str(path), source.geobox)
         pixel_m, row_areas = _measure_grid(source.geobox)
     except ProjError as exc:
         raise RasterError(f"{path} does not lie on the earth, so it has no metres on the ground: {exc}.") from exc
@@ -168,5 +171,5 @@ def _make_table(patches: Patches, names: dict[int, str], geobox: GeoBox, dtype: 
     }
     if geobox.crs is None:
         return gpd.GeoDataFrame(columns | {"area_px": shapely.area(patches.polygons).round(2)}, geometry=polygons)
-    columns["area_m2"] = measure_areas(polygons, geobox.crs).round(2)
+    columns["area_m2"] = measure_areas(polygons, geobox.crs).round(area_decimals(geobox))
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=geobox.crs.to_wkt())

@@ -11,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from geoseg.io.ground import measure_areas, measure_lines, measure_polygons, pixel_size_m, pixel_step_m
+from geoseg.io.ground import measure_areas, measure_lines, measure_polygons, pixel_size_m, pixel_step_m, pixel_steps_m
 from geoseg.objects.instances import InstanceTable
 from geoseg.objects.options import RegularizeOptions
 from geoseg.objects.outlines.cut import cut_off, largest_polygon
@@ -20,13 +20,14 @@ from geoseg.objects.regularize import Regularized, RegularizeStatus, regularize
 from geoseg.objects.roads import RoadNetwork
 from geoseg.objects.vectorize import Patches
 from geoseg.pixels.classes import ClassScheme
+from geoseg.products.frame import GroundFrame
 
 
 def landcover_features(patches: Patches, scheme: ClassScheme, geobox: GeoBox) -> gpd.GeoDataFrame:
     """Return class polygons with ``class_value, class, area_m2``."""
     names = {c.value: c.name for c in scheme}
     polygons, _ = mend(to_ground(patches.polygons, geobox))
-    area = measure_areas(polygons, geobox.crs).round(_decimals(geobox))
+    area = measure_areas(polygons, geobox.crs).round(area_decimals(geobox))
     columns = {"class_value": patches.values.astype(np.int32), "class": [names[int(v)] for v in patches.values], "area_m2": area}
     return gpd.GeoDataFrame(columns, geometry=polygons, crs=_crs(geobox))
 
@@ -83,7 +84,7 @@ def _take_near(batches: Iterable[Patches], outlines: NDArray[np.object_]) -> NDA
     return np.concatenate(near)
 
 
-def segment_table(segments: Segments, table: InstanceTable, scheme: ClassScheme) -> pd.DataFrame:
+def segment_table(segments: Segments, table: InstanceTable, scheme: ClassScheme, geobox: GeoBox) -> pd.DataFrame:
     """Return the legend of ``panoptic.tif``: ``segment_id, class_value, class, instance_id, is_thing, pixels, area_m2, score``.
 
     The score of an instance is the one of its building, that of a surface its mean confidence.
@@ -100,7 +101,7 @@ def segment_table(segments: Segments, table: InstanceTable, scheme: ClassScheme)
             "instance_id": segments.instance_id,
             "is_thing": is_thing,
             "pixels": segments.pixels,
-            "area_m2": segments.area_m2.round(2),
+            "area_m2": segments.area_m2.round(area_decimals(geobox)),
             "score": score.round(4),
         }
     )
@@ -109,16 +110,26 @@ def segment_table(segments: Segments, table: InstanceTable, scheme: ClassScheme)
 def road_features(network: RoadNetwork, geobox: GeoBox) -> gpd.GeoDataFrame:
     """Return centrelines with ``edge_id, from_node, to_node, length_m, width_m, score, bridged_m``."""
     lines = to_ground(network.lines, geobox)
+    scale = _scale_of_rows(network.lines, geobox)
     columns = {
         "edge_id": np.arange(1, len(lines) + 1),
         "from_node": network.from_node + 1,
         "to_node": network.to_node + 1,
         "length_m": measure_lines(lines, geobox.crs).round(2),
-        "width_m": network.width_m.round(2),
+        "width_m": (network.width_m * scale).round(2),
         "score": network.score.round(4),
-        "bridged_m": network.bridged_m.round(2),
+        "bridged_m": (network.bridged_m * scale).round(2),
     }
     return gpd.GeoDataFrame(columns, geometry=lines, crs=_crs(geobox))
+
+
+def _scale_of_rows(lines: NDArray[np.object_], geobox: GeoBox) -> NDArray[np.float64]:
+    """Return (n,) how much larger pixels are where a line lies than in the middle row, in which roads are measured."""
+    if geobox.crs is None or len(lines) == 0:
+        return np.ones(len(lines))
+    bounds = shapely.bounds(lines)
+    width, height = pixel_steps_m(geobox, (bounds[:, 1] + bounds[:, 3]) / 2)
+    return np.sqrt(width * height / np.prod(pixel_step_m(geobox)))
 
 
 def road_node_features(network: RoadNetwork, geobox: GeoBox) -> gpd.GeoDataFrame:
@@ -128,7 +139,7 @@ def road_node_features(network: RoadNetwork, geobox: GeoBox) -> gpd.GeoDataFrame
     return gpd.GeoDataFrame({"node_id": np.arange(1, len(points) + 1), "degree": degree}, geometry=points, crs=_crs(geobox))
 
 
-def _decimals(geobox: GeoBox) -> int:
+def area_decimals(geobox: GeoBox) -> int:
     """Return the decimals of an area in m2 that tell a pixel to a tenth, at least two, so that small patches add up."""
     return max(2, 1 + math.ceil(-2 * math.log10(pixel_size_m(geobox))))
 
@@ -162,11 +173,10 @@ def mend(polygons: NDArray[np.object_]) -> tuple[NDArray[np.object_], NDArray[np
 
 
 def _regularize_on_ground(polygons: NDArray[np.object_], geobox: GeoBox, options: RegularizeOptions) -> Regularized:
-    """Regularize in pixels scaled to metres, where right angles are right; return pixels."""
-    step = np.asarray(pixel_step_m(geobox))
-    squared = np.asarray(shapely.transform(polygons, lambda points: points * step))
-    done = regularize(squared, options)
-    return replace(done, outlines=np.asarray(shapely.transform(done.outlines, lambda points: points / step)))
+    """Regularize in metres, where right angles are right; return pixels."""
+    frame = GroundFrame.of(geobox)
+    done = regularize(frame.to_metres(polygons), options)
+    return replace(done, outlines=frame.to_pixels(done.outlines))
 
 
 def _crs(geobox: GeoBox) -> str | None:

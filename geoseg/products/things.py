@@ -40,6 +40,8 @@ from geoseg.settings import ObjectSettings
 from geoseg.tiling import partition
 
 _BLOCK_PX = 2048
+_TELL_APART = ("building_boundary", "building_distance")
+"""Evidence of where one building ends and the next begins, the better one first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +75,11 @@ class ThingMaker:
 
     @property
     def pixel_m(self) -> tuple[float, float]:
-        """Width and height of a pixel on the ground."""
+        """Width and height of the middle pixel on the ground."""
         return pixel_step_m(self.geobox)
+
+    def _pixel_m_of(self, row: float) -> tuple[float, float]:
+        return pixel_step_m(self.geobox, row)
 
     def make(self, name: str) -> None:
         """Make ``landcover``, ``buildings`` (with the panoptic map) or ``roads``.
@@ -101,7 +106,7 @@ class ThingMaker:
         options = self.settings.landcover.vectorize_options(self.pixel_m)
         count = 0
         with self.open("class") as read:
-            polygons = stream_polygons(read, self.shape, self.pixel_m, options, row_areas_m2=row_areas_m2(self.geobox))
+            polygons = stream_polygons(read, self.shape, self._pixel_m_of, options, row_areas_m2=row_areas_m2(self.geobox))
             for patches in gather_patches(polygons):
                 self.add("landcover", landcover_features(patches, self.stitched.scheme, self.geobox))
                 count += len(patches)
@@ -136,7 +141,7 @@ class ThingMaker:
         (self.target / scratch).unlink()
 
     def _draw(self, labels: ScratchLabels) -> Patches:
-        return vectorize(labels.read, self.shape, self.pixel_m, self.settings.buildings.vectorize_options(self.pixel_m))
+        return vectorize(labels.read, self.shape, self._pixel_m_of, self.settings.buildings.vectorize_options(self.pixel_m))
 
     def _straighten(self, patches: Patches, table: InstanceTable, classes: NDArray[np.int64]) -> gpd.GeoDataFrame:
         options = self.settings.buildings.regularize_options()
@@ -168,7 +173,7 @@ class ThingMaker:
                 merged = merge_panoptic(read_class(window), labels.read(window), things)
                 write(window, merged, merged[0] != NODATA_CLASS)
                 tally.add(merged, read_confidence(window), areas[window.row_off : window.row_off + window.height])
-        return segment_table(tally.finish(), table, self.stitched.scheme)
+        return segment_table(tally.finish(), table, self.stitched.scheme, self.geobox)
 
     def _label(self, labels: ScratchLabels) -> tuple[InstanceTable, NDArray[np.int64]]:
         """Label instances; return what is known of them, and the class value (n,) of each."""
@@ -183,7 +188,7 @@ class ThingMaker:
 
     def _label_evidence(self, labels: ScratchLabels) -> InstanceTable:
         options = self.settings.buildings.instance_options(
-            self.pixel_m, knows_boundary=self.stitched.has("building_boundary"), block_px=_BLOCK_PX
+            self.pixel_m, knows_boundary=any(map(self.stitched.has, _TELL_APART)), block_px=_BLOCK_PX
         )
         building = "building" if self.stitched.has("building") else "building_interior"
         with (
@@ -202,12 +207,13 @@ class ThingMaker:
     @contextmanager
     def _seed_layer(self, building: str) -> Iterator[ReadLayer]:
         """Read how surely a pixel lies inside one building, and not between two."""
-        if not self.stitched.has("building_boundary"):
+        known = next(filter(self.stitched.has, _TELL_APART), None)
+        if known is None:
             with self.open("building_interior" if self.stitched.has("building_interior") else building) as read:
                 yield read
             return
-        with self.open(building) as read_building, self.open("building_boundary") as read_boundary:
-            yield lambda window: _both(read_building(window), EVIDENCE_SCALE - read_boundary(window))
+        with self.open(building) as read_building, self.open(known) as read_known:
+            yield lambda window: _both(read_building(window), _inside(read_known(window), known))
 
     def make_roads(self) -> None:
         """Draw the road network, as layers and as a graph."""
@@ -261,6 +267,14 @@ def make_together(makers: Mapping[str, ThingMaker]) -> dict[str, float]:
     if causes:
         raise causes[0]
     return elapsed_s
+
+
+def _inside(evidence: NDArray[np.uint8], layer: str) -> NDArray[np.uint8]:
+    """Return how surely a pixel lies off the edges of buildings."""
+    if layer == "building_boundary":
+        return EVIDENCE_SCALE - evidence
+    # half of the distance from which on nothing is learned is deep inside; houses narrower than that have no more
+    return np.minimum(evidence, EVIDENCE_SCALE // 2) * 2 + (evidence > EVIDENCE_SCALE // 2)
 
 
 def _both(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,7 +1,9 @@
 """The card of a trained model, with what is measured of the finished package. Neither torch nor Lightning is needed here."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from geoseg.labels.site import Site
 from geoseg.model.package import ModelPackage, write_card
 from geoseg.model.spec import ModelSpec
 from geoseg.probe import measure_package_memory
+
+_TUNABLES = "GLIBC_TUNABLES"
 
 
 def write_measured(
@@ -22,7 +26,7 @@ def write_measured(
     """
     package = write_card(folder, _checked(spec.model_copy(update={"accuracy": ()})))
     # in a new process: what training has left in this one would hide what a pass takes
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+    with _untuned_allocator(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
         memory = fresh.submit(measure_package_memory, package.folder).result()
     say(f"memory: {memory} bytes per pixel of a batch")
     measured = package.spec.model_copy(update={"memory_bytes_per_px": memory})
@@ -32,6 +36,17 @@ def write_measured(
             say(f"{metric.dataset}: {metric.name} {metric.value:.4f}")
             metrics.append(metric)
     return write_card(folder, _checked(measured.model_copy(update={"accuracy": tuple(metrics)})))
+
+
+@contextmanager
+def _untuned_allocator() -> Iterator[None]:
+    """Let processes that start meanwhile take memory as runs do: in the huge pages that serve training a pass seems to take more."""
+    tuned = os.environ.pop(_TUNABLES, None)
+    try:
+        yield
+    finally:
+        if tuned is not None:
+            os.environ[_TUNABLES] = tuned
 
 
 def _checked(spec: ModelSpec) -> ModelSpec:

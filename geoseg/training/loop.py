@@ -22,7 +22,7 @@ from geoseg.model.execution import Precision
 from geoseg.model.package import find_package
 from geoseg.training.dataset import WindowDataset, share_of
 from geoseg.training.history import EpochDone, TrainingEvent, TrainingListener, is_stale, read_history, write_history
-from geoseg.training.module import SCORE, DivergedError, TrainingModule, learning_rate
+from geoseg.training.module import SCORE, DivergedError, TrainingModule, fingerprint_lessons, learning_rate
 from geoseg.training.recipe import Recipe
 from geoseg.training.report import write_report
 from geoseg.training.start import start_from_packages
@@ -37,6 +37,8 @@ _MIXED: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "bfloat16": "bf16-mixed",
     "float16": "16-mixed",
 }
+_ONE_VALUE = "Expected more than 1 value per channel when training"
+"""What batch norm says where a pooled map of a single window reaches it."""
 _CPU_OUT_OF_MEMORY = ("not enough memory", "can't allocate memory")
 
 
@@ -108,14 +110,10 @@ def fit(
     """
     options = options or FitOptions()
     processes = _processes(options)
-    precision = _precision(options)
     split = _Split(processes=processes, pieces=1, batch_size=recipe.schedule.batch_size)
     if recipe.schedule.batch_size % processes:
         raise ConfigError(f"{processes} devices cannot share a batch of {recipe.schedule.batch_size} windows evenly. Change batch_size.")
-    if precision == "bfloat16" and not _on_gpu(options) and _emulates_bfloat16():
-        report(
-            Warned(message="This processor has no units for bfloat16 and emulates it, which is slow. Without --precision it takes float32.")
-        )
+    _warn_of_emulation(options, report)
     windows = WindowDataset(recipe, data_dir)
     for note in windows.notes:
         report(Warned(message=note))
@@ -128,6 +126,13 @@ def fit(
             return _keep(module, recipe, work_dir)
         except DivergedError as exc:
             raise RunError(_diverged(exc, work_dir)) from exc
+        except ValueError as exc:
+            if _ONE_VALUE not in str(exc):
+                raise
+            raise ConfigError(
+                f"This network normalizes over what it sees at once, and cannot learn from {split.piece_size} window alone. "
+                f"Choose a batch_size of at least {2 * processes}, or a smaller window_px if memory ran out."
+            ) from exc
         except RuntimeError as exc:
             if not _out_of_memory(exc):
                 raise
@@ -168,8 +173,11 @@ def _begin(
 def _train(module: TrainingModule, recipe: Recipe, work_dir: Path, options: FitOptions, split: _Split, report: TrainingListener) -> None:
     last = work_dir / CHECKPOINT
     schedule = recipe.schedule
-    rows = read_history(work_dir, _epochs_done(last))
-    if is_stale(rows, schedule.patience) or _is_over(last, options.deadline_s):
+    done = _epochs_done(last)
+    rows = read_history(work_dir, done)
+    over = done >= schedule.epochs or is_stale(rows, schedule.patience) or _is_over(last, options.deadline_s)
+    _compare_lessons(recipe, last, work_dir, report, over=over)
+    if over:
         return
     work_dir.mkdir(parents=True, exist_ok=True)
     if not last.exists():
@@ -207,7 +215,8 @@ def _train(module: TrainingModule, recipe: Recipe, work_dir: Path, options: FitO
 def _callbacks(recipe: Recipe, work_dir: Path, epochs: "_Epochs") -> list[pl.Callback]:
     schedule = recipe.schedule
     callbacks: list[pl.Callback] = [
-        EMAWeightAveraging(decay=schedule.ema_decay, update_starting_at_step=min(20, schedule.steps_per_epoch)),
+        # steps are counted from 0; what is averaged of an epoch is never nothing
+        EMAWeightAveraging(decay=schedule.ema_decay, update_starting_at_step=min(20, schedule.steps_per_epoch - 1)),
         ModelCheckpoint(dirpath=work_dir, filename="last", every_n_epochs=1, enable_version_counter=False, save_on_train_epoch_end=True),
         epochs,
     ]
@@ -334,10 +343,14 @@ def _precision(options: FitOptions) -> Precision:
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
-def _emulates_bfloat16() -> bool:
-    """Tell whether a processor is known to have no units for bfloat16."""
+def _warn_of_emulation(options: FitOptions, report: TrainingListener) -> None:
+    if _precision(options) != "bfloat16" or _on_gpu(options):
+        return
     known: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return known.get("architecture") == "x86_64" and not (known.get("avx512_bf16") or known.get("amx_bf16"))
+    if known.get("architecture") == "x86_64" and not (known.get("avx512_bf16") or known.get("amx_bf16")):
+        report(
+            Warned(message="This processor has no units for bfloat16 and emulates it, which is slow. Without --precision it takes float32.")
+        )
 
 
 def _keep(module: TrainingModule, recipe: Recipe, work_dir: Path) -> TrainingModule:
@@ -350,6 +363,21 @@ def _keep(module: TrainingModule, recipe: Recipe, work_dir: Path) -> TrainingMod
 
 def _epochs_done(checkpoint: Path) -> int:
     return int(_read(checkpoint)["epoch"]) + 1 if checkpoint.exists() else 0
+
+
+def _compare_lessons(recipe: Recipe, checkpoint: Path, work_dir: Path, report: TrainingListener, *, over: bool) -> None:
+    """Warn if a training goes on with other lessons than it began with, and refuse to call it done with them."""
+    before = _read(checkpoint).get("lessons") if checkpoint.exists() else None
+    now = fingerprint_lessons(recipe)
+    changed = ", ".join(name for name in now if before and before.get(name) != now[name])
+    if not changed:
+        return
+    if over:
+        raise ConfigError(
+            f"The training in {work_dir} is over, and the recipe has changed since: {changed}. "
+            "Choose another output folder, more epochs, or remove the old training."
+        )
+    report(Warned(message=f"Since this training began the recipe has changed: {changed}. It goes on with the new one."))
 
 
 def _is_over(checkpoint: Path, deadline_s: float | None) -> bool:

@@ -1,7 +1,10 @@
 """Network, losses and schedule as Lightning wants them."""
 
+import hashlib
+import json
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,6 +22,8 @@ from geoseg.training.validation import Tally, ValidationWindows, WindowResult, W
 
 SCORE = "val_score"
 _WORST = 6
+_LESSONS = ("start_from", "sites", "schedule", "sampling", "augmentation", "loss")
+_LENGTH = ("epochs", "patience", "keep", "validate_every")
 
 
 class DivergedError(Exception):
@@ -144,6 +149,7 @@ class TrainingModule(pl.LightningModule):
         """Remember the time that was spent, and for which network."""
         checkpoint["spent_s"] = self._spent_s + time.monotonic() - self._started_s
         checkpoint["network"] = _fingerprint(self._recipe)
+        checkpoint["lessons"] = fingerprint_lessons(self._recipe)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from the time that was spent.
@@ -198,6 +204,23 @@ def learning_rate(progress: float, schedule: Schedule) -> float:
         return schedule.learning_rate * (progress / schedule.warm_up) + 1e-6
     cosine = math.cos(math.pi * (progress - schedule.warm_up) / (1 - schedule.warm_up))
     return schedule.learning_rate * (0.5 + 0.5 * cosine) + 1e-6
+
+
+def fingerprint_lessons(recipe: Recipe) -> dict[str, str]:
+    """Say in short what is learned and how, table by table, so that a change is noticed; how long does not count."""
+    tables = _without_folders(recipe.model_dump(mode="json", include=set(_LESSONS)))
+    for name in _LENGTH:
+        tables["schedule"].pop(name)
+    return {name: hashlib.sha256(json.dumps(tables[name], sort_keys=True).encode()).hexdigest()[:16] for name in _LESSONS}
+
+
+def _without_folders(value: Any) -> Any:
+    """Cut absolute paths down to names, so that recipe and data may be moved."""
+    if isinstance(value, dict):
+        return {key: _without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(inner) for inner in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _fingerprint(recipe: Recipe) -> str:

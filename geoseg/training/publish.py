@@ -52,6 +52,10 @@ def measure_package(
     say(f"receptive field: {'the whole tile' if sees_all else f'{radius} px'}")
     context = {"network": spec.network.model_copy(update={"global_context": sees_all}), "receptive_field_px": radius}
     spec = spec.model_copy(update=context)
+    window_px = recipe.schedule.window_px
+    if sees_all and spec.tile_size_px != window_px:
+        say(f"tile size: {window_px} px, the windows it learned from, since a whole tile decides on each of its pixels")
+        spec = spec.model_copy(update={"tile_size_px": window_px})
     halo = measure_halo(run_network(spec, network, Execution(device=pick_device(device))), _large_sources(recipe, data_dir), say)
     return write_measured(folder, spec.model_copy(update={"halo": halo}), recipe.tests, data_dir, say, device)
 

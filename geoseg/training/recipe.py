@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.labels.site import Site
 from geoseg.model.spec import ModelSpec
+from geoseg.pixels.classes import ClassKind
 
 TRAINED_HEADS = ("semantic", "building_interior", "building_boundary", "building_distance")
 """Heads that there is a loss for."""
@@ -180,6 +181,12 @@ class Recipe(_Strict):
         untrained = sorted(set(self.model.heads) - set(TRAINED_HEADS))
         if untrained:
             raise ValueError(f"there is no loss for head '{untrained[0]}'; heads are {', '.join(TRAINED_HEADS)}")
+        buildings = [row.name for row in self.model.scheme.of_kind(ClassKind.BUILDING)]
+        if len(buildings) > 1:
+            raise ValueError(
+                f"the model has {len(buildings)} classes of buildings ({', '.join(buildings)}); objects are made of one alone. "
+                "Give all but one of them the kind surface"
+            )
         if self.schedule.window_px % self.model.network.stride_px:
             raise ValueError(
                 f"window_px {self.schedule.window_px} must be a multiple of the network's stride {self.model.network.stride_px}"

@@ -45,7 +45,7 @@ def test_errors_exit_with_1_and_are_named(
     assert "empty site" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("output", "made"), [("all.png", "all.png"), ("pictures", "pictures/blobs-000.png")])
+@pytest.mark.parametrize(("output", "made"), [("all.png", "all.png"), ("pictures", "pictures/train-blobs-000.png")])
 def test_previews_are_one_picture_or_a_folder(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, made: str
 ) -> None:

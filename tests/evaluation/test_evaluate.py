@@ -7,6 +7,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 import shapely
@@ -28,6 +29,7 @@ from geoseg.labels.targets import load_site
 from geoseg.model.package import find_package
 from geoseg.model.predictor import double_spec
 from geoseg.pipeline import segment_raster
+from geoseg.pixels.classes import ClassScheme, LandClass
 from tests.doubles import CRS, TRANSFORM, Copying, always, call_geoseg, configure, write_package, write_raster
 
 SIZE = 160
@@ -102,6 +104,48 @@ def test_a_missed_and_an_invented_building_cost_what_they_should(town: Town) -> 
     area = {b: (b[2] - b[0]) * (b[3] - b[1]) for b in [*BOXES, other]}
     common = sum(area[b] for b in BOXES[1:])
     assert rows["IoU building"] == pytest.approx(common / sum(area.values()))
+
+
+@pytest.mark.parametrize("ring_px", [1, 6])
+def test_contours_where_nothing_is_known_are_nobodys_fault(town: Town, ring_px: int) -> None:
+    # labels with an ignored ring around each building, as the ISPRS benchmark has them
+    inner, outer = (np.zeros((SIZE, SIZE), bool) for _ in range(2))
+    for left, top, right, bottom in BOXES:
+        inner[top + ring_px : bottom - ring_px, left + ring_px : right - ring_px] = True
+        outer[top - ring_px : bottom + ring_px, left - ring_px : right + ring_px] = True
+    labels = np.where(outer & ~inner, UNLABELLED, inner).astype(np.uint8)
+    rows = scores(town.run, EvaluateOptions(boundary_m=3.0), labels=town.write_labels(f"ring{ring_px}.tif", labels))
+    assert {name: value for name, value in rows.items() if "boundary IoU" in name and value < 1} == {}
+
+
+def test_classes_that_a_map_lacks_are_named_and_count(town: Town) -> None:
+    found = write_raster(town.folder / "map.tif", town_classes()[None], nodata=255)
+    truth = town_classes()
+    truth[:10] = 2
+    labels = town.write_labels("three.tif", truth)
+    with pytest.raises(LabelError, match=r"no class of the result: \{2: 1600\}.*--classes"):
+        scores(found, labels=labels)
+    rows = [LandClass(value=v, name=name, color="#102030") for v, name in enumerate(("land", "house", "lake"))]
+    told = evaluate_result(found, ReferenceFiles(labels=labels), scheme=ClassScheme(classes=tuple(rows)))
+    assert dict(told.rows())["IoU lake"] == 0
+    assert dict(told.rows())["IoU house"] == 1
+    with pytest.raises(UsageError, match="shows 1, which is none of the classes"):
+        evaluate_result(found, ReferenceFiles(labels=labels), scheme=ClassScheme(classes=(rows[0], rows[2])))
+    with pytest.raises(UsageError, match="is a run and knows its classes"):
+        evaluate_result(town.run, ReferenceFiles(labels=labels), scheme=ClassScheme(classes=tuple(rows)))
+
+
+def test_outlines_drawn_as_lines_are_refused_and_strays_are_counted(town: Town) -> None:
+    lines = gpd.read_file(town.buildings)
+    lines.geometry = lines.geometry.boundary
+    lines.to_file(town.folder / "lines.gpkg")
+    with pytest.raises(LabelError, match="holds LineString; buildings are compared as polygons"):
+        scores(town.run, buildings=town.folder / "lines.gpkg")
+    both = pd.concat([gpd.read_file(town.buildings), lines])
+    both.to_file(town.folder / "both.gpkg")
+    told = evaluate_result(town.run, ReferenceFiles(buildings=town.folder / "both.gpkg"))
+    assert dict(told.rows())["PQ"] == pytest.approx(1, abs=1e-6)
+    assert any("4 features are no polygons" in note for note in told.tally.notes)
 
 
 def test_faults_outside_the_labelled_area_cost_nothing(town: Town) -> None:

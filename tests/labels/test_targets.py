@@ -21,6 +21,7 @@ from geoseg.labels.targets import LabelledRaster, Reading, load_raster, load_sit
 from geoseg.model.predictor import double_spec
 from geoseg.model.spec import ClassRow, Head
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
+from geoseg.scene import SceneOptions, draw_scene
 from tests.doubles import CRS, TRANSFORM, write_raster
 
 SCHEME = ClassScheme(
@@ -284,11 +285,52 @@ class TestBuildings:
         assert (labelled.targets[0] == NOT_BUILDING).all()
         assert any("counts as empty" in note for note in labelled.notes)
 
+    def test_lines_and_points_are_no_outlines(self, folder: Path) -> None:
+        ring = shapely.boundary(box(10, 10, 30, 30))
+        mixed = load_shapes(folder, [box(10, 10, 30, 30), ring, shapely.Point(ring.coords[0])], kind="building_polygons")
+        np.testing.assert_array_equal(mixed.targets[0], drawn((10, 10, 30, 30, BUILDING), fill=NOT_BUILDING))
+        assert any("2 features are no polygons" in note for note in mixed.notes)
+        with pytest.raises(LabelError, match="holds LineString; outlines of buildings are polygons"):
+            load_shapes(folder, [ring], kind="building_polygons")
+
     def test_a_scheme_without_buildings_cannot_take_them(self, folder: Path) -> None:
         scheme = ClassScheme(classes=SCHEME.classes[:2])
         gpd.GeoDataFrame(geometry=[box(0, 0, 5, 5)], crs=CRS).to_file(folder / "labels.gpkg")
         with pytest.raises(LabelError, match="no class of the scheme is of kind 'building'"):
             load(folder, Reading(scheme=scheme), kind="building_polygons", labels="labels.gpkg")
+
+
+class TestDrawnScenes:
+    """Scenes hold land 0, water 1, vegetation 2, road 3 and building 4, whatever values the model's classes have."""
+
+    def load(self, rows: list[tuple[int, str, str]], **fields: Any) -> set[int]:
+        classes = tuple(ClassRow(value=v, name=name, color="#102030", kind=ClassKind(kind)) for v, name, kind in rows)
+        heads = {"semantic": Head(start=0, stop=len(rows), activation="softmax")}
+        spec = double_spec().model_copy(update={"classes": classes, "heads": heads})
+        site = Site.model_validate({"name": "drawn", "kind": "drawn_scenes", "seeds": [3], **fields})
+        (scene,) = load_site(site, spec, Path("nowhere"))
+        self.truth = draw_scene(SceneOptions(height_px=1024, width_px=1024, seed=3, resolution_m=0.3)).classes
+        self.found = scene.targets[0]
+        return set(np.unique(self.found).tolist())
+
+    def test_classes_are_known_by_name_and_kind_not_by_value(self) -> None:
+        seen = self.load([(0, "background", "surface"), (1, "house", "building"), (2, "street", "road"), (9, "water", "surface")])
+        assert seen == {1, 2, 3, UNLABELLED}
+        for channel, value in ((1, 4), (2, 3), (3, 1)):
+            there = self.found == channel
+            assert there.any()
+            assert (self.truth[there] == value).all()
+
+    def test_values_say_what_stands_for_what(self) -> None:
+        rows = [(0, "other", "surface"), (4, "building", "building")]
+        assert self.load(rows, values={"0": "other", "4": "building"}) == {0, 1, UNLABELLED}
+        assert (self.truth[self.found == 0] == 0).all()
+        with pytest.raises(LabelError, match=r"drawn scenes have no value 5\. They have 0 land"):
+            self.load(rows, values={"5": "other"})
+
+    def test_a_model_that_shares_no_class_is_refused(self) -> None:
+        with pytest.raises(LabelError, match="none of land, water, vegetation, road, building"):
+            self.load([(0, "field", "surface"), (1, "forest", "surface")])
 
 
 class TestRuns:

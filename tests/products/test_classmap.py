@@ -1,6 +1,7 @@
 """``geoseg vectorize``: any class raster to any vector format, whole or not at all, and clear errors."""
 
 import re
+import warnings
 from pathlib import Path
 
 import geopandas as gpd
@@ -10,6 +11,7 @@ import rasterio
 import shapely
 from affine import Affine
 from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import rasterize
 
 from geoseg.errors import ConfigError, RasterError, UsageError, WriteError
@@ -227,3 +229,36 @@ def test_names_need_a_value() -> None:
     for text in ("=3", "x=", "x=--1", "x=²", "x=1.5"):
         with pytest.raises(ConfigError, match=re.escape(f"NAME=VALUE, for example water=1; got {text!r}")):
             parse_names([text])
+
+
+@pytest.mark.parametrize("words", [[], ["--tolerance", "15"], ["--min-area", "50"]])
+def test_metres_that_are_called_degrees_are_refused(tmp_path, write_tif, values, monkeypatch, capsys, words) -> None:
+    path = write_tif(values[None])
+    with rasterio.open(path, "r+") as dataset:
+        dataset.crs = "EPSG:4326"
+    assert call_geoseg(monkeypatch, "vectorize", path, "-o", tmp_path / "a.gpkg", *words) == 2
+    assert "its transform does not fit its CRS" in capsys.readouterr().err
+    assert not (tmp_path / "a.gpkg").exists()
+
+
+def test_a_band_of_classes_that_gdal_takes_for_opacity_keeps_its_zeros(tmp_path, values) -> None:
+    path = tmp_path / "four.tif"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path, "w", driver="GTiff", width=40, height=30, count=4, dtype="uint8") as dataset:
+            dataset.write(np.stack([values, values, values, (values > 1).astype(np.uint8)]))
+            assert dataset.colorinterp[3].name == "alpha"
+    vectorize_class_map(str(path), tmp_path / "a.gpkg", ClassMapOptions(drawing=EXACT, band=4))
+    areas = read_back(tmp_path / "a.gpkg").groupby("class_value")["area_px"].sum()
+    assert areas.to_dict() == {0: (values == 1).sum(), 1: (values > 1).sum()}
+
+
+def test_areas_of_tiny_pixels_add_up(tmp_path, values) -> None:
+    path = tmp_path / "fine.tif"
+    profile = {"driver": "GTiff", "width": 40, "height": 30, "count": 1, "dtype": "uint8", "crs": "EPSG:32645"}
+    with rasterio.open(path, "w", transform=Affine(0.004, 0, 337_200, 0, -0.004, 3_058_800), **profile) as dataset:
+        dataset.write(values[None])
+    vectorize_class_map(str(path), tmp_path / "a.gpkg", ClassMapOptions(drawing=EXACT))
+    table = read_back(tmp_path / "a.gpkg")
+    assert (table["area_m2"] > 0).all()
+    assert table["area_m2"].sum() == pytest.approx(row_areas_m2(open_raster(path).geobox).sum() * 40, rel=1e-3)

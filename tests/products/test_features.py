@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.affinity import rotate, translate
 
+from geoseg.io.ground import pixel_step_m
 from geoseg.objects.instances import InstanceTable
 from geoseg.objects.outlines.cut import cut_off as outlines_cut_off
 from geoseg.objects.regularize import RegularizeMethod, RegularizeOptions
+from geoseg.objects.roads import RoadNetwork
 from geoseg.objects.vectorize import Patches
 from geoseg.products import features
 from geoseg.products.features import building_features, to_ground
@@ -74,3 +76,19 @@ def test_of_nodata_in_batches_only_what_lies_near_buildings_is_held_and_cut_off(
     (ground,) = to_ground(np.array([shapely.box(4, 4, 11, 11)]), MERCATOR)
     assert made.area[0] == pytest.approx(ground.area * 33 / 49)
     assert make_buildings(np.empty(0, object), RegularizeMethod.NONE, [patches_of(np.empty(0, object))]).empty
+
+
+def test_roads_far_from_the_middle_row_have_their_own_metres() -> None:
+    geobox = GeoBox((40_000, 100), Affine(20, 0, 1_300_000, 0, -20, 7_000_000), "EPSG:3857")
+    rows = np.array([100.0, 20_000.0, 39_900.0])
+    lines = np.array([shapely.LineString([(10, row), (60, row)]) for row in rows], object)
+    middle_m = pixel_step_m(geobox)[0]
+    same, ends = np.full(3, 5 * middle_m), np.arange(3)
+    network = RoadNetwork(
+        lines=lines, from_node=ends, to_node=ends, width_m=same, score=np.ones(3), bridged_m=50 * same / 5, node_xy=np.zeros((3, 2))
+    )
+    made = features.road_features(network, geobox)
+    widths = [5 * pixel_step_m(geobox, row)[0] for row in rows]
+    assert widths[0] < 0.92 * widths[2]
+    np.testing.assert_allclose(made["width_m"], widths, rtol=1e-3)
+    np.testing.assert_allclose(made["bridged_m"], made["length_m"], rtol=1e-3)

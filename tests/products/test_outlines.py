@@ -4,6 +4,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -107,8 +108,57 @@ def test_a_spike_takes_no_outline_away(tmp_path: Path) -> None:
 
 def test_other_shapes_are_counted_and_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "in.gpkg", [shapely.Point(_AT), shapely.Point(_AT)])
-    with pytest.raises(UsageError, match="holds 0 polygons and 2 other shapes"):
+    with pytest.raises(UsageError, match="holds 2 shapes that are no polygons, the first a Point in row 1"):
         regularize_file(path, tmp_path / "out.gpkg", OutlineOptions())
+
+
+def test_polygons_without_an_area_are_left_out_and_keep_nobody_from_being_straightened(tmp_path: Path) -> None:
+    flat = shapely.Polygon([_AT, (_AT[0] + 1, _AT[1] + 1), (_AT[0] + 2, _AT[1] + 2)])
+    regularize_file(write(tmp_path / "in.gpkg", [flat, draw_house()]), tmp_path / "out.gpkg", OutlineOptions())
+    assert gpd.read_file(tmp_path / "out.gpkg")["owner"].tolist() == ["number 1"]
+    with pytest.raises(UsageError, match="holds no polygon with an area among its 1 features"):
+        regularize_file(write(tmp_path / "flat.gpkg", [flat]), tmp_path / "none.gpkg", OutlineOptions())
+
+
+def test_what_lies_far_from_the_others_is_straightened_in_its_own_zone(tmp_path: Path) -> None:
+    # two houses that share a wall in Hawaii, and many in Ohio, in degrees
+    def place(crs: str, east_m: float, north_m: float) -> gpd.GeoSeries:
+        pair = [draw_house(turn_deg=0, noise_m=0), draw_house(turn_deg=0, noise_m=0, east_m=20)]
+        moved = [shapely.transform(house, lambda xy: xy - _AT + (east_m, north_m)) for house in pair]
+        return gpd.GeoSeries(moved, crs=crs).to_crs("EPSG:4326")
+
+    away = place("EPSG:32604", 280_000, 2_200_000)
+    near = [place("EPSG:32617", 300_000 + 100 * i, 4_400_000) for i in range(9)]
+    table = gpd.GeoDataFrame(geometry=pd.concat([away, *near], ignore_index=True))
+    table.to_file(tmp_path / "in.gpkg")
+    regularize_file(tmp_path / "in.gpkg", tmp_path / "out.gpkg", OutlineOptions())
+    out = gpd.read_file(tmp_path / "out.gpkg")
+    for crs, rows in (("EPSG:32604", slice(0, 2)), ("EPSG:32617", slice(2, None))):
+        for house in out.geometry.iloc[rows].to_crs(crs):
+            turns = corners_deg(house)
+            # a corner of the neighbor may lie on a wall
+            np.testing.assert_allclose(np.where(turns < 45, turns, turns - 90), 0, atol=1e-3)
+            assert house.area == pytest.approx(20 * 15 - 11 * 7, rel=0.01)
+    one, other = out.geometry.iloc[:2]
+    assert one.touches(other)
+
+
+def test_the_command_takes_what_analysts_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "in.gpkg", [draw_house()])
+    words = (
+        "--method",
+        "RIGHT_ANGLES_AND_DIAGONALS",
+        "--diagonal-penalty",
+        "0",
+        "--corner-price",
+        "0.2",
+        "--min-radius",
+        "1",
+        "--max-radius",
+        "50",
+    )
+    assert call_geoseg(monkeypatch, "regularize", path, "-o", tmp_path / "out.gpkg", *words) == 0
+    assert gpd.read_file(tmp_path / "out.gpkg")["status"].tolist() == ["regularized"]
 
 
 def test_the_command_counts_and_does_not_replace_unasked(

@@ -2,13 +2,23 @@
 
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import geopandas as gpd
+import numpy as np
 import pytest
+import rasterio
+from scipy import ndimage
 
 from geoseg.errors import RunError
+from geoseg.io.raster import open_raster
+from geoseg.model.predictor import double_spec
+from geoseg.products.stitched import Stitched
 from geoseg.products.things import ThingMaker, make_together
+from geoseg.settings import ObjectSettings
+from tests.doubles import write_raster
 
 
 class Maker:
@@ -79,3 +89,42 @@ class _Open:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+@pytest.mark.parametrize("known", ["building_distance", "building_boundary", None])
+def test_touching_houses_come_apart_by_what_the_model_knows_of_their_edges(tmp_path: Path, known: str | None) -> None:
+    """A row of three houses of 12 m by 9 m, and a hut of 3 m by 3 m that is nowhere far from its edge."""
+    houses = np.zeros((80, 120), np.uint8)
+    for number in range(3):
+        houses[20:38, 10 + 24 * number : 34 + 24 * number] = number + 1
+    houses[60:66, 60:66] = 4
+    edge_px = np.max([ndimage.distance_transform_edt(houses == number) * (houses == number) for number in range(1, 5)], axis=0)
+    evidence = {
+        "building": np.where(houses, 250, 3),
+        "building_distance": np.minimum(edge_px / 8, 1) * 255,
+        "building_boundary": np.where((edge_px > 0) & (edge_px <= 1), 255, 0),
+    }
+    layers = ("building", *([known] if known else []))
+    bands = write_raster(tmp_path / "evidence.tif", np.stack([evidence[name] for name in layers]).astype(np.uint8))
+    with rasterio.open(bands, "r+") as dataset:
+        dataset.descriptions = layers
+    stitched = Stitched(
+        geobox=open_raster(write_raster(tmp_path / "classes.tif", (houses > 0)[None].astype(np.uint8), nodata=255)).geobox,
+        scheme=double_spec().scheme,
+        classes=tmp_path / "classes.tif",
+        confidence=None,
+        evidence=bands,
+        layers=layers,
+    )
+    made: dict[str, gpd.GeoDataFrame] = {}
+    maker = ThingMaker(
+        stitched=stitched,
+        settings=ObjectSettings(),
+        outputs=("buildings",),
+        target=tmp_path,
+        add=made.__setitem__,
+        stopped=threading.Event(),
+    )
+    maker.make("buildings")
+    areas = sorted(made["buildings"]["area_m2"].round().tolist())
+    assert areas == (pytest.approx([9, 108, 108, 108], abs=3) if known else pytest.approx([9, 324], abs=3))

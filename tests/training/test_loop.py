@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -76,6 +77,50 @@ def test_the_same_seed_gives_the_same_weights_and_a_stop_changes_nothing(data: P
     scores = [[row.score for row in read_history(tmp_path / name)] for name in ("whole", "broken")]
     assert len(scores[0]) == 3
     np.testing.assert_allclose(scores[1], scores[0], atol=0.01)
+
+
+@pytest.mark.usefixtures("_tiny")
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_shortest_training_keeps_what_it_learned(data: Path, tmp_path: Path, steps: int) -> None:
+    recipe = quick(1, steps_per_epoch=steps)
+    pl.seed_everything(recipe.schedule.seed, verbose=False)
+    untrained = weights_of(training_module.TrainingModule(recipe))
+    assert (weights_of(fit(recipe, data, tmp_path)) != untrained).mean() > 0.9
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_a_recipe_that_changed_is_told_while_training_and_refused_when_it_is_over(data: Path, tmp_path: Path) -> None:
+    fit(quick(2), data, tmp_path)
+    changed = quick(2).model_copy(update={"loss": quick().loss.model_copy(update={"lovasz": 0.9}), "sites": drawn("village")})
+    with pytest.raises(ConfigError, match=r"is over, and the recipe has changed since: sites, loss"):
+        fit(changed, data, tmp_path)
+    events: list[TrainingEvent] = []
+    longer = changed.model_copy(update={"schedule": quick(3).schedule})
+    fit(longer, data, tmp_path, report=events.append)
+    assert [e.message for e in events if isinstance(e, Warned)] == [
+        "Since this training began the recipe has changed: sites, loss. It goes on with the new one."
+    ]
+    assert [e.epoch for e in events if isinstance(e, EpochDone)] == [3]
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_fewer_epochs_than_are_done_give_the_weights_again(data: Path, tmp_path: Path) -> None:
+    first = weights_of(fit(quick(3, keep="last"), data, tmp_path))
+    np.testing.assert_array_equal(weights_of(fit(quick(1, keep="last"), data, tmp_path)), first)
+
+
+def test_a_network_that_needs_two_windows_says_so(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pooled(TinyNetwork):
+        def __init__(self, channels: int) -> None:
+            super().__init__(channels)
+            self.context = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.BatchNorm2d(3))
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return super().forward(pixels + self.context(pixels))
+
+    monkeypatch.setattr(training_module, "build_network", lambda spec: Pooled(spec.channels))
+    with pytest.raises(ConfigError, match=r"cannot learn from 1 window alone\. Choose a batch_size of at least 2"):
+        fit(quick(1, batch_size=1), data, tmp_path)
 
 
 @pytest.mark.usefixtures("_tiny")

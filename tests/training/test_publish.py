@@ -12,6 +12,7 @@ from geoseg.evaluation.evaluate import evaluate_site
 from geoseg.labels.site import Site
 from geoseg.model.network import build_network, save_weights
 from geoseg.model.package import GRAPH_NAME, WEIGHTS_NAME, find_package, write_card
+from geoseg.training import publish
 from geoseg.training.publish import measure_package, write_graph
 from geoseg.training.recipe import LossWeights, Recipe, Schedule
 from tests.doubles import CRS, TRANSFORM, draw_blobs, network_spec, write_raster
@@ -37,6 +38,20 @@ def test_the_accuracy_in_the_card_is_reproduced_from_the_package(tmp_path: Path)
     assert {"IoU building", "recall building"} <= set(names)
     assert package.spec.accuracy == evaluate_site(package, site, tmp_path, device="cpu").card()
     assert sum(line.startswith("blobs: ") for line in said) == len(names)
+
+
+def test_a_network_that_sees_the_whole_tile_gets_the_tile_it_learned_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "measure_field", lambda spec: (None, True))
+    spec, said = network_spec(), list[str]()
+    schedule = Schedule(epochs=1, window_px=128)
+    assert spec.tile_size_px != schedule.window_px
+    recipe = Recipe(
+        model=spec, sites=(Site(name="drawn", kind="drawn_scenes", seeds=(1,)),), schedule=schedule, loss=LossWeights(classes=(1.0, 1.0))
+    )
+    save_weights(build_network(spec), tmp_path / WEIGHTS_NAME)
+    made = measure_package(spec, recipe, tmp_path, tmp_path, said.append).spec
+    assert (made.tile_size_px, made.halo.default_px, made.network.global_context) == (128, 32, True)
+    assert any(line.startswith("tile size: 128 px, the windows it learned from") for line in said)
 
 
 def test_a_package_is_whole_without_a_graph_where_none_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

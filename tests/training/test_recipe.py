@@ -61,6 +61,12 @@ def test_a_run_is_no_truth_to_measure_by(tmp_path: Path, part: str) -> None:
     assert "site 'found' is a run; what a model found is no truth" in fault_of(tmp_path, "[schedule]", run)
 
 
+def test_a_model_with_two_classes_of_buildings_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    row = '{ value = 3, name = "road", color = "#fadc3c", kind = "road" }'
+    fault = fault_of(tmp_path, row, row.replace('kind = "road"', 'kind = "building"'))
+    assert "2 classes of buildings (road, building)" in fault
+
+
 def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"nothing\.toml"):
         read_recipe(tmp_path / "nothing.toml")

@@ -49,22 +49,23 @@ def find_faults(outlines: NDArray[np.object_], drawn: Drawn, tolerance_m: float,
     old, new = outlines[checked], drawn.polygons[checked]
     common = _common_area(old, new)
     faults[checked] |= common < min_iou * (shapely.area(old) + shapely.area(new) - common)
-    faults[checked] |= largest_moves(old, new, tolerance_m / _STEPS) > tolerance_m
+    left = np.flatnonzero(~faults[checked])
+    faults[checked[left]] = moved_beyond(old[left], new[left], tolerance_m, tolerance_m / _STEPS)
     sound = np.flatnonzero(~faults)
     subset = Drawn(drawn.polygons[sound], drawn.whole[sound], drawn.still[sound], drawn.new[sound])
     faults[sound] |= _reaching(outlines[sound], subset)
     return faults
 
 
-def largest_moves(old: NDArray[np.object_], new: NDArray[np.object_], step_m: float) -> NDArray[np.float64]:
-    """Return (n,) upper bounds, good to half a step, of the Hausdorff distances between boundaries, metres."""
+def moved_beyond(old: NDArray[np.object_], new: NDArray[np.object_], limit_m: float, step_m: float) -> NDArray[np.bool_]:
+    """Return (n,) True where the Hausdorff distance between boundaries exceeds a limit, metres; or may, by less than half a step."""
     if len(old) == 0:
-        return np.zeros(0)
+        return np.zeros(0, np.bool_)
     parts = []
     for polygons in (old, new):
         _, coordinates, (rings, shells) = shapely.to_ragged_array(polygons)
         parts.append((np.asarray(coordinates[:, :2], np.float64), np.asarray(rings, np.int64), np.asarray(shells, np.int64)))
-    return _moves(parts[0], parts[1], step_m)
+    return _find_beyond(parts[0], parts[1], limit_m, step_m)
 
 
 def _is_clear(polygons: NDArray[np.object_]) -> NDArray[np.bool_]:
@@ -105,38 +106,53 @@ _Rings = tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 
 
 @kernel
-def _moves(old: _Rings, new: _Rings, step_m: float) -> NDArray[np.float64]:
-    moves = np.empty(len(old[2]) - 1)
-    for p in range(len(moves)):
-        moves[p] = max(_one_way(old, new, p, step_m), _one_way(new, old, p, step_m))
-    return moves
+def _find_beyond(old: _Rings, new: _Rings, limit_m: float, step_m: float) -> NDArray[np.bool_]:
+    beyond = np.empty(len(old[2]) - 1, np.bool_)
+    for p in range(len(beyond)):
+        beyond[p] = _leaves(old, new, p, limit_m, step_m) or _leaves(new, old, p, limit_m, step_m)
+    return beyond
 
 
 @kernel
-def _one_way(one: _Rings, other: _Rings, p: int, step_m: float) -> float:
-    """Return how far points of one boundary lie from the other at most, plus half the distance between the points tested."""
-    largest = 0.0
+def _leaves(one: _Rings, other: _Rings, p: int, limit_m: float, step_m: float) -> bool:
+    """Tell whether a point of one boundary lies farther from the other than the limit, half the distance between points tested added."""
+    near = other[1][other[2][p]]
     for r in range(one[2][p], one[2][p + 1]):
         for k in range(one[1][r] + 1, one[1][r + 1]):
             ax, ay = one[0][k - 1]
             bx, by = one[0][k]
             pieces = int(np.hypot(bx - ax, by - ay) / step_m) + 1
-            half = np.hypot(bx - ax, by - ay) / pieces / 2
             # from the middle of each piece, no point of it is farther than half of it
+            free_m = limit_m - np.hypot(bx - ax, by - ay) / pieces / 2
             for m in range(pieces):
                 at = (m + 0.5) / pieces
-                largest = max(largest, _distance(ax + (bx - ax) * at, ay + (by - ay) * at, other, p) + half)
-    return largest
+                near = _find_near(ax + (bx - ax) * at, ay + (by - ay) * at, other, p, near, free_m)
+                if near < 0:
+                    return True
+    return False
 
 
 @kernel
-def _distance(x: float, y: float, other: _Rings, p: int) -> float:
-    nearest = np.inf
-    for r in range(other[2][p], other[2][p + 1]):
-        for k in range(other[1][r] + 1, other[1][r + 1]):
-            ax, ay = other[0][k - 1]
-            dx, dy = other[0][k, 0] - ax, other[0][k, 1] - ay
-            length = dx * dx + dy * dy
-            at = min(max(((x - ax) * dx + (y - ay) * dy) / length, 0.0), 1.0) if length > 0 else 0.0
-            nearest = min(nearest, (ax + at * dx - x) ** 2 + (ay + at * dy - y) ** 2)
-    return float(np.sqrt(nearest))
+def _find_near(x: float, y: float, other: _Rings, p: int, hint: int, free_m: float) -> int:
+    """Return the end of an edge of a boundary that a point lies near, or -1; edges are looked at from that of the last point on."""
+    first, last = other[1][other[2][p]], other[1][other[2][p + 1]]
+    size = last - first
+    ring = other[2][p]
+    for d in range(size + 1):
+        k = first + (hint - first + ((d + 1) // 2 if d % 2 else -(d // 2))) % size
+        while other[1][ring] > k:
+            ring -= 1
+        while other[1][ring + 1] <= k:
+            ring += 1
+        # the first point of a ring ends no edge
+        if k > other[1][ring] and _lies_near(x, y, other[0][k - 1], other[0][k], free_m):
+            return int(k)
+    return -1
+
+
+@kernel
+def _lies_near(x: float, y: float, a: NDArray[np.float64], b: NDArray[np.float64], free_m: float) -> bool:
+    dx, dy = b[0] - a[0], b[1] - a[1]
+    length = dx * dx + dy * dy
+    at = min(max(((x - a[0]) * dx + (y - a[1]) * dy) / length, 0.0), 1.0) if length > 0 else 0.0
+    return free_m >= 0 and (a[0] + at * dx - x) ** 2 + (a[1] + at * dy - y) ** 2 <= free_m**2

@@ -102,7 +102,9 @@ def _compare_areas(run: CheckedRun, table: gpd.GeoDataFrame) -> Iterator[str]:
     geobox = open_raster(run.folder.path / "classes.tif").geobox
     step = pixel_step_m(geobox)
     # a corner that is cut off lies within the two edges between which it lay
-    reach_px = settings.vectorize_options(step).simplify_m / min(step) + (2.0 if settings.smooth_rounds else 0.0)
+    # where pixels are smallest on the ground, metres are most pixels
+    steps = np.array([step, *(pixel_step_m(geobox, row) for row in (0.5, geobox.shape[0] - 0.5))])
+    reach_px = settings.vectorize_options(step).simplify_m / float(np.nanmin(steps)) + (2.0 if settings.smooth_rounds else 0.0)
     shapes = shapely.transform(table.geometry.to_numpy(), lambda points: np.column_stack(~geobox.transform @ (points[:, 0], points[:, 1])))
     area, border, values = shapely.area(shapes), shapely.length(shapes), table["class_value"].to_numpy()
     rows = [row for row in run.summary["classes"] if row["value"] != NODATA_CLASS]
