@@ -19,6 +19,10 @@ from geoseg.evaluation.reference import Reference, cut_lines
 from geoseg.evaluation.roads import RoadMatches, match_roads
 from geoseg.evaluation.sampling import read_at
 from geoseg.io.ground import pixel_size_m
+from geoseg.pixels.classes import NODATA_CLASS
+
+_PIECE_PX = 2.0
+"""Of a line, that is there or not as a whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +144,33 @@ def _measure_roads(found: Found, reference: Reference, options: EvaluateOptions)
     if found.roads is None:
         return Tally(notes=("Roads were not compared: the result has no road lines.",))
     area = reference.area if reference.area is not None else shapely.box(*found.geobox.boundingbox)
-    lines = cut_lines(found.roads.geometry.to_numpy(), area)
-    if not len(lines) and not len(reference.roads):
+    lines = _where_data_is(cut_lines(found.roads.geometry.to_numpy(), area), found)
+    known = _where_data_is(reference.roads, found)
+    if not len(lines) and not len(known):
         return Tally(notes=("Roads were not compared: there are none, neither found nor true.",))
     # metres need a CRS that has them
-    both = gpd.GeoSeries(np.concatenate([reference.roads, lines]), crs=str(found.geobox.crs))
+    both = gpd.GeoSeries(np.concatenate([known, lines]), crs=str(found.geobox.crs))
     metric = both.to_crs(both.estimate_utm_crs()).to_numpy()
-    true, seen = metric[: len(reference.roads)], metric[len(reference.roads) :]
+    true, seen = metric[: len(known)], metric[len(known) :]
     matches = match_roads(seen, true, options.buffer_m)
     return Tally(roads=matches, apls=((matches.reference_m, compare_networks(seen, true, options.apls)),))
+
+
+def _where_data_is(lines: NDArray[np.object_], found: Found) -> NDArray[np.object_]:
+    """Return lines without what lies where the result has no data: nobody can find a road there, or miss it."""
+    transform = found.geobox.transform
+    fine = shapely.segmentize(lines, _PIECE_PX * float(np.sqrt(abs(transform.determinant))))
+    points, line = shapely.get_coordinates(fine, return_index=True)
+    same = np.flatnonzero(line[1:] == line[:-1])
+    pieces = np.stack([points[same], points[same + 1]], axis=1)
+    cols, rows = ~transform @ tuple(pieces.mean(axis=1).T)
+    places = (np.floor(rows).astype(np.int64), np.floor(cols).astype(np.int64))
+    there = read_at(found.classes, *places, found.shape, outside=NODATA_CLASS) != NODATA_CLASS
+    kept = np.ones(len(lines), np.bool_)
+    kept[line[same[~there]]] = False
+    parts = [lines[kept]]
+    for index in np.flatnonzero(~kept):
+        first, last = np.searchsorted(line[same], [index, index + 1])
+        left = shapely.linestrings(pieces[first:last][there[first:last]])
+        parts.append(shapely.get_parts(shapely.line_merge(shapely.multilinestrings(left))))
+    return np.concatenate(parts)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import geopandas as gpd
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from rasterio.features import rasterize
 from scipy import ndimage
@@ -328,6 +329,9 @@ def _read_area(path: Path, crs: object, site: Site) -> Any:
         table = read_vector(path, crs)
     except UsageError as exc:
         raise LabelError(str(exc)) from exc
+    table = table[shapely.area(table.geometry.to_numpy()) > 0]
+    if table.empty:
+        raise LabelError(f"{path} holds no polygon, so site '{site.name}' has no labelled area. Draw one, or leave labelled_area out.")
     if not site.labelled_names:
         return table.geometry
     if "name" not in table.columns:

@@ -23,6 +23,8 @@ from geoseg.training.recipe import Recipe
 
 _BLOCK_PX = 512
 _OPSET = 18
+_FOLDS = 3
+"""Of the cross-validation that calibrates an SVM."""
 
 
 def fit_baseline(recipe: Recipe, data_dir: Path, folder: Path, say: Callable[[str], None]) -> ModelPackage:
@@ -87,6 +89,12 @@ def _sample(recipe: Recipe, data_dir: Path, options: BaselineOptions) -> tuple[N
     missing = [c.name for i, c in enumerate(recipe.model.classes) if not (known == i).any()]
     if missing:
         raise LabelError(f"No site shows the class {', '.join(missing)}; a baseline needs pixels of all. Add a site or drop the class.")
+    few = [f"{c.name} ({(known == i).sum()})" for i, c in enumerate(recipe.model.classes) if (known == i).sum() < _FOLDS]
+    if few and recipe.model.network.architecture != "random_forest":
+        raise LabelError(
+            f"An SVM needs {_FOLDS} pixels of each class to calibrate it; there are fewer of {', '.join(few)}. "
+            "Add labels, or take random_forest."
+        )
     return np.concatenate(features), known
 
 
@@ -149,7 +157,7 @@ def fit_classifier(recipe: Recipe, options: BaselineOptions, features: NDArray[n
         )
         return forest.fit(features, known)
     machine = SVC(kernel=options.kernel, C=options.penalty, class_weight=weights, random_state=seed)
-    return make_pipeline(StandardScaler(), CalibratedClassifierCV(machine, cv=3, ensemble=False)).fit(features, known)
+    return make_pipeline(StandardScaler(), CalibratedClassifierCV(machine, cv=_FOLDS, ensemble=False)).fit(features, known)
 
 
 def to_onnx(classifier: Any, features: int) -> bytes:

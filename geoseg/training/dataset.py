@@ -64,7 +64,7 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
     def _raster_of(self, index: int) -> "tuple[np.random.Generator, _Sampled]":
         rng = np.random.default_rng((self._recipe.schedule.seed, self.epoch, index))
         group = self._groups[rng.choice(len(self._groups), p=self._group_share)]
-        sizes = np.sqrt([raster.area_px for raster in group])
+        sizes = np.sqrt([raster.labelled_px for raster in group])
         return rng, group[rng.choice(len(group), p=sizes / sizes.sum())]
 
 
@@ -130,8 +130,8 @@ class _Sampled:
         return self._raster.name
 
     @property
-    def area_px(self) -> int:
-        return int(self._raster.targets[0].size)
+    def labelled_px(self) -> int:
+        return int(self._counts.sum())
 
     def draw(self, rng: np.random.Generator, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
         """Cut a rotated, scaled and perhaps mirrored window, around another place if nothing in it is labelled."""

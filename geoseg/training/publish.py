@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from geoseg.errors import UsageError
+from geoseg.errors import GeosegError, UsageError
 from geoseg.io.raster import RasterSource
 from geoseg.labels.targets import load_site
 from geoseg.machine import free_memory_bytes
@@ -12,7 +13,7 @@ from geoseg.model.execution import Execution
 from geoseg.model.export import add_graph
 from geoseg.model.load import run_network
 from geoseg.model.network import build_network, load_weights, save_weights
-from geoseg.model.package import GRAPH_NAME, WEIGHTS_NAME, ModelPackage, hash_file
+from geoseg.model.package import CARD_NAME, GRAPH_NAME, WEIGHTS_NAME, ModelPackage, find_package, hash_file
 from geoseg.model.spec import ModelSpec
 from geoseg.probe import half_tile, measure_field, measure_halo
 from geoseg.training.card import write_measured
@@ -37,8 +38,28 @@ def publish(
         The package, whose card holds the measured halo, memory and accuracy.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(module.network, folder / WEIGHTS_NAME)
-    return measure_package(recipe.model, recipe, data_dir, folder, say, device)
+    # measuring takes minutes, during which the package that was there stays whole
+    with TemporaryDirectory(dir=folder, prefix=".package-") as name:
+        made = Path(name)
+        save_weights(module.network, made / WEIGHTS_NAME)
+        try:
+            measure_package(recipe.model, recipe, data_dir, made, say, device)
+        except GeosegError:
+            # what cannot be measured, a site that does not fit or the like, keeps nobody from the weights
+            if (made / CARD_NAME).exists():
+                _replace(made, folder)
+            raise
+        _replace(made, folder)
+    return find_package(folder)
+
+
+def _replace(made: Path, folder: Path) -> None:
+    """Move a package into a folder, the card that speaks for the others last."""
+    if not (made / GRAPH_NAME).exists():
+        (folder / GRAPH_NAME).unlink(missing_ok=True)
+    for name in (WEIGHTS_NAME, GRAPH_NAME, CARD_NAME):
+        if (made / name).exists():
+            (made / name).replace(folder / name)
 
 
 def measure_package(

@@ -363,6 +363,21 @@ def test_a_raster_of_a_site_without_labels_is_left_out_and_named(town: Town, tmp
     assert "b.tif was left out: no pixel of it is labelled." in judged.tally.notes
 
 
+def test_roads_where_there_is_no_data_are_neither_missed_nor_wrong() -> None:
+    classes = np.zeros((64, 64), np.uint8)
+    classes[:, 40:] = 255
+
+    def street(row: float, *cols: float) -> shapely.LineString:
+        return shapely.LineString([TRANSFORM @ (col, row) for col in cols])
+
+    found = replace(found_of(classes), roads=gpd.GeoDataFrame(geometry=[street(20, 0, 40), street(50, 44, 60)], crs=CRS))
+    true = np.array([street(20, 0, 60), street(10, 50, 60)], object)
+    tally = measure(found, Reference(read=None, roads=true), EvaluateOptions(buffer_m=2))
+    assert tally.roads is not None
+    assert (tally.roads.completeness, tally.roads.correctness) == (pytest.approx(1), pytest.approx(1))
+    assert tally.roads.reference_m == pytest.approx(20, abs=0.6)
+
+
 def test_no_roads_on_either_side_are_told(town: Town) -> None:
     with open_found(town.run) as found:
         nothing = replace(found, roads=gpd.GeoDataFrame(geometry=[], crs=CRS))

@@ -285,6 +285,11 @@ class TestBuildings:
         assert (labelled.targets[0] == NOT_BUILDING).all()
         assert any("counts as empty" in note for note in labelled.notes)
 
+    def test_an_area_that_holds_no_polygon_is_refused(self, folder: Path) -> None:
+        gpd.GeoDataFrame({"name": []}, geometry=[], crs=CRS).to_file(folder / "area.gpkg")
+        with pytest.raises(LabelError, match=r"area\.gpkg holds no polygon, so site 'here' has no labelled area"):
+            load_shapes(folder, [box(10, 10, 30, 30)], kind="building_polygons", labelled_area="area.gpkg")
+
     def test_lines_and_points_are_no_outlines(self, folder: Path) -> None:
         ring = shapely.boundary(box(10, 10, 30, 30))
         mixed = load_shapes(folder, [box(10, 10, 30, 30), ring, shapely.Point(ring.coords[0])], kind="building_polygons")

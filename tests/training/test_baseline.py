@@ -86,6 +86,16 @@ def test_a_baseline_learns_what_colors_tell(package: ModelPackage) -> None:
     assert (found[0, 0] == classes).mean() > 0.95
 
 
+def test_a_class_of_two_pixels_is_too_little_for_an_svm(tmp_path: Path) -> None:
+    pixels, classes = draw_town()
+    classes[classes == 2] = 255
+    classes[40, 10:12] = 2
+    write_raster(tmp_path / "town.tif", pixels)
+    write_raster(tmp_path / "classes.tif", classes[None])
+    with pytest.raises(LabelError, match=r"An SVM needs 3 pixels of each class.*fewer of road \(2\)"):
+        fit_baseline(recipe_of("svm"), tmp_path, tmp_path / "svm", lambda line: None)
+
+
 def test_tiles_equal_the_whole_image_to_the_bit(package: ModelPackage) -> None:
     predictor = load_predictor(package, Execution())
     pixels, _ = draw_town()

@@ -51,6 +51,14 @@ def test_windows_without_labels_are_drawn_anew(tmp_path: Path) -> None:
     assert labelled(200) == 40
 
 
+def test_rasters_without_labels_are_never_drawn(tmp_path: Path) -> None:
+    sites = [write_site(tmp_path, name, 7) for name in ("town", "field")]
+    Image.fromarray(np.full((192, 192), UNLABELLED, np.uint8)).save(tmp_path / "field" / "image_classes.png")
+    both = sites[0].model_copy(update={"rasters": ("town/image.png", "field/image.png")})
+    windows = WindowDataset(recipe_of(both), tmp_path)
+    assert {windows.name_of(i) for i in range(40)} == {"town/image.png"}
+
+
 def test_what_holds_no_data_is_neutral_as_in_a_run(tmp_path: Path) -> None:
     site = write_labels(tmp_path, np.zeros((200, 200), np.uint8))
     pixels = np.full((3, 200, 200), 90, np.uint8)

@@ -7,12 +7,14 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+import torch
 
 from geoseg.evaluation.evaluate import evaluate_site
 from geoseg.labels.site import Site
 from geoseg.model.network import build_network, save_weights
 from geoseg.model.package import GRAPH_NAME, WEIGHTS_NAME, find_package, write_card
 from geoseg.training import publish
+from geoseg.training.module import TrainingModule
 from geoseg.training.publish import measure_package, write_graph
 from geoseg.training.recipe import LossWeights, Recipe, Schedule
 from tests.doubles import CRS, TRANSFORM, draw_blobs, network_spec, write_raster
@@ -52,6 +54,26 @@ def test_a_network_that_sees_the_whole_tile_gets_the_tile_it_learned_from(tmp_pa
     made = measure_package(spec, recipe, tmp_path, tmp_path, said.append).spec
     assert (made.tile_size_px, made.halo.default_px, made.network.global_context) == (128, 32, True)
     assert any(line.startswith("tile size: 128 px, the windows it learned from") for line in said)
+
+
+def test_the_package_that_was_there_stays_whole_until_the_new_one_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    spec, folder = network_spec(), tmp_path / "package"
+    site = Site(name="drawn", kind="drawn_scenes", seeds=(1,))
+    recipe = Recipe(model=spec, sites=(site,), schedule=Schedule(epochs=1), loss=LossWeights(classes=(1.0, 1.0)))
+    module = TrainingModule(recipe)
+    first = publish.publish(module, recipe, tmp_path, folder, lambda line: None, "cpu")
+    files = {path.name for path in folder.iterdir()}
+    with torch.no_grad():
+        next(module.parameters()).add_(1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "measure_halo", stop)
+        with pytest.raises(KeyboardInterrupt):
+            publish.publish(module, recipe, tmp_path, folder, lambda line: None, "cpu")
+    assert find_package(folder).sha256 == first.sha256
+    assert {path.name for path in folder.iterdir()} == files
 
 
 def test_a_package_is_whole_without_a_graph_where_none_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
