@@ -26,7 +26,9 @@ MaxRadius = Annotated[float, typer.Option("--max-radius", metavar="M", help="Lar
 MinIou = Annotated[
     float, typer.Option("--min-iou", metavar="SHARE", help="Intersection over union with the input below which an outline stays.")
 ]
-Layer = Annotated[str | None, typer.Option("--layer", metavar="NAME", help="Layer of POLYGONS.  [default: the first]", show_default=False)]
+Layer = Annotated[
+    str | None, typer.Option("--layer", metavar="NAME", help="Layer of POLYGONS; needed if there are several.", show_default=False)
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 
 

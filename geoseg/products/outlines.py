@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from geoseg.errors import UsageError
 from geoseg.io.columns import replace_columns
 from geoseg.io.ground import measure_polygons
-from geoseg.io.vector import check_output, open_vector, read_as_drawn, read_vector
+from geoseg.io.vector import check_output, list_layers, open_vector, read_as_drawn, read_vector
 from geoseg.objects.options import RegularizeOptions
 from geoseg.objects.regularize import RegularizeStatus, regularize
 from geoseg.products.features import mend
@@ -36,7 +36,7 @@ class OutlineOptions:
     drawing: RegularizeOptions = field(default_factory=RegularizeOptions)
     """What outlines become, and how far they may move."""
     layer: str | None = None
-    """Layer to read; None takes the first."""
+    """Layer to read; None takes the only one."""
     overwrite: bool = False
     """Replace an existing file."""
 
@@ -74,6 +74,9 @@ def regularize_file(path: Path, output: Path, options: OutlineOptions) -> dict[s
 
 
 def _read_polygons(path: Path, layer: str | None) -> gpd.GeoDataFrame:
+    names = list(list_layers(path)) if layer is None and path.exists() else []
+    if len(names) > 1:
+        raise UsageError(f"{path} holds the layers {', '.join(names)}. Say which of them are buildings with --layer.")
     drawn = read_as_drawn(path, None, layer)
     known = drawn.geometry.notna() & ~drawn.geometry.is_empty
     strange = drawn[known & ~drawn.geom_type.isin(_AREAS)]

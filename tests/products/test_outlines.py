@@ -112,6 +112,14 @@ def test_other_shapes_are_counted_and_refused(tmp_path: Path) -> None:
         regularize_file(path, tmp_path / "out.gpkg", OutlineOptions())
 
 
+def test_of_several_layers_one_has_to_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "in.gpkg", [draw_house()])
+    gpd.read_file(path).to_file(path, layer="landcover", mode="a")
+    with pytest.raises(UsageError, match=r"holds the layers in, landcover\. Say which"):
+        regularize_file(path, tmp_path / "out.gpkg", OutlineOptions())
+    assert regularize_file(path, tmp_path / "out.gpkg", OutlineOptions(layer="in"))["regularized"] == 1
+
+
 def test_polygons_without_an_area_are_left_out_and_keep_nobody_from_being_straightened(tmp_path: Path) -> None:
     flat = shapely.Polygon([_AT, (_AT[0] + 1, _AT[1] + 1), (_AT[0] + 2, _AT[1] + 2)])
     regularize_file(write(tmp_path / "in.gpkg", [flat, draw_house()]), tmp_path / "out.gpkg", OutlineOptions())
