@@ -4,7 +4,7 @@ import sys
 
 from geoseg.allocator import collect_seldom, restart_keeping_memory
 
-_WITH_NETWORKS = {"segment", "demo", "train", "evaluate"}
+_WITH_NETWORKS = {"segment", "batch", "watch", "plan", "demo", "train", "evaluate"}
 
 
 def run() -> None:

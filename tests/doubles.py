@@ -193,6 +193,9 @@ class ArraySource:
     def shape(self) -> tuple[int, int]:
         return self.valid.shape
 
+    def touches_aoi(self, window: Window) -> bool:
+        return True
+
     def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         rows, cols = window.toslices()
         return self.pixels[:, rows, cols], self.valid[rows, cols]

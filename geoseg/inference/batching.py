@@ -102,6 +102,7 @@ class Batcher:
         self._closed = False
         self._too_large_px: int | None = None
         self._notes: list[str] = []
+        self._has_worked = False
         self._load = load
         self._lanes = lanes
         self._failed: Future[tuple[Predictor, float]] | None = None
@@ -231,9 +232,12 @@ class Batcher:
         try:
             outputs = self._infer(predictor, tiles)
         except BaseException as exc:  # the chunks that these tiles belong to fail, and are tried again
+            failure = RunError(str(exc)) if isinstance(exc, UsageError) and self._has_worked else exc
             for result in results:
-                result.set_exception(exc)
+                result.set_exception(failure)
             return
+        # what a network cannot do from then on is the fault of a tile, not of the model: others go on
+        self._has_worked = True
         share_s = (time.perf_counter() - began) / len(tiles)
         for result, output in zip(results, outputs, strict=True):
             result.network_s = share_s

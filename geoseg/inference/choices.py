@@ -44,7 +44,7 @@ def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
         return _choose_fixed(config, package.spec, only, cores)
     graphs = config.cache_folder / "graphs"
     # and what devices
-    device = config.device if config.scheduler and config.device != "auto" else pick_device(config.device)
+    device = config.device if config.scheduler and config.device != "auto" else pick_device(_wanted_device(config))
     on_gpu = device.startswith("cuda")
     backend: Backend = "onnx" if not on_gpu and has_graph(package, graphs) else "torch"
     if config.backend != "auto":
@@ -55,6 +55,11 @@ def choose_execution(config: RunConfig, package: ModelPackage) -> Execution:
     if precision != "float32" and backend == "onnx":
         raise ConfigError(f"--precision {precision} needs --backend torch or compile; onnx takes float32.")
     return Execution(backend=backend, device=device, precision=precision, threads=cores, cache=graphs)
+
+
+def _wanted_device(config: RunConfig) -> str:
+    # onnxruntime on a GPU is another package, so it is only taken there when both are asked for
+    return "cpu" if (config.backend, config.device) == ("onnx", "auto") else config.device
 
 
 def _choose_fixed(config: RunConfig, spec: ModelSpec, backend: Backend, cores: int) -> Execution:

@@ -85,8 +85,14 @@ class RunPlan:
 
     @property
     def lane_execution(self) -> Execution:
-        """How each of the lanes runs the network: on the processor they share its cores."""
-        return self.execution if self.on_gpu else replace(self.execution, threads=-(-self.execution.threads // self.lanes))
+        """How each of the lanes runs the network: on the processor they share its cores, and one session.
+
+        onnxruntime counts the thread that calls it, so that all lanes but one bring a thread more than its pool has.
+        """
+        cores = self.execution.threads
+        if self.on_gpu or self.lanes == 1:
+            return self.execution
+        return replace(self.execution, threads=-(-cores // self.lanes), pool_threads=max(1, cores - self.lanes + 1))
 
     @property
     def chunks_at_once(self) -> int:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
@@ -47,7 +46,7 @@ def read_padded(source: RasterSource, footprint: Window, read: Callable[[Window]
     """
     height, width = source.shape
     inside = footprint.intersection(Window(0, 0, width, height))
-    if not touches_aoi(source, inside):
+    if not source.touches_aoi(inside):
         shape = footprint.height, footprint.width
         return np.zeros((len(source.bands), *shape), source.dtype), np.zeros(shape, bool)
     pixels, valid = (read or source.read)(inside)
@@ -55,14 +54,6 @@ def read_padded(source: RasterSource, footprint: Window, read: Callable[[Window]
     if missing == ((0, 0), (0, 0)):
         return pixels, valid
     return np.pad(pixels, ((0, 0), *missing)), np.pad(valid, missing)
-
-
-def touches_aoi(source: RasterSource, window: Window) -> bool:
-    """Tell whether any of a window may lie in the area of interest."""
-    if source.aoi is None:
-        return True
-    outline = source.geobox[window.toslices()].boundingbox.bbox
-    return bool(source.aoi.intersects(shapely.box(*outline)))
 
 
 def infer_chunk(runner: TileRunner, read: Callable[[], Pixels], chunk: Chunk) -> NDArray[np.uint8]:

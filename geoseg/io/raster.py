@@ -1,15 +1,18 @@
 """The raster source: one pixel grid, everything after lives in it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
 import numpy as np
+import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.enums import MaskFlags
 from rasterio.env import Env
 from rasterio.features import geometry_mask
 from rasterio.windows import Window
@@ -38,6 +41,7 @@ __all__ = [
 ]
 
 _COARSE_PX = 1024
+_PROBES, _PROBE_PX = 4, 64
 _STRIP_PX = 1024
 """Source rows that are averaged at a time."""
 _SEARCHED_PX = 4 * 10**9
@@ -110,6 +114,13 @@ class RasterSource:
         if self.aoi is not None:
             valid &= self._inside_aoi(window)
         return pixels, valid
+
+    def touches_aoi(self, window: Window) -> bool:
+        """Tell whether any of a window may lie in the area of interest."""
+        if self.aoi is None:
+            return True
+        outline = self.geobox[window.toslices()].boundingbox.bbox
+        return bool(self.aoi.intersects(shapely.box(*outline)))
 
     def _window_below(self, window: Window) -> Window:
         """Return the pixels of the imagery below a window of the grid."""
@@ -241,24 +252,47 @@ def read_whole(source: RasterSource) -> tuple[NDArray[Any], NDArray[np.bool_]]:
 
 
 def has_data(source: RasterSource) -> bool:
-    """Tell whether any pixel is valid: by a coarse look first, by every block only where that finds none.
+    """Tell whether any pixel is valid: by a few places, then by a coarse look, by every block only where these find none.
 
-    A raster that would take minutes to look through is believed to have some.
+    A raster that would take minutes to look through is believed to have some. What lies outside the area of interest is not read.
     """
-    imagery = source.imagery
-    says_all = source.aoi is None and not np.issubdtype(source.dtype, np.floating)
-    if says_all and isinstance(imagery, FileImagery) and imagery.collar is None and not imagery.is_in_colors:
-        try:
-            with open_dataset(imagery.name, imagery.options) as dataset:
-                coarse = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))
-                if read_valid(dataset, out_shape=coarse).any():
-                    return True
-        except (*FOREIGN, OSError) as exc:
-            raise RunError(f"{source.path} could not be read: {exc}. Check the file with gdalinfo.") from exc
     if source.shape[0] * source.shape[1] > _SEARCHED_PX:
         return True
+    if _seems_to_have_data(source, cheaply=True):
+        return True
     with source.open() as raster:
-        return any(raster.read(window)[1].any() for window in partition(source.shape, _COARSE_PX))
+        # what cannot be read is told when it is its turn
+        with suppress(RunError):
+            if any(raster.read(window)[1].any() for window in filter(source.touches_aoi, _probes(source.shape))):
+                return True
+        if _seems_to_have_data(source):
+            return True
+        return any(raster.read(window)[1].any() for window in filter(source.touches_aoi, partition(source.shape, _COARSE_PX)))
+
+
+def _probes(shape: tuple[int, int]) -> Iterator[Window]:
+    """Yield small windows in even distances, none of a raster hardly larger than they are."""
+    if min(shape) < 2 * _PROBES * _PROBE_PX:
+        return
+    rows, cols = ([int((k + 0.5) * size / _PROBES) - _PROBE_PX // 2 for k in range(_PROBES)] for size in shape)
+    yield from (Window(col, row, _PROBE_PX, _PROBE_PX) for row in rows for col in cols)
+
+
+def _seems_to_have_data(source: RasterSource, *, cheaply: bool = False) -> bool:
+    """Look at the mask of a file from afar, which may overlook pixels; if asked so, only where no more than an overview is decoded."""
+    imagery = source.imagery
+    says_all = source.aoi is None and not np.issubdtype(source.dtype, np.floating)
+    if not (says_all and isinstance(imagery, FileImagery) and imagery.collar is None and not imagery.is_in_colors):
+        return False
+    try:
+        with open_dataset(imagery.name, imagery.options) as dataset:
+            unmasked = all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
+            if cheaply and not (unmasked or dataset.overviews(1)):
+                return False
+            coarse = (min(dataset.height, _COARSE_PX), min(dataset.width, _COARSE_PX))
+            return bool(read_valid(dataset, out_shape=coarse).any())
+    except (*FOREIGN, OSError) as exc:
+        raise RunError(f"{source.path} could not be read: {exc}. Check the file with gdalinfo.") from exc
 
 
 def _describe(window: Window) -> str:

@@ -23,6 +23,8 @@ class Execution:
     precision: Precision = "float32"
     """Numbers that it computes with; onnxruntime on the processor always takes float32."""
     threads: int = 0
-    """Processor threads for computing in this process; 0 leaves the library's choice."""
+    """Processor threads for computing in each call; 0 leaves the library's choice."""
+    pool_threads: int = 0
+    """Threads of a session that several lanes call at once, one of the callers among them; 0 takes ``threads``."""
     cache: Path | None = None
     """Folder where exported graphs are kept; None takes the user's cache."""

@@ -19,6 +19,12 @@ from geoseg.model.spec import ModelSpec
 from geoseg.pixels.decode import CONFIDENCE_SCALE, EVIDENCE_SCALE, MEASURE_SCALE, LayerPlan, Measure
 
 
+def forbid_tf32() -> None:
+    """Have this process compute float32 as float32: torch takes TF32 for convolutions on its own, of ten bits instead of 23."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
 class GpuPredictor:
     """A network on a GPU. It may be called from several threads at once; each has its own stream and its own pinned memory.
 
@@ -46,8 +52,7 @@ class GpuPredictor:
         self._device = torch.device(device)
         self._lane = threading.local()
         if self._on_gpu:
-            torch.backends.cudnn.allow_tf32 = False
-            torch.backends.cuda.matmul.allow_tf32 = False
+            forbid_tf32()
         placed = halve(module, precision).eval().to(self._device).to(memory_format=torch.channels_last)
         self._run = placed if wrap is None else wrap(placed)
         self._mean = torch.tensor(spec.mean, device=self._device)[:, None, None]

@@ -18,6 +18,8 @@ def halve(module: nn.Module, precision: Precision) -> nn.Module:
     """
     if precision == "float32":
         return module
+    # autocast keeps casts of weights that can be trained in one place for all threads; lanes would read them half written
+    module.requires_grad_(False)
     convolutions = [name for name, child in module.named_modules() if isinstance(child, nn.Conv2d)]
     if convolutions:
         above, _, name = convolutions[-1].rpartition(".")

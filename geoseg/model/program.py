@@ -19,6 +19,7 @@ from torch import Tensor
 
 from geoseg.errors import ModelError
 from geoseg.model.execution import Execution
+from geoseg.model.gpu import forbid_tf32
 from geoseg.model.memory import is_memory_error
 from geoseg.model.package import ModelPackage
 from geoseg.model.ported import PortedPredictor, RunGraph
@@ -190,6 +191,8 @@ def load_program_file(package: ModelPackage, execution: Execution) -> Predictor:
     name, ports = f"Model '{package.spec.name}'", read_ports(package.spec)
     if execution.threads and execution.device == "cpu":
         torch.set_num_threads(execution.threads)
+    if execution.device.startswith("cuda"):
+        forbid_tf32()
     program = Program(read_archive(package.weights), name, execution.device)
     return PortedPredictor(package.spec, program_runner(program, ports.outputs, execution.device), threads=execution.threads)
 

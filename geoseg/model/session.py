@@ -38,7 +38,7 @@ def open_session(model: bytes, name: str, execution: Execution, *, weights_folde
     if named:
         raise ModelError(f"Model '{name}' would read {sorted(named)[0]!r} beside itself; a model in one file was expected.")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = execution.threads
+    options.intra_op_num_threads = execution.pool_threads or execution.threads
     options.enable_mem_pattern = False
     options.log_severity_level = _FATAL
     # threads that wait by spinning take the processor from those that read and write

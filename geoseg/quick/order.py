@@ -8,7 +8,6 @@ import numpy as np
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
-from geoseg.inference.whole import touches_aoi
 from geoseg.io.raster import RasterSource
 from geoseg.io.tiffs.layers import LayerReader, open_layer
 from geoseg.pixels.classes import NODATA_CLASS
@@ -46,7 +45,7 @@ def order_chunks(
     first: frozenset[ChunkKey] = frozenset()
     if area is not None:
         wanted = replace(source, aoi=area)
-        first = frozenset(key for key in listed if touches_aoi(wanted, tiles.chunk(*key).window))
+        first = frozenset(key for key in listed if wanted.touches_aoi(tiles.chunk(*key).window))
     certain = dict.fromkeys(listed, 0.0)
     if confidence is not None:
         path, factor = confidence

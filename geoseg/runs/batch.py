@@ -11,7 +11,7 @@ from pathlib import Path
 
 from geoseg.budget import Budget
 from geoseg.config import RunConfig
-from geoseg.errors import ChunkError, GeosegError, MissingFileError, RunError, RunFolderBusyError, UsageError
+from geoseg.errors import ChunkError, DeviceLostError, GeosegError, MissingFileError, RunError, RunFolderBusyError, UsageError
 from geoseg.events import ChunkFailed, ClusterReady, Event, Finished, Listener, Warned
 from geoseg.inference.planning import plan_run
 from geoseg.inference.whole import LoadPredictor
@@ -201,6 +201,9 @@ class _Batch:
         except RunFolderBusyError:
             self.elsewhere.append(item.name)
             return True
+        except DeviceLostError:
+            # whatever comes next would fail in this process too, and be marked so
+            raise
         except Exception as exc:  # whatever one raster fails with must not stop the others
             if self.stopped.is_set():
                 return True

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from geoseg.allocator import KEEPING
+from geoseg.model.gpu import forbid_tf32
 from geoseg.model.network import build_network, load_weights
 from geoseg.model.package import find_package
 from tests.benchmarks.children import Child, run_part
@@ -66,6 +67,9 @@ Call = Callable[[], object]
 
 def _in_torch(module: nn.Module, noise: torch.Tensor, request: dict[str, object]) -> tuple[Call, Call]:
     device, dtype = str(request["device"]), getattr(torch, str(request["precision"]))
+    if device.startswith("cuda"):
+        # as the run does
+        forbid_tf32()
     module = module.to(device, dtype, memory_format=torch.channels_last)
     ready = noise.to(device, dtype).contiguous(memory_format=torch.channels_last)
     if request["backend"] == "compile":

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -202,6 +202,26 @@ def test_an_error_reaches_the_tiles_of_its_batch_and_no_others() -> None:
     with pytest.raises(ZeroDivisionError, match="white"):
         bad.result(timeout=20)
     assert_each_its_own([good.result(timeout=20)], [draw_tile(1)])
+
+
+def test_a_network_that_has_worked_is_not_the_fault_of_the_model() -> None:
+    """A tile on which a graph fails may be missing from a run; a graph that never runs ends it."""
+
+    @dataclass
+    class Choosy(Watched):
+        def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
+            if (pixels == 7).all():
+                raise ModelError("nothing was found in it")
+            return self.inner.predict(pixels, valid, keep)
+
+    poison = replace(draw_tile(1), pixels=np.full((3, 64, 64), 7, np.uint8))
+    batcher = Batcher(Choosy)
+    with pytest.raises(ModelError, match="nothing was found"):
+        infer(batcher, [poison])
+    assert_each_its_own(infer(batcher, [draw_tile(2)]), [draw_tile(2)])
+    with pytest.raises(RunError, match="nothing was found"):
+        infer(batcher, [poison])
+    batcher.close()
 
 
 def test_a_predictor_that_cannot_be_loaded_says_why() -> None:

@@ -93,6 +93,22 @@ def test_lanes_share_the_tiles_where_that_is_faster(execution: Execution, tiles:
     assert choose_lanes(execution, tiles) == lanes
 
 
+@pytest.mark.parametrize("cores", [2, 3, 4, 8, 17])
+def test_the_session_of_two_lanes_and_they_have_as_many_threads_as_there_are_cores(
+    monkeypatch: pytest.MonkeyPatch, config: RunConfig, cores: int
+) -> None:
+    pretend(monkeypatch, graph=True, cores=cores)
+    plan = plan_run(config)
+    # a session of k threads has k - 1 of its own
+    own = plan.lane_execution.pool_threads - 1
+    assert (plan.lanes, own + plan.lanes) == (2, cores)
+
+
+def test_onnx_runs_on_the_processor_unless_the_gpu_is_asked_for_too(monkeypatch: pytest.MonkeyPatch, config: RunConfig) -> None:
+    pretend(monkeypatch, graph=True, device="cuda")
+    assert plan_run(config.model_copy(update={"backend": "onnx"})).execution.device == "cpu"
+
+
 def test_lanes_share_the_cores_and_give_way_to_the_limit_of_memory(monkeypatch: pytest.MonkeyPatch, config: RunConfig) -> None:
     pretend(monkeypatch, graph=True, cores=3)
     shared = plan_run(config)

@@ -23,6 +23,7 @@ from rasterio.windows import Window
 
 from geoseg.errors import GeosegError, MissingFileError, RasterError, RunError, UsageError
 from geoseg.io.raster import (
+    OpenRaster,
     RasterOptions,
     RasterSource,
     bounded_cache,
@@ -275,6 +276,34 @@ def test_a_single_pixel_that_a_coarse_look_misses_is_data(write_tif: WriteTif) -
     pixels = np.zeros((1, 30, 3000), np.uint8)
     pixels[0, 17, 1801] = 9
     assert has_data(open_raster(write_tif(pixels, nodata=0)))
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Window]:
+    """Windows that are read of rasters that are held open."""
+    windows: list[Window] = []
+    read = OpenRaster.read
+
+    def watch(raster: OpenRaster, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        windows.append(window)
+        return read(raster, window)
+
+    monkeypatch.setattr(OpenRaster, "read", watch)
+    return windows
+
+
+def test_only_what_lies_in_the_area_of_interest_is_looked_through(write_tif: WriteTif, seen: list[Window]) -> None:
+    pixels = np.full((1, 2200, 3100), 5, np.uint8)
+    source = open_raster(write_tif(pixels, nodata=0))
+    corner = shapely.box(*source.geobox[2150:2190, 3050:3090].boundingbox.bbox)
+    assert has_data(replace(source, aoi=corner))
+    assert seen
+    assert all(window.row_off + window.height > 2150 and window.col_off + window.width > 3050 for window in seen)
+
+
+def test_a_few_places_tell_that_a_masked_raster_holds_data(write_tif: WriteTif, seen: list[Window]) -> None:
+    assert has_data(open_raster(write_tif(np.full((1, 900, 1300), 5, np.uint8), nodata=0)))
+    assert [window.height * window.width for window in seen] == [64 * 64]
 
 
 def test_a_missing_file_is_named() -> None:

@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from geoseg.config import RunConfig
+from geoseg.errors import DeviceLostError
 from geoseg.events import ClusterReady, Warned
 from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
@@ -131,6 +132,19 @@ def test_one_failure_never_stops_the_rest(images: Path, package: Path, tmp_path:
     kept = Ledger(tmp_path / "out" / LEDGER_NAME).read()
     assert {entry.name for entry in kept.values() if entry.state == "failed"} == errors.keys()
     assert len(kept) == 7
+
+
+def test_a_lost_device_ends_the_list_and_marks_no_raster_as_failed(images: Path, package: Path, tmp_path: Path) -> None:
+    @dataclass
+    class Lost(Counted):
+        def predict(self, pixels: NDArray[Any], valid: NDArray[np.bool_], keep: Keep | None = None) -> NDArray[np.uint8]:
+            raise DeviceLostError("the GPU is gone")
+
+    with pytest.raises(DeviceLostError, match="the GPU is gone"):
+        run(images, tmp_path / "out", package, Lost())
+    ledger = tmp_path / "out" / LEDGER_NAME
+    assert not ledger.exists() or "failed" not in ledger.read_text()
+    assert len(run(images, tmp_path / "out", package).done) == 6
 
 
 def test_what_fails_in_passing_is_tried_again_and_goes_on(images: Path, package: Path, tmp_path: Path) -> None:
