@@ -72,7 +72,7 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_recipe(tmp_path / "nothing.toml")
 
 
-@pytest.mark.parametrize("name", ["aerial", "buildings", "satellite"])
+@pytest.mark.parametrize("name", ["aerial", "buildings"])
 def test_shipped_recipes_load_and_switch_nothing_new_on(name: str) -> None:
     recipe = read_recipe(AERIAL.with_name(f"train-{name}.toml"))
     assert recipe.sampling == Sampling()
