@@ -112,11 +112,11 @@ def read_buildings(
         (n,) polygons in the grid's CRS, and what was repaired.
 
     Raises:
-        LabelError: If none touches the raster, and one is needed; if there are features, and none is a polygon.
+        LabelError: If none touches the raster, and one is needed; or what touches it is no polygon.
     """
     table = _read_here(path, geobox, layer, needed=needed)
     repaired = repair_polygons(table.geometry.to_numpy())
-    if repaired.others == len(table) > 0:
+    if needed and repaired.others == len(table) > 0:
         kinds = ", ".join(sorted(set(table.geometry.geom_type)))
         raise LabelError(f"{path} holds {kinds}; buildings are compared as polygons. Turn closed lines into polygons first.")
     cut = shapely.intersection(repaired.shapes, _extent(geobox))

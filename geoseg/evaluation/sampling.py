@@ -138,9 +138,13 @@ def read_at(read: Reader, rows: NDArray[np.int64], cols: NDArray[np.int64], shap
     inside = np.flatnonzero((rows >= 0) & (rows < shape[0]) & (cols >= 0) & (cols < shape[1]))
     across = -(-shape[1] // _BLOCK_PX)
     block = rows[inside] // _BLOCK_PX * across + cols[inside] // _BLOCK_PX
-    for number in np.unique(block):
+    if not len(inside):
+        return values
+    order = np.argsort(block, kind="stable")
+    numbers, starts = np.unique(block[order], return_index=True)
+    for number, own in zip(numbers, np.split(order, starts[1:]), strict=True):
         top, left = (int(n) * _BLOCK_PX for n in divmod(int(number), across))
         window = Window(left, top, min(_BLOCK_PX, shape[1] - left), min(_BLOCK_PX, shape[0] - top))
-        here = inside[block == number]
+        here = inside[own]
         values[here] = read(window)[rows[here] - top, cols[here] - left]
     return values

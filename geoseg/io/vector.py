@@ -296,6 +296,20 @@ def append_layer(path: Path, layer: str, table: gpd.GeoDataFrame) -> None:
         raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
 
 
+def list_drawn(path: Path) -> list[str]:
+    """Return the layers of a vector file that hold shapes.
+
+    Raises:
+        UsageError: If it cannot be read.
+        RasterError: If it makes GDAL open files elsewhere.
+    """
+    refuse_far_pointers(path)
+    try:
+        return [str(name) for name, kind in find_layers(path) if kind]
+    except (DataSourceError, DataLayerError, ValueError) as exc:
+        raise UsageError(f"{path} could not be read as vector data: {exc}.") from exc
+
+
 def list_layers(path: Path) -> dict[str, int]:
     """Return the layers of a vector file and the number of their features.
 

@@ -60,16 +60,16 @@ def read_features(path: Path, geobox: GeoBox, layer: str | None = None) -> Featu
     return Features(table=valid[here], notes=notes)
 
 
-def only_polygons(found: Features, path: Path) -> Features:
+def only_polygons(found: Features, path: Path, *, needed: bool) -> Features:
     """Leave out what has no area, and count it.
 
     Raises:
-        LabelError: If nothing is left of what was there.
+        LabelError: If nothing is left of what was there, and some is needed.
     """
     flat = shapely.area(found.table.geometry.to_numpy()) == 0
     if not flat.any():
         return found
-    if flat.all():
+    if flat.all() and needed:
         kinds = ", ".join(sorted(set(found.table.geometry.geom_type)))
         raise LabelError(
             f"{path} holds {kinds}; outlines of buildings are polygons. Turn closed lines into polygons first, and points into outlines."

@@ -254,7 +254,8 @@ def _building_targets(
     channel = building_channel(scheme)
     if channel < 0:
         raise LabelError(f"Site '{site.name}' labels buildings, and no class of the scheme is of kind 'building'.")
-    found = only_polygons(read_features(path, source.geobox, site.layer), path)
+    needed = site.labelled_area is None and site.labelled_lonlat is None
+    found = only_polygons(read_features(path, source.geobox, site.layer), path, needed=needed)
     notes = _none_here(found, path, source, site)
     building = burn(found.table.assign(channel=1), source.geobox, 0) == 1
     edges = outline(found.table.geometry, source.geobox)

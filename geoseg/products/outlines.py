@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from geoseg.errors import UsageError
 from geoseg.io.columns import replace_columns
 from geoseg.io.ground import measure_polygons
-from geoseg.io.vector import check_output, list_layers, open_vector, read_as_drawn, read_vector
+from geoseg.io.vector import check_output, list_drawn, open_vector, read_as_drawn, read_vector
 from geoseg.objects.options import RegularizeOptions
 from geoseg.objects.regularize import RegularizeStatus, regularize
 from geoseg.products.features import mend
@@ -74,9 +74,10 @@ def regularize_file(path: Path, output: Path, options: OutlineOptions) -> dict[s
 
 
 def _read_polygons(path: Path, layer: str | None) -> gpd.GeoDataFrame:
-    names = list(list_layers(path)) if layer is None and path.exists() else []
+    names = list_drawn(path) if layer is None and path.exists() else []
     if len(names) > 1:
         raise UsageError(f"{path} holds the layers {', '.join(names)}. Say which of them are buildings with --layer.")
+    layer = next(iter(names), layer)
     drawn = read_as_drawn(path, None, layer)
     known = drawn.geometry.notna() & ~drawn.geometry.is_empty
     strange = drawn[known & ~drawn.geom_type.isin(_AREAS)]
@@ -134,9 +135,12 @@ def _split_by_zone(parts: NDArray[np.object_], table: gpd.GeoDataFrame, path: Pa
     _, block = connected_components(graph, directed=False)
     # all of a block lie in the zone of its first part
     first = np.unique(block, return_index=True)[1][block]
+    far = np.abs(off[first]) > _FARTHEST_DEG
+    if not far.all():
+        yield middle, np.flatnonzero(~far)
     number = np.floor((lon[first] + 180) / 6).astype(np.int64) % 60 + 1
-    for zone, south in sorted(set(zip(number.tolist(), (lat[first] < 0).tolist(), strict=True))):
-        yield CRS.from_epsg((32700 if south else 32600) + zone), np.flatnonzero((number == zone) & ((lat[first] < 0) == south))
+    for zone, south in sorted(set(zip(number[far].tolist(), (lat[first][far] < 0).tolist(), strict=True))):
+        yield CRS.from_epsg((32700 if south else 32600) + zone), np.flatnonzero(far & (number == zone) & ((lat[first] < 0) == south))
 
 
 def _meridian(zone: str) -> float:

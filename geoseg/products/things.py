@@ -40,6 +40,8 @@ from geoseg.settings import ObjectSettings
 from geoseg.tiling import partition
 
 _BLOCK_PX = 2048
+_STEEP = 5
+"""By what the distance to the edge is multiplied."""
 _TELL_APART = ("building_boundary", "building_distance")
 """Evidence of where one building ends and the next begins, the better one first."""
 
@@ -273,8 +275,8 @@ def _inside(evidence: NDArray[np.uint8], layer: str) -> NDArray[np.uint8]:
     """Return how surely a pixel lies off the edges of buildings."""
     if layer == "building_boundary":
         return EVIDENCE_SCALE - evidence
-    # half of the distance from which on nothing is learned is deep inside; houses narrower than that have no more
-    return np.minimum(evidence, EVIDENCE_SCALE // 2) * 2 + (evidence > EVIDENCE_SCALE // 2)
+    # a pixel or two from the edge is inside: small houses have no more
+    return np.minimum(evidence.astype(np.uint16) * _STEEP, EVIDENCE_SCALE).astype(np.uint8)
 
 
 def _both(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:

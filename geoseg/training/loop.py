@@ -22,7 +22,7 @@ from geoseg.model.execution import Precision
 from geoseg.model.package import find_package
 from geoseg.training.dataset import WindowDataset, share_of
 from geoseg.training.history import EpochDone, TrainingEvent, TrainingListener, is_stale, read_history, write_history
-from geoseg.training.module import SCORE, DivergedError, TrainingModule, fingerprint_lessons, learning_rate
+from geoseg.training.module import SCORE, DivergedError, TrainingModule, check_network, fingerprint_lessons, learning_rate
 from geoseg.training.recipe import Recipe
 from geoseg.training.report import write_report
 from geoseg.training.start import start_from_packages
@@ -367,7 +367,11 @@ def _epochs_done(checkpoint: Path) -> int:
 
 def _compare_lessons(recipe: Recipe, checkpoint: Path, work_dir: Path, report: TrainingListener, *, over: bool) -> None:
     """Warn if a training goes on with other lessons than it began with, and refuse to call it done with them."""
-    before = _read(checkpoint).get("lessons") if checkpoint.exists() else None
+    if not checkpoint.exists():
+        return
+    state = _read(checkpoint)
+    check_network(state, recipe)
+    before = state.get("lessons")
     now = fingerprint_lessons(recipe)
     changed = ", ".join(name for name in now if before and before.get(name) != now[name])
     if not changed:
@@ -375,7 +379,7 @@ def _compare_lessons(recipe: Recipe, checkpoint: Path, work_dir: Path, report: T
     if over:
         raise ConfigError(
             f"The training in {work_dir} is over, and the recipe has changed since: {changed}. "
-            "Choose another output folder, more epochs, or remove the old training."
+            "Choose another output folder, or remove the old training."
         )
     report(Warned(message=f"Since this training began the recipe has changed: {changed}. It goes on with the new one."))
 

@@ -181,7 +181,8 @@ def lovasz_loss(scores: Tensor, target: Tensor, building: int) -> Tensor:
         order = _falling(errors.detach(), known)
         # the gradient goes straight to the errors, not through their order
         weights = torch.empty_like(errors).scatter_(0, order, _jaccard_steps(truth[order]))
-        losses.append(errors @ weights)
+        # no product of matrices, which autocast computes in 16 bits
+        losses.append((errors * weights).sum())
     return torch.stack(losses).mean() if losses else scores.sum() * 0
 
 
@@ -189,7 +190,7 @@ def _falling(values: Tensor, known: Tensor) -> Tensor:
     """Return the order of values in [0, 1] from the largest to the smallest, (n,) int64; what is not known comes last."""
     if values.device.type != "cpu":
         return torch.where(known, values, -1.0).argsort(descending=True)
-    # sixteen bits are sorted by their digits, twenty times as fast; what they do not tell apart has nearly the same weight
+    # sixteen bits are sorted by their digits, twenty times as fast; what they do not tell apart are nearly the same errors
     steps = torch.where(known, (1 - values) * 65534, 65535.0).to(torch.int32)
     return torch.from_numpy(np.argsort(steps.numpy().astype(np.uint16), kind="stable"))
 

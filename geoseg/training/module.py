@@ -157,12 +157,7 @@ class TrainingModule(pl.LightningModule):
         Raises:
             ConfigError: If the checkpoint is another network's.
         """
-        made, asked = checkpoint.get("network"), _fingerprint(self._recipe)
-        if made is not None and made != asked:
-            raise ConfigError(
-                f"A training had begun here with another network: {made}. The recipe asks for {asked}. "
-                "Choose another output folder, or remove the old training."
-            )
+        check_network(checkpoint, self._recipe)
         self._spent_s = float(checkpoint.get("spent_s", 0.0))
 
     @property
@@ -206,21 +201,36 @@ def learning_rate(progress: float, schedule: Schedule) -> float:
     return schedule.learning_rate * (0.5 + 0.5 * cosine) + 1e-6
 
 
+def check_network(checkpoint: dict[str, Any], recipe: Recipe) -> None:
+    """See to it that weights mean what a recipe says.
+
+    Raises:
+        ConfigError: If the checkpoint is another network's.
+    """
+    made, asked = checkpoint.get("network"), _fingerprint(recipe)
+    if made is not None and made != asked:
+        raise ConfigError(
+            f"A training had begun here with another network: {made}. The recipe asks for {asked}. "
+            "Choose another output folder, or remove the old training."
+        )
+
+
 def fingerprint_lessons(recipe: Recipe) -> dict[str, str]:
     """Say in short what is learned and how, table by table, so that a change is noticed; how long does not count."""
-    tables = _without_folders(recipe.model_dump(mode="json", include=set(_LESSONS)))
+    # what later versions add is left at its default
+    tables = _without_folders(recipe.model_dump(mode="json", include=set(_LESSONS), exclude_defaults=True))
     for name in _LENGTH:
-        tables["schedule"].pop(name)
-    return {name: hashlib.sha256(json.dumps(tables[name], sort_keys=True).encode()).hexdigest()[:16] for name in _LESSONS}
+        tables["schedule"].pop(name, None)
+    return {name: hashlib.sha256(json.dumps(tables.get(name), sort_keys=True).encode()).hexdigest()[:16] for name in _LESSONS}
 
 
 def _without_folders(value: Any) -> Any:
-    """Cut absolute paths down to names, so that recipe and data may be moved."""
+    """Cut absolute paths down to their ends, so that recipe and data may be moved."""
     if isinstance(value, dict):
         return {key: _without_folders(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_without_folders(inner) for inner in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    return "/".join(Path(value).parts[-3:]) if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _fingerprint(recipe: Recipe) -> str:

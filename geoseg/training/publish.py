@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from geoseg.errors import GeosegError, UsageError
+from geoseg.errors import UsageError
 from geoseg.io.raster import RasterSource
 from geoseg.labels.targets import load_site
 from geoseg.machine import free_memory_bytes
@@ -44,13 +44,13 @@ def publish(
         save_weights(module.network, made / WEIGHTS_NAME)
         try:
             measure_package(recipe.model, recipe, data_dir, made, say, device)
-        except GeosegError:
+        except Exception:
             # what cannot be measured, a site that does not fit or the like, keeps nobody from the weights
             if (made / CARD_NAME).exists():
                 _replace(made, folder)
             raise
         _replace(made, folder)
-    return find_package(folder)
+    return find_package(folder.absolute())
 
 
 def _replace(made: Path, folder: Path) -> None:

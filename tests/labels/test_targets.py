@@ -297,6 +297,8 @@ class TestBuildings:
         assert any("2 features are no polygons" in note for note in mixed.notes)
         with pytest.raises(LabelError, match="holds LineString; outlines of buildings are polygons"):
             load_shapes(folder, [ring], kind="building_polygons")
+        stray = load_shapes(folder, [ring], kind="building_polygons", labelled_lonlat=[85, 27, 86, 28])
+        assert (stray.targets[0] == NOT_BUILDING).all()
 
     def test_a_scheme_without_buildings_cannot_take_them(self, folder: Path) -> None:
         scheme = ClassScheme(classes=SCHEME.classes[:2])

@@ -44,13 +44,6 @@ def test_a_right_angle_on_the_plane_is_right_on_the_ground(geobox: GeoBox, share
     assert shapely.hausdorff_distance(back, pixels[0]) < 1e-6
 
 
-def test_one_scale_for_all_rows_would_not_do() -> None:
-    steps = [pixel_step_m(DEGREES, row) for row in (0, 20_000)]
-    ratio = [height / width for width, height in steps]
-    askew_deg = 2 * np.degrees(np.arctan(ratio[0] / ratio[1])) - 90
-    assert askew_deg > 2
-
-
 def test_the_poles_and_what_lies_beyond_the_grid_have_a_place() -> None:
     frame = GroundFrame.of(WORLD)
     edges = np.array([shapely.LineString([(0, -5), (0, 0), (0, 900), (0, 1800), (0, 1805)])], object)

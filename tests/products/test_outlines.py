@@ -5,6 +5,7 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyogrio
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -118,6 +119,12 @@ def test_of_several_layers_one_has_to_be_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds the layers in, landcover\. Say which"):
         regularize_file(path, tmp_path / "out.gpkg", OutlineOptions())
     assert regularize_file(path, tmp_path / "out.gpkg", OutlineOptions(layer="in"))["regularized"] == 1
+
+
+def test_tables_without_shapes_are_no_layers_to_choose_from(tmp_path: Path) -> None:
+    path = write(tmp_path / "in.gpkg", [draw_house()])
+    pyogrio.write_dataframe(pd.DataFrame({"style": ["red"]}), path, layer="layer_styles", append=True)
+    assert regularize_file(path, tmp_path / "out.gpkg", OutlineOptions())["regularized"] == 1
 
 
 def test_polygons_without_an_area_are_left_out_and_keep_nobody_from_being_straightened(tmp_path: Path) -> None:

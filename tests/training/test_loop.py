@@ -278,6 +278,9 @@ def test_a_folder_of_another_network_is_refused(data: Path, tmp_path: Path) -> N
     fit(quick(1), data, tmp_path)
     with pytest.raises(ConfigError, match=r"asks for .*building_distance 7:8"):
         fit(with_distance(quick(2)), data, tmp_path)
+    # also where nothing would be left to train
+    with pytest.raises(ConfigError, match=r"asks for .*building_distance 7:8"):
+        fit(with_distance(quick(1)), data, tmp_path)
 
 
 @pytest.mark.usefixtures("_tiny")

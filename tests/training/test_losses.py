@@ -73,6 +73,14 @@ def test_lovasz_loss_is_smps(scores: Tensor, labels: Tensor) -> None:
     torch.testing.assert_close(gradient(lovasz_loss(scores, labels, 4), scores), pull, atol=0.02 * float(pull.abs().max()), rtol=0)
 
 
+def test_lovasz_stays_float32_where_the_network_computes_in_16_bits(scores: Tensor, labels: Tensor) -> None:
+    exact = lovasz_loss(scores, labels, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = lovasz_loss(scores, labels, 4)
+    assert mixed.dtype == torch.float32
+    torch.testing.assert_close(mixed, exact, atol=1e-6, rtol=0)
+
+
 def test_dice_of_a_sure_and_right_network_is_zero_and_of_a_wrong_one_near_one(labels: Tensor) -> None:
     spec = tiny_recipe().model
     right = 40 * torch.nn.functional.one_hot(labels.long(), 5).permute(0, 3, 1, 2).float()

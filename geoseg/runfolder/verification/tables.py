@@ -20,6 +20,8 @@ _TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString",
 _COUNTED = {"landcover": "landcover", "buildings": "buildings", "panoptic": "segments", "roads": "roads"}
 """Layers, and the name of their count in the summary."""
 _ROUNDING = 1e-6
+_NARROWEST = 0.1
+"""Least size of a pixel that counts, as a share of the middle one: at a pole it has none."""
 """Share of an area that coordinates on the ground, stored as doubles, may lose or win."""
 
 
@@ -104,7 +106,8 @@ def _compare_areas(run: CheckedRun, table: gpd.GeoDataFrame) -> Iterator[str]:
     # a corner that is cut off lies within the two edges between which it lay
     # where pixels are smallest on the ground, metres are most pixels
     steps = np.array([step, *(pixel_step_m(geobox, row) for row in (0.5, geobox.shape[0] - 0.5))])
-    reach_px = settings.vectorize_options(step).simplify_m / float(np.nanmin(steps)) + (2.0 if settings.smooth_rounds else 0.0)
+    smallest = max(float(np.nanmin(steps)), _NARROWEST * min(step))
+    reach_px = settings.vectorize_options(step).simplify_m / smallest + (2.0 if settings.smooth_rounds else 0.0)
     shapes = shapely.transform(table.geometry.to_numpy(), lambda points: np.column_stack(~geobox.transform @ (points[:, 0], points[:, 1])))
     area, border, values = shapely.area(shapes), shapely.length(shapes), table["class_value"].to_numpy()
     rows = [row for row in run.summary["classes"] if row["value"] != NODATA_CLASS]
