@@ -1,7 +1,6 @@
 """The raster source: one pixel grid, everything after lives in it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
@@ -261,21 +260,19 @@ def has_data(source: RasterSource) -> bool:
     if _seems_to_have_data(source, cheaply=True):
         return True
     with source.open() as raster:
-        # what cannot be read is told when it is its turn
-        with suppress(RunError):
-            if any(raster.read(window)[1].any() for window in filter(source.touches_aoi, _probes(source.shape))):
-                return True
+        if any(raster.read(window)[1].any() for window in filter(source.touches_aoi, _probes(source.shape))):
+            return True
         if _seems_to_have_data(source):
             return True
         return any(raster.read(window)[1].any() for window in filter(source.touches_aoi, partition(source.shape, _COARSE_PX)))
 
 
 def _probes(shape: tuple[int, int]) -> Iterator[Window]:
-    """Yield small windows in even distances, none of a raster hardly larger than they are."""
+    """Yield small windows in even distances, the last one first, which a file that was cut off lacks; none of a small raster."""
     if min(shape) < 2 * _PROBES * _PROBE_PX:
         return
     rows, cols = ([int((k + 0.5) * size / _PROBES) - _PROBE_PX // 2 for k in range(_PROBES)] for size in shape)
-    yield from (Window(col, row, _PROBE_PX, _PROBE_PX) for row in rows for col in cols)
+    yield from (Window(col, row, _PROBE_PX, _PROBE_PX) for row in reversed(rows) for col in reversed(cols))
 
 
 def _seems_to_have_data(source: RasterSource, *, cheaply: bool = False) -> bool:
