@@ -110,7 +110,7 @@ def see_imagery(array: xr.DataArray | xr.Dataset, valid: xr.DataArray | None = N
         RasterError: If it has other dimensions, no georeference, or no north-up grid.
     """
     if isinstance(array, xr.Dataset):
-        array = array.to_array("band")
+        array = _stack(array)
     name = str(array.name or "the array")
     # by type, as a georeference would go with its coordinate
     geobox, spatial = array.odc.geobox, array.odc.spatial_dims
@@ -128,6 +128,17 @@ def see_imagery(array: xr.DataArray | xr.Dataset, valid: xr.DataArray | None = N
     pixels = _lazy(array) if others else _lazy(array)[None]
     imagery = ArrayImagery(name=name, geobox=geobox, bands=_name_bands(array, len(pixels)), dtype=pixels.dtype.name, nodata=_nodata(array))
     return Seen(imagery=imagery, pixels=pixels, valid=None if valid is None else _match(valid, geobox, spatial))
+
+
+def _stack(bands: xr.Dataset) -> xr.DataArray:
+    """Make an array of a variable per band; what xarray drops then, their nodata value, is kept."""
+    values = {_nodata(band) for band in bands.values()}
+    if len(values) > 1:
+        each = ", ".join(f"{name}: {_nodata(band)}" for name, band in bands.items())
+        raise RasterError(f"The bands have different nodata values ({each}). Say with valid which pixels hold data.")
+    nodata = values.pop() if values else None
+    array = bands.to_array("band")
+    return array if nodata is None else array.assign_attrs(nodata=nodata)
 
 
 def _name_bands(array: xr.DataArray, count: int) -> tuple[Names, ...]:

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from geoseg.cli import options as o
+from geoseg.cli.tables import print_table
+
 if TYPE_CHECKING:
     from geoseg.evaluation.points import AccuracyTable
 
 accuracy = typer.Typer(
     help="Accuracy and class areas of a map with confidence intervals, from a stratified sample (Olofsson et al. 2014).",
     no_args_is_help=True,
+    rich_markup_mode=o.HELP,
 )
 ClassMap = Annotated[Path, typer.Argument(metavar="CLASSMAP", help="Class raster or run folder.", show_default=False)]
 
@@ -60,20 +64,18 @@ def area(
 
 
 def _show(table: "AccuracyTable") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     columns = ("class", "points", "user's accuracy", "producer's accuracy", "mapped ha", "estimated ha", "estimated m2")
-    shown = Table(*columns, title="95 % confidence intervals", title_justify="left")
-    for row in table.rows():
-        shown.add_row(
+    rows = [
+        (
             *(row["class"], str(row["points"])),
             *(_interval(row[key], row[f"{key}_margin"], ".3f") for key in ("users", "producers")),
             f"{row['mapped_m2'] / 1e4:,.2f}",
             _interval(row["area_m2"] / 1e4, row["area_m2_margin"] / 1e4, ",.2f"),
             _interval(row["area_m2"], row["area_m2_margin"], ",.0f"),
         )
-    Console().print(shown)
+        for row in table.rows()
+    ]
+    print_table("95 % confidence intervals", columns, rows)
     overall = table.estimate.overall
     typer.echo(f"Overall accuracy: {_interval(float(overall.value[0]), float(overall.margin[0]), '.3f')}")
     for note in table.notes:

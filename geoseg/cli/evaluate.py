@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geoseg.cli import options as o
+from geoseg.cli.tables import print_table
 from geoseg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -135,13 +136,7 @@ def _show_gain(title: str, once: Sequence["Evaluation"], averaged: Sequence["Eva
 
 
 def _print_rows(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, str, tuple[str, ...]]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("data", "metric", *columns, title=title, title_justify="left")
-    for data, metric, values in rows:
-        table.add_row(data, metric, *values)
-    Console().print(table)
+    print_table(title, ("data", "metric", *columns), [(data, metric, *values) for data, metric, values in rows])
 
 
 def _tell(title: str, evaluations: Sequence["Evaluation"], output: Path | None) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from geoseg.cli import options as o
+from geoseg.cli.tables import print_table
 from geoseg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from geoseg.labels.site import Site
     from geoseg.runfolder.page import Page
 
-app = typer.Typer(help="Convert, look at and check labels.", no_args_is_help=True)
+app = typer.Typer(help="Convert, look at and check labels.", no_args_is_help=True, rich_markup_mode=o.HELP)
 
 Recipe = Annotated[Path, typer.Argument(help="Training configuration with [[sites]] and [[tests]].", show_default=False)]
 File = Annotated[Path, typer.Option("-o", "--output", help="File to write.", show_default=False)]
@@ -143,15 +144,8 @@ def check(
 
 
 def _print(report: "LabelReport") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
     for title, columns, rows in _tables(report):
-        table = Table(*columns, title=title, title_justify="left")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+        print_table(title, columns, rows)
 
 
 def _page(report: "LabelReport", recipe: Path) -> "Page":

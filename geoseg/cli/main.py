@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from geoseg import __version__
+from geoseg.cli import options as o
 from geoseg.cli.accuracy import accuracy
 from geoseg.cli.areas import areas
 from geoseg.cli.batch import batch
@@ -41,6 +42,7 @@ app = typer.Typer(
     help="Turn large satellite, aerial and drone rasters into maps: land cover, buildings and roads.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=o.HELP,
 )
 for command in (
     segment,

@@ -1,5 +1,6 @@
 """``geoseg models``: list, show, measure, export and import model packages, and write their graphs."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -7,30 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from geoseg.cli import options as o
-from geoseg.errors import ConfigError, UsageError
+from geoseg.cli.tables import print_table
+from geoseg.errors import ConfigError, GeosegError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from geoseg.io.raster import RasterSource
     from geoseg.model.package import ModelPackage
     from geoseg.model.spec import ModelSpec
 
-models = typer.Typer(help="List, show, measure, export and import model packages.", no_args_is_help=True)
+models = typer.Typer(help="List, show, measure, export and import model packages.", no_args_is_help=True, rich_markup_mode=o.HELP)
 
 Wanted = Annotated[str, typer.Argument(metavar="MODEL", help="Shipped model or folder of a model package.", show_default=False)]
 Target = Annotated[Path, typer.Option("-o", "--output", help="What is written; it must not exist.", show_default=False)]
-
-
-def _print_table(title: str, head: tuple[str, ...], rows: "Iterable[tuple[str, ...]]") -> None:
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    table = Table(*(Column(name, overflow="fold") for name in head), title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
 
 
 @models.command("list")
@@ -38,19 +27,24 @@ def list_models(
     folder: Annotated[Path | None, typer.Option("--folder", help="Also list the packages below this folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: name, bands, resolutions, classes of each.")] = False,
 ) -> None:
-    """List the shipped models and, with --folder, those below a folder."""
+    """List the shipped models and, with --folder, those below a folder; what cannot be read there is named and left out."""
     from geoseg.model.card import outline, summarize
     from geoseg.model.package import packages_below, shipped_models
     from geoseg.model.source import find_model
 
-    found = [*shipped_models(), *(packages_below(folder) if folder else ())]
+    found: dict[str, ModelPackage] = {}
+    for model in (*shipped_models(), *(packages_below(folder) if folder else ())):
+        try:
+            found[str(model)] = find_model(model)
+        except GeosegError as exc:
+            print(f"{model} is left out: {exc}", file=sys.stderr)
     if as_json:
         import json
 
-        print(json.dumps([{"model": str(model), **outline(find_model(model))} for model in found], indent=2, ensure_ascii=False))
+        print(json.dumps([{"model": model, **outline(package)} for model, package in found.items()], indent=2, ensure_ascii=False))
         return
     head = ("model", "version", "bands", "resolution", "classes", "size", "halo", "accuracy")
-    _print_table("Models", head, [(str(model), *summarize(find_model(model))) for model in found])
+    print_table("Models", head, [(model, *summarize(package)) for model, package in found.items()])
 
 
 @models.command("info")
@@ -64,7 +58,7 @@ def show_model(model: Wanted, as_json: Annotated[bool, typer.Option("--json", he
     if as_json:
         print((package.folder / CARD_NAME).read_text(encoding="utf-8"), end="")
     else:
-        _print_table(f"{package.spec.name} {package.spec.version}", ("what", "value"), card_rows(package))
+        print_table(f"{package.spec.name} {package.spec.version}", ("what", "value"), card_rows(package))
 
 
 @models.command("probe")
@@ -127,10 +121,10 @@ def _open_sources(package: "ModelPackage", rasters: list[str], data: Path | None
     spec = package.spec
     sources = [open_source(make_config({"raster": name, "output": "out", "model": str(package.folder)}), spec) for name in rasters]
     if data is not None and recipe is not None:
-        from geoseg.labels.targets import load_site
+        from geoseg.labels.targets import open_sources
         from geoseg.training.recipe import read_recipe
 
-        sources += [r.source for site in read_recipe(recipe).sites for r in load_site(site, spec, data) if r.source is not None]
+        sources += [source for site in read_recipe(recipe).sites for source in open_sources(site, spec, data)]
     half = half_tile(spec)
     large = [source for source in sources if min(source.shape) > half]
     if sources and not large:
@@ -150,7 +144,7 @@ def _print_probe(spec: "ModelSpec", found: dict[str, Any], speeds: Any) -> None:
         rows += [("memory", f"{spec.memory_bytes_per_px} bytes per pixel of a batch")]
     rows += [("machine", f"{speeds[0].machine}, {speeds[0].threads} threads")]
     rows += [(f"tile {s.tile_size_px} px, batch {s.batch_size}", f"{s.mpx_per_s:.3g} Mpx/s") for s in speeds]
-    _print_table(f"{spec.name} {spec.version} on this machine", ("what", "measured"), rows)
+    print_table(f"{spec.name} {spec.version} on this machine", ("what", "measured"), rows)
 
 
 @models.command("export")

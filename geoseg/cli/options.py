@@ -9,6 +9,9 @@ import typer
 
 from geoseg.errors import UsageError
 
+HELP: Literal["markdown"] = "markdown"
+"""How help is written; in rich's own markup ``[default: 3]`` is a style, which vanishes."""
+
 Rasters = Annotated[
     list[str],
     typer.Argument(help="Rasters to segment: files, addresses, a folder or a pattern; several are one mosaic.", show_default=False),

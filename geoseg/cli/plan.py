@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from geoseg.cli import options as o
+from geoseg.cli.tables import print_table
 
 
 def plan(
@@ -37,9 +38,6 @@ def plan(
     tune: o.Tune = False,
 ) -> None:
     """Say what segmenting RASTER would take: tiles, halo work, memory, disk and time. Writes nothing but what --tune measures."""
-    from rich.console import Console
-    from rich.table import Table
-
     from geoseg.config import make_config
     from geoseg.dryrun import estimate
     from geoseg.redact import redact
@@ -74,7 +72,5 @@ def plan(
         workers=workers,
         memory=memory,
     )
-    table = Table("what", "value", title=f"Plan for {redact(', '.join(raster))}", title_justify="left")
-    for name, value in estimate(make_config(given, config), tune_now=tune).rows():
-        table.add_row(name, value)
-    Console().print(table)
+    rows = estimate(make_config(given, config), tune_now=tune).rows()
+    print_table(f"Plan for {redact(', '.join(raster))}", ("what", "value"), rows)

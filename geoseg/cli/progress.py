@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from geoseg.cli.tables import open_console
 from geoseg.events import (
     ChunkDone,
     ChunkFailed,
@@ -53,7 +53,7 @@ def _bar() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
     ]
-    return Progress(*columns, console=Console(stderr=True))
+    return Progress(*columns, console=open_console(stderr=True))
 
 
 class _Bar:

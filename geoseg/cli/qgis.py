@@ -7,8 +7,13 @@ from typing import Annotated
 import typer
 
 from geoseg import __version__
+from geoseg.cli import options as o
 
-qgis = typer.Typer(help="Install the QGIS plugin, pack it for its repository, or get its texts for translators.", no_args_is_help=True)
+qgis = typer.Typer(
+    help="Install the QGIS plugin, pack it for its repository, or get its texts for translators.",
+    no_args_is_help=True,
+    rich_markup_mode=o.HELP,
+)
 
 
 Profile = Annotated[

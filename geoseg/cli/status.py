@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from geoseg.cli.tables import print_table
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,20 +21,13 @@ def status(
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
     from geoseg.runfolder.status import read_status
 
     found = read_status(output)
     if as_json:
         print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
         return
-    table = Table(Column("what"), Column("value", overflow="fold"), title=f"Run in {output}", title_justify="left")
-    for name, value in _rows(found):
-        table.add_row(name, Text(value))
-    Console().print(table)
+    print_table(f"Run in {output}", ("what", "value"), _rows(found))
 
 
 def _rows(found: "Status") -> "Iterator[tuple[str, str]]":

@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 
 from geoseg.cli import options as o
+from geoseg.cli.tables import open_console
 from geoseg.errors import UsageError
 from geoseg.events import Warned
 
@@ -113,11 +114,10 @@ def _line(event: "TrainingEvent") -> str:
 
 @contextmanager
 def _live_table() -> "Iterator[TrainingListener]":
-    from rich.console import Console
     from rich.live import Live
 
     rows: list[EpochDone] = []
-    console = Console()
+    console = open_console()
     with Live("Reading the sites and beginning the first epoch ...", console=console, auto_refresh=False) as live:
 
         def listen(event: "TrainingEvent") -> None:

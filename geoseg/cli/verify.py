@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from geoseg.cli.tables import print_table
+
 
 def verify(
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Run folder.", show_default=False)],
@@ -14,10 +16,6 @@ def verify(
     import json
     from dataclasses import asdict
 
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
     from geoseg.runfolder.verify import verify_run
 
     verdict = verify_run(output)
@@ -25,10 +23,8 @@ def verify(
         print(json.dumps(asdict(verdict) | {"ok": not verdict.failed}, indent=2, ensure_ascii=False))
     else:
         colors = {"ok": "green", "failed": "bold red", "skipped": "dim"}
-        table = Table(Column("check"), Column("result"), Column("what", overflow="fold"), title=f"Run in {output}", title_justify="left")
-        for check in verdict.checks:
-            table.add_row(check.name, Text(check.state, style=colors[check.state]), Text(check.message))
-        Console().print(table)
+        rows = [(check.name, check.state, check.message) for check in verdict.checks]
+        print_table(f"Run in {output}", ("check", "result", "what"), rows, colors)
         for check in verdict.failed:
             print(f"{check.name}: {check.message}")
     if verdict.failed:

@@ -20,7 +20,7 @@ from geoseg.inference.whole import LoadPredictor, averaging, infer_raster, netwo
 from geoseg.io.raster import RasterSource
 from geoseg.labels.coding import UNLABELLED
 from geoseg.labels.site import Site
-from geoseg.labels.targets import LabelledRaster, label_path, load_site
+from geoseg.labels.targets import LabelledRaster, label_path, stream_site
 from geoseg.model.averaged import list_views
 from geoseg.model.device import pick_device
 from geoseg.model.execution import Execution, Views
@@ -58,8 +58,9 @@ class Judge:
             LabelError: If the site is drawn, or labels and rasters do not fit each other.
         """
         spec = self.package.spec
+        check_test(site, spec, self.data_dir, any_values=True)
         site = _as_a_run_reads(site)
-        tally = reduce(add, [self._judge(raster, site) for raster in load_site(site, spec, self.data_dir, any_values=True)])
+        tally = reduce(add, [self._judge(raster, site) for raster in stream_site(site, spec, self.data_dir, any_values=True)])
         return Evaluation(name=site.name, scheme=spec.scheme, tally=tally)
 
     def _judge(self, raster: LabelledRaster, site: Site) -> Tally:
@@ -113,13 +114,14 @@ class Judge:
         return Reference(read=read, buildings=buildings, notes=notes)
 
 
-def check_test(site: Site, spec: ModelSpec, data_dir: Path) -> None:
-    """See to it, before a model is trained, that it can be measured on a site.
+def check_test(site: Site, spec: ModelSpec, data_dir: Path, *, any_values: bool = False) -> None:
+    """See to it, before a model is trained or run, that it can be measured on a site; see :func:`geoseg.labels.targets.stream_site`.
 
     Raises:
         LabelError: If the site is drawn, or labels and rasters do not fit each other.
     """
-    load_site(_as_a_run_reads(site), spec, data_dir)
+    for _ in stream_site(_as_a_run_reads(site), spec, data_dir, any_values=any_values):
+        pass
 
 
 def _as_a_run_reads(site: Site) -> Site:

@@ -75,8 +75,13 @@ class Reading:
         return cls(scheme=spec.scheme, resolution_m=spec.resolution_m, bands=len(spec.bands), band_names=spec.bands, any_values=any_values)
 
 
-def load_site(site: Site, spec: ModelSpec, data_dir: Path, *, any_values: bool = False) -> list[LabelledRaster]:
-    """Read the rasters of a site with their labels, at the model's resolution.
+def load_site(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledRaster]:
+    """Read all rasters of a site; see :func:`stream_site`."""
+    return list(stream_site(site, spec, data_dir))
+
+
+def stream_site(site: Site, spec: ModelSpec, data_dir: Path, *, any_values: bool = False) -> Iterator[LabelledRaster]:
+    """Read the rasters of a site with their labels, at the model's resolution, one after the other.
 
     Args:
         site: Rasters and labels.
@@ -85,25 +90,40 @@ def load_site(site: Site, spec: ModelSpec, data_dir: Path, *, any_values: bool =
         any_values: Whether values outside 0..255 are fine, because nobody looks at the pixels.
 
     Raises:
-        LabelError: If the globs find nothing, the labels hold unknown values or lie elsewhere, or no pixel is labelled.
+        LabelError: If the globs find nothing, or the labels hold unknown values or lie elsewhere; after the last raster, if no pixel
+            of any is labelled.
     """
-    rasters = list(iterate_site(site, spec, data_dir, any_values=any_values))
-    if all((r.targets[0] == UNLABELLED).all() for r in rasters):
+    names, labelled = [], False
+    for raster in iterate_site(site, spec, data_dir, any_values=any_values):
+        names.append(raster.name)
+        labelled |= bool((raster.targets[0] != UNLABELLED).any())
+        yield raster
+    if not labelled:
         raise LabelError(
-            f"Site '{site.name}': no pixel of its {len(rasters)} rasters is labelled. "
-            f"Check labels, ignore, labelled area and blocks, with geoseg labels check; first {rasters[0].name}."
+            f"Site '{site.name}': no pixel of its {len(names)} rasters is labelled. "
+            f"Check labels, ignore, labelled area and blocks, with geoseg labels check; first {names[0]}."
         )
-    return rasters
 
 
 def iterate_site(site: Site, spec: ModelSpec, data_dir: Path, *, any_values: bool = False) -> Iterator[LabelledRaster]:
-    """Read the rasters of a site one after the other, so that only one is in memory; see :func:`load_site`."""
+    """Read the rasters of a site one after the other, whether or not anything in them is labelled; see :func:`stream_site`."""
     if site.kind == "drawn_scenes":
         yield from (_draw(seed, site, spec) for seed in site.seeds)
         return
     reading = Reading.of(spec)
     for path in raster_paths(site, data_dir):
         yield load_raster(path, site, replace(reading, any_values=any_values or reading.any_values), data_dir)
+
+
+def open_sources(site: Site, spec: ModelSpec, data_dir: Path) -> list[RasterSource]:
+    """Open the rasters of a site at the model's resolution, without reading pixels or labels; a drawn site has none.
+
+    Raises:
+        LabelError: If the globs find nothing, or a raster does not have the model's bands.
+    """
+    if site.kind == "drawn_scenes":
+        return []
+    return [_open(path, site, Reading.of(spec)) for path in raster_paths(site, data_dir)]
 
 
 def raster_paths(site: Site, data_dir: Path) -> list[Path]:

@@ -69,15 +69,19 @@ def shipped_models() -> dict[str, Path]:
 
 
 def packages_below(folder: Path) -> list[Path]:
-    """Return the folders of all packages below a folder.
+    """Return the folders of all packages below a folder, but for hidden ones: there, packages are being made.
 
     Raises:
         MissingFileError: If there is no such folder, or no package in it.
     """
-    found = [path.parent for path in sorted(folder.rglob(CARD_NAME))]
+    found = [path.parent for path in sorted(folder.rglob(CARD_NAME)) if not _is_hidden(path.relative_to(folder))]
     if not found:
         raise MissingFileError(f"There is no model package ({CARD_NAME}) below {folder}. Check --folder.")
     return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def find_package(model: str | Path) -> ModelPackage:

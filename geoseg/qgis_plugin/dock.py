@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from typing import Any
 
 from qgis.core import Qgis, QgsProject, QgsRasterLayer, QgsSettings
@@ -13,7 +14,7 @@ from qgis.gui import QgsDockWidget
 from qgis.PyQt import QtGui, QtWidgets
 from qgis.PyQt.QtCore import Qt
 
-from .answers import ask, carry_out
+from .answers import CommandError, ask, carry_out
 from .background import Background
 from .environment import SETTING, pick_python
 from .legend import is_class_layer
@@ -106,9 +107,11 @@ class GeosegDock:
         work.failed.connect(self.panel.show_problem)
         return work.start()
 
-    def _show_models(self, found: tuple[str, list[dict[str, Any]]]) -> None:
-        self._python, models = found
+    def _show_models(self, found: tuple[str, list[dict[str, Any]], str]) -> None:
+        self._python, models, problem = found
         self.panel.show_models(models)
+        if problem:
+            self.say(problem, Qgis.MessageLevel.Warning)
         self.refresh_runs()
 
     def open_settings(self) -> None:
@@ -257,8 +260,15 @@ class GeosegDock:
         return work
 
 
-def _look(setting: str, own: str, work: Background) -> tuple[str, list[dict[str, Any]]]:
+def _look(setting: str, own: str, work: Background) -> tuple[str, list[dict[str, Any]], str]:
+    """Return the Python, its models, and what is wrong with the user's own ones."""
     python = pick_python(setting)
     if python is None:
         raise NotStartedError(tr("No Python with geoseg was found."))
-    return python, ask(python, ["models", "list", "--json", *(["--folder", own] if own else [])], work.is_cancelled)
+    question = ["models", "list", "--json"]
+    if own:
+        # a folder that was moved keeps nobody from the shipped models
+        with suppress(CommandError):
+            return python, ask(python, [*question, "--folder", own], work.is_cancelled), ""
+    shipped = ask(python, question, work.is_cancelled)
+    return python, shipped, tr("No model package was found in the folder of own models, {}. Check the settings.").format(own) if own else ""

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from geoseg.errors import UsageError
 from geoseg.io.raster import RasterSource
-from geoseg.labels.targets import load_site
+from geoseg.labels.targets import open_sources
 from geoseg.machine import free_memory_bytes
 from geoseg.model.device import pick_device
 from geoseg.model.execution import Execution
@@ -103,7 +103,7 @@ def _large_sources(recipe: Recipe, data_dir: Path) -> list[RasterSource]:
     for site in recipe.sites:
         if site.kind == "run":
             continue
-        sources = [r.source for r in load_site(site, recipe.model, data_dir)]
-        large = [s for s in sources if s is not None and min(s.shape) > side and s.shape[0] * s.shape[1] < most_px]
+        sources = open_sources(site, recipe.model, data_dir)
+        large = [s for s in sources if min(s.shape) > side and s.shape[0] * s.shape[1] < most_px]
         largest += sorted(large, key=lambda s: s.shape[0] * s.shape[1])[-1:]
     return largest

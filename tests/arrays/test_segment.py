@@ -128,6 +128,18 @@ def test_a_dataset_with_a_variable_for_each_band_is_imagery_too(package: Path) -
     np.testing.assert_array_equal(infer(bands, package).classes.to_numpy(), infer(array, package).classes.to_numpy())
 
 
+def test_the_nodata_value_of_a_datasets_bands_counts(package: Path) -> None:
+    pixels = draw_blobs(70, 90)
+    pixels[:, :30] = 0
+    names = ("red", "green", "blue")
+    bands = xr.Dataset({name: label(pixels)[i].assign_attrs(nodata=0) for i, name in enumerate(names)})
+    np.testing.assert_array_equal(infer(bands, package).classes, infer(label(pixels).assign_attrs(nodata=0), package).classes)
+    assert (infer(bands, package).classes[:30] == 255).all()
+    bands["blue"].attrs["nodata"] = 7
+    with pytest.raises(RasterError, match=r"blue: 7.*Say with valid"):
+        infer(bands, package)
+
+
 def test_bands_are_chosen_by_number(package: Path) -> None:
     pixels = draw_blobs(70, 90)
     four = np.concatenate([np.zeros((1, 70, 90), np.uint8), pixels])

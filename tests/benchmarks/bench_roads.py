@@ -40,6 +40,8 @@ STEPS = {
     "small parts removed, no ways": {"max_way_m": 0.0},
     "default, gaps without evidence": {"min_gap_score": 0.0},
 }
+LABELS = "the labels' own roads, default"
+"""How far the truth hangs together: no model can be asked for more."""
 
 
 def extract(raster: NDArray[np.uint8], pixel_m: float, options: dict[str, float]) -> RoadNetwork:
@@ -83,15 +85,16 @@ def infer_road(pixels: NDArray[np.uint8], model: str) -> NDArray[np.uint8]:
 
 def score_steps(tiles: list[Path], model: str, pixel_m: float) -> dict[str, dict[str, float]]:
     """Score each step, pooled over tiles; the reference is the bare skeleton of the labels' roads."""
-    rows: dict[str, list[tuple[object, Apls, RoadNetwork]]] = {name: [] for name in STEPS}
+    rows: dict[str, list[tuple[object, Apls, RoadNetwork]]] = {name: [] for name in (*STEPS, LABELS)}
     for tile in tiles:
         pixels, classes = assemble(tile)
         road = infer_road(pixels, model)
-        truth = shapely.transform(extract(np.where(classes == 3, 255, 0).astype(np.uint8), pixel_m, BARE).lines, lambda xy: xy * pixel_m)
-        for name, options in STEPS.items():
-            network = extract(road, pixel_m, options)
+        labelled = np.where(classes == 3, 255, 0).astype(np.uint8)
+        truth = shapely.transform(extract(labelled, pixel_m, BARE).lines, lambda xy: xy * pixel_m)
+        for name, row in rows.items():
+            network = extract(labelled if name == LABELS else road, pixel_m, STEPS.get(name, {}))
             found = shapely.transform(network.lines, lambda xy: xy * pixel_m)
-            rows[name].append((match_roads(found, truth, 4.0), compare_networks(found, truth), network))
+            row.append((match_roads(found, truth, 4.0), compare_networks(found, truth), network))
     return {name: pool(row) for name, row in rows.items()}
 
 

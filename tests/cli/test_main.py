@@ -9,6 +9,7 @@ import pytest
 
 import geoseg
 from geoseg.cli.progress import describe, show_progress
+from geoseg.cli.tables import open_console, print_table
 from geoseg.events import ChunkDone, Event, Finished, RunPlanned, StageDone, Tuned, Warned
 from tests.doubles import call_geoseg, contents, draw_blobs, write_network, write_raster
 
@@ -70,6 +71,20 @@ def test_help_lists_the_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     said = capsys.readouterr().out
     for command in ("segment", "plan", "demo", "train", "evaluate", "accuracy"):
         assert command in said
+
+
+def test_help_tells_defaults(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    for words, default in ((("segment",), "[default: aerial]"), (("qgis", "install"), "[default: default]"), (("view",), "[default: 8765")):
+        assert call_geoseg(monkeypatch, *words, "--help") == 0
+        assert default in capsys.readouterr().out
+
+
+def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("[old] map", ("what [red]",), [("city[north].tif",), ("[/b]",)])
+    open_console().print("Done: out[/x]")
+    said = capsys.readouterr().out
+    assert all(text in said for text in ("[old] map", "what [red]", "city[north].tif", "[/b]", "Done: out[/x]"))
 
 
 def test_the_version_is_the_package_s(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

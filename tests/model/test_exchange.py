@@ -102,6 +102,7 @@ def test_nothing_that_is_there_is_overwritten(folder: Path, tmp_path: Path) -> N
 
 def test_packages_below_a_folder_are_found(folder: Path, tmp_path: Path) -> None:
     other = write_package(tmp_path / "a" / "b")
+    write_package(tmp_path / "a" / ".package-1")  # a training that was killed while it published
     assert packages_below(tmp_path) == [other, folder]
     with pytest.raises(MissingFileError, match="no model package"):
         packages_below(tmp_path / "nothing")

@@ -187,7 +187,8 @@ def _identify(plan: RunPlan, candidates: list[Candidate]) -> str:
     versions = [f"{name} {_version(name)}" for name in _VERSIONS]
     ways = " ".join(sorted({c.describe() for c in candidates}))
     threads = plan.execution.threads
-    return "; ".join([plan.package.sha256[:16], machine, f"{threads} threads", f"geoseg {__version__}", *versions, plan.source.dtype, ways])
+    network = [checksum[:16] for checksum in (plan.package.sha256, plan.package.graph_sha256) if checksum]
+    return "; ".join([*network, machine, f"{threads} threads", f"geoseg {__version__}", *versions, plan.source.dtype, ways])
 
 
 def _version(distribution: str) -> str:

@@ -114,6 +114,15 @@ def test_what_is_faster_by_a_hair_is_not_worth_a_change(monkeypatch: pytest.Monk
     assert heard(plan, fixed, at_once=True)[0].execution.backend == "onnx"
 
 
+def test_another_graph_of_the_same_weights_is_measured_anew(monkeypatch: pytest.MonkeyPatch, plan: RunPlan, asked: RunConfig) -> None:
+    Trials(monkeypatch, torch=(0, 1, 1), onnx=(0, 9, 1))
+    assert heard(plan, asked, at_once=True)[0].execution.backend == "onnx"
+    Trials(monkeypatch, torch=(0, 9, 1), onnx=(0, 1, 1))
+    assert heard(plan, asked, at_once=True)[0].execution.backend == "onnx"  # what was measured holds
+    other = replace(plan, package=replace(plan.package, graph_sha256="f" * 64))
+    assert heard(other, asked, at_once=True)[0].execution.backend == "torch"
+
+
 def test_labels_that_differ_rule_a_way_out(monkeypatch: pytest.MonkeyPatch, plan: RunPlan, asked: RunConfig) -> None:
     Trials(monkeypatch, torch=(1, 1, 1), onnx=(0, 9, 0.9989))
     assert heard(plan, asked, at_once=True)[0].execution.backend == "torch"
