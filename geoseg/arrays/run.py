@@ -131,7 +131,7 @@ class Run:
         return ax
 
     def explore(self, **options: Any) -> Any:
-        """Show building outlines and roads on an interactive map, by the extra folium.
+        """Show building outlines and roads on an interactive map, which folium draws (``pip install folium``).
 
         Args:
             **options: For ``GeoDataFrame.explore``.

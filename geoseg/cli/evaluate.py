@@ -70,9 +70,10 @@ def evaluate(
         given = o.collect(tta=tta, tta_scales=tta_scales)
         _evaluate_model(what, model, _Asked(data=data, options=options, device=device or "auto", views=given), output)
     else:
-        if any(option is not None for option in (data, model, tta, tta_scales)):
+        if any(option is not None for option in (data, model, device, tta, tta_scales)):
             raise UsageError(
-                f"--data, -m and --tta go with a recipe (.toml); {what} is a result: compare it with --labels, --buildings or --roads."
+                f"--data, -m, --device and --tta go with a recipe (.toml); {what} is a result: compare it with --labels, --buildings "
+                "or --roads."
             )
         _evaluate_result(what, files, options, classes, output)
 

@@ -50,15 +50,18 @@ def view(
     folders, config = _sort_out(paths, given)
     from geoseg.cli.stop import leave, leave_signals_to_server
     from geoseg.view import make_app
-    from geoseg.view.serve import allowed_hosts, bind, describe_address, end_with_input, make_token, open_browser, serve
+    from geoseg.view.serve import allowed_hosts, bind, describe_address, describe_elsewhere, end_with_input, make_token, open_browser, serve
 
     token = make_token(host)
     app = make_app(folders, config, keep=output is not None, token=token, hosts=allowed_hosts(host))
     taken = bind(host, port)
-    address = describe_address(host, taken.getsockname()[1], token)
+    port = taken.getsockname()[1]
+    address, elsewhere = describe_address(host, port, token), describe_elsewhere(host, port, token)
 
     def tell() -> None:
         print(f"Map at {address}  (Ctrl-C ends it)", flush=True)
+        if elsewhere is not None:
+            print(f"From other machines: {elsewhere}", flush=True)
         if browser:
             open_browser(address)
 

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from geoseg.doctor.finding import Finding, describe_error, failed, ok, warning
+from geoseg.doctor.finding import REINSTALL, Finding, describe_error, failed, ok, warning
 from geoseg.interpreter import python_command
 
 _LIMIT_S = 300
@@ -91,7 +91,7 @@ def look_at_models() -> Iterator[Finding]:
         try:
             fine.append(f"{name} {find_package(folder).spec.version}")
         except GeosegError as exc:
-            yield failed(f"model {name}", str(exc), "Install geoseg anew: pip install --force-reinstall --no-deps geoseg.")
+            yield failed(f"model {name}", str(exc), REINSTALL)
     if fine:
         yield ok("models", f"{', '.join(fine)}: weights are those that were shipped")
     else:

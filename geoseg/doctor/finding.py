@@ -40,12 +40,16 @@ def failed(name: str, message: str, advice: str) -> Finding:
     return Finding(name=name, state="failed", message=message, advice=advice)
 
 
+REINSTALL = "Install geoseg anew into an environment of its own: in the folder of its source, pip install --force-reinstall ."
+"""No name for an index: geoseg is in none, and who takes its name there decides what is installed."""
+
+
 def look(name: str, at: Look) -> Iterator[Finding]:
     """Yield what is found, and what looking itself breaks on."""
     try:
         yield from at()
     except Exception as exc:
-        yield failed(name, describe_error(exc), "Install geoseg anew into an environment of its own: pip install --force-reinstall geoseg.")
+        yield failed(name, describe_error(exc), REINSTALL)
 
 
 def describe_error(exc: BaseException) -> str:

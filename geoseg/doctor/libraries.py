@@ -34,7 +34,7 @@ def look_at_requirements() -> Iterator[Finding]:
     needed = [each for each in asked if each.marker is None or each.marker.evaluate({"extra": ""})]
     faults = [text for each in needed if (text := _compare(each))]
     if faults:
-        yield failed("packages", "; ".join(faults), "Bring them up to date: pip install --upgrade geoseg.")
+        yield failed("packages", "; ".join(faults), "Bring them up to date: in the folder of its source, pip install --upgrade .")
     else:
         yield ok("packages", f"all {len(needed)} are installed as asked for")
     missing = {extra: names for extra in _EXTRAS if (names := [e.name for e in _of_extra(asked, extra) if _compare(e)])}

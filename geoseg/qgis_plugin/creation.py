@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .environment import python_of, quiet_process
+from .environment import WINDOWS, python_of, quiet_process
 from .runner import LINE, Job, NotStartedError
 
 OLDEST_PYTHON = (3, 11)
@@ -63,6 +63,8 @@ def create_environment(recipe: Recipe, on_line: OnLine, is_cancelled: Callable[[
     Raises:
         CreationError: If the recipe cannot work, venv or pip fail, or the work was cancelled.
     """
+    if os.name == "nt":
+        raise CreationError(WINDOWS)
     source = check_source(recipe.source)
     wheels = _check_wheels(recipe.wheels)
     base = recipe.base or find_base()

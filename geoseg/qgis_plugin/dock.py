@@ -17,6 +17,7 @@ from qgis.PyQt.QtCore import Qt
 from .answers import CommandError, ask, carry_out
 from .background import Background
 from .environment import SETTING, pick_python
+from .layers import OtherCrsError, told_crs
 from .legend import is_class_layer
 from .mapview import clip_of_canvas, file_of_layer
 from .options import MODELS_SETTING
@@ -137,12 +138,13 @@ class GeosegDock:
             path = file_of_layer(layer)
             clip = clip_of_canvas(self._iface.mapCanvas(), layer, told["resolution_m"])
             address = clip_address(path, clip)
-        except PreviewError as exc:
+            assumed = _assume_crs(layer)
+        except (OtherCrsError, PreviewError) as exc:
             self.say(str(exc), Qgis.MessageLevel.Warning)
             return None
         folder, crs = tempfile.mkdtemp(prefix="geoseg-preview-"), layer.crs()
         self._previews.add(folder)
-        arguments = preview_arguments(address, folder, told["model"])
+        arguments = [*preview_arguments(address, folder, told["model"]), *assumed]
         began = time.monotonic()
         work = self._prepare(lambda work: carry_out(python, arguments, work.tell, work.is_cancelled))
         self.panel.preview_row.watch(work, tr("Preview ..."))
@@ -182,8 +184,8 @@ class GeosegDock:
         if told is None or layer is None:
             return None
         try:
-            path = file_of_layer(layer)
-        except PreviewError as exc:
+            path, assumed = file_of_layer(layer), _assume_crs(layer)
+        except (OtherCrsError, PreviewError) as exc:
             self.say(str(exc), Qgis.MessageLevel.Warning)
             return None
         if not folder:
@@ -191,7 +193,7 @@ class GeosegDock:
             return None
         # geoseg runs in another folder, and the list of runs outlives this one
         folder = os.path.abspath(folder)
-        return self._run(folder, ["segment", path, "-o", folder, "-m", told["model"], "--progress", "json"])
+        return self._run(folder, ["segment", path, "-o", folder, "-m", told["model"], *assumed, "--progress", "json"])
 
     def resume(self, state: RunState) -> Background | None:
         """Go on with a run that stopped."""
@@ -258,6 +260,11 @@ class GeosegDock:
         work = Background(job)
         self._work.append(work)
         return work
+
+
+def _assume_crs(layer: Any) -> list[str]:
+    told = told_crs(layer)
+    return ["--assume-crs", told] if told else []
 
 
 def _look(setting: str, own: str, work: Background) -> tuple[str, list[dict[str, Any]], str]:

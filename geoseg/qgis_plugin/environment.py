@@ -23,6 +23,8 @@ SETTING = "geoseg/python"
 """Where QGIS keeps the Python that the user chose."""
 OLDEST_VERSION = "0.6.0"
 """The oldest geoseg that this plugin can drive."""
+WINDOWS = "geoseg does not run on Windows itself. Use a QGIS on Linux, for example inside the Windows Subsystem for Linux (WSL)."
+"""Said before gigabytes are installed that cannot work."""
 
 _QGIS_ONLY = {
     "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONEXECUTABLE", "PYTHONPLATLIBDIR", "__PYVENV_LAUNCHER__",
@@ -32,7 +34,7 @@ _QGIS_ONLY = {
 }  # fmt: skip
 _QUESTION = """
 import json, sys
-found = {"python": sys.version.split()[0]}
+found = {"python": sys.version.split()[0], "system": sys.platform}
 try:
     import geoseg
     found["version"] = geoseg.__version__
@@ -128,6 +130,8 @@ def check(python: str, timeout_s: float = 60.0, ask_device: bool = True) -> Envi
 
 def _find_problem(python: str, found: Mapping[str, str]) -> str | None:
     problem = found.get("problem", "")
+    if found.get("system") == "win32":
+        return WINDOWS
     if "No module named 'geoseg'" in problem:
         return f"{python} (Python {found.get('python')}) has no geoseg. Install it there, or choose another Python."
     if problem:

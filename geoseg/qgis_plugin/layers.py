@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from qgis.core import (
     QgsProcessingException,
     QgsProcessingFeatureSource,
     QgsProviderRegistry,
+    QgsRasterBlockFeedback,
     QgsRasterFileWriter,
     QgsRasterLayer,
     QgsRasterPipe,
@@ -27,16 +29,40 @@ _PICTURES = {"wms": "WMS, WMTS, XYZ", "arcgismapserver": "ArcGIS map service", "
 """Providers that give pictures made for the screen, whose pixels depend on what is seen."""
 
 
-def raster_file(layer: QgsRasterLayer, beside: str, feedback: Any) -> str:
+class OtherCrsError(ValueError):
+    """A layer has another CRS than its file; the message says what to do."""
+
+
+def told_crs(layer: QgsRasterLayer) -> str:
+    """Return the CRS that a layer was given because its file declares none, as ``--assume-crs`` takes it; else nothing.
+
+    Raises:
+        OtherCrsError: If the file declares another one than the layer has.
+    """
+    given, declared = layer.crs(), layer.dataProvider().crs()
+    if not given.isValid() or given == declared:
+        return ""
+    if declared.isValid():
+        raise OtherCrsError(
+            tr(
+                "'{name}' has the CRS {given} in QGIS, but {declared} in its file, which geoseg reads. Write the right one into the file "
+                "with Raster > Projections > Assign Projection, or set the layer back."
+            ).format(name=layer.name(), given=given.userFriendlyIdentifier(), declared=declared.userFriendlyIdentifier())
+        )
+    return str(given.authid() if given.authid().startswith("EPSG:") else given.toWkt())
+
+
+def raster_file(layer: QgsRasterLayer, beside: str, feedback: Any, takes_crs: bool = False) -> str:
     """Return a file or address with the pixels of a raster layer; what is none is exported as GeoTIFF.
 
     Args:
         layer: The layer.
-        beside: Where an export goes, without its ending. One that stands there is taken as it is, so that a run can go on.
-        feedback: Is told of an export.
+        beside: Where an export goes, without its ending. One that stands there and is the same stays, so that a run can go on.
+        feedback: Is told of an export, and may cancel it.
+        takes_crs: Whether the command is also given :func:`told_crs`.
 
     Raises:
-        QgsProcessingException: If the layer shows pictures of a server, or cannot be exported.
+        QgsProcessingException: If the layer shows pictures of a server, cannot be exported, or has another CRS than its file.
     """
     provider = layer.providerType()
     if provider in _PICTURES:
@@ -48,14 +74,30 @@ def raster_file(layer: QgsRasterLayer, beside: str, feedback: Any) -> str:
         )
     source = str(layer.source())
     if provider == "gdal" and not _is_only_in_qgis(source):
+        try:
+            told = told_crs(layer)
+        except OtherCrsError as exc:
+            raise QgsProcessingException(str(exc)) from exc
+        if told and not takes_crs:
+            raise QgsProcessingException(
+                tr(
+                    "The file of '{name}' declares no CRS; that of the layer is known to QGIS alone. Write it into the file with "
+                    "Raster > Projections > Assign Projection."
+                ).format(name=layer.name())
+            )
         name = source.partition("|")[0]
         return os.path.abspath(name) if os.path.exists(name) else name
     path = f"{beside}.tif"
-    if os.path.exists(path):
-        feedback.pushInfo(tr("Taking the copy that was exported before: {path}. Remove it to export the layer anew.").format(path=path))
-    else:
-        feedback.pushInfo(tr("'{name}' is no file; exporting it to {path}.").format(name=layer.name(), path=path))
-        _export_raster(layer, path)
+    feedback.pushInfo(tr("'{name}' is no file; exporting it to {path}.").format(name=layer.name(), path=path))
+    made = f"{path}.part.tif"
+    try:
+        _export_raster(layer, made, feedback)
+        # a file that was written anew would be another input, and the run in the folder could not go on
+        if not os.path.exists(path) or not filecmp.cmp(made, path, shallow=False):
+            os.replace(made, path)
+    finally:
+        if os.path.exists(made):
+            os.remove(made)
     return path
 
 
@@ -64,26 +106,29 @@ def _is_only_in_qgis(source: str) -> bool:
     return source.startswith(("/vsimem/", "MEM:", "<")) or not source
 
 
-def _export_raster(layer: QgsRasterLayer, path: str) -> None:
-    made = f"{path}.part.tif"
+def _export_raster(layer: QgsRasterLayer, path: str, feedback: Any) -> None:
     provider = layer.dataProvider()
     pipe = QgsRasterPipe()
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if not pipe.set(provider.clone()):
         raise QgsProcessingException(tr("'{name}' cannot be read, so it cannot be exported.").format(name=layer.name()))
-    writer = QgsRasterFileWriter(made)
+    writer = QgsRasterFileWriter(path)
     writer.setOutputFormat("GTiff")
     # renamed in QGIS 3.44
     (getattr(writer, "setCreationOptions", None) or writer.setCreateOptions)(["COMPRESS=DEFLATE", "TILED=YES", "BIGTIFF=IF_SAFER"])
     size = provider.xSize(), provider.ySize()
-    error = writer.writeRaster(pipe, *size, provider.extent(), provider.crs(), QgsCoordinateTransformContext())
+    crs = layer.crs() if layer.crs().isValid() else provider.crs()
+    listener = QgsRasterBlockFeedback()
+    feedback.canceled.connect(listener.cancel)
+    error = writer.writeRaster(pipe, *size, provider.extent(), crs, QgsCoordinateTransformContext(), listener)
+    if feedback.isCanceled():
+        raise QgsProcessingException(tr("The export of '{name}' was cancelled.").format(name=layer.name()))
     if error:
         raise QgsProcessingException(
             tr("'{name}' could not be exported to {path} (error {error}). Save it as a GeoTIFF and use that file.").format(
                 name=layer.name(), path=path, error=int(error)
             )
         )
-    os.replace(made, path)
 
 
 def vector_file(source: QgsProcessingFeatureSource, layer: QgsVectorLayer | None, beside: str, columns: Sequence[str] | None = None) -> str:
@@ -98,21 +143,23 @@ def vector_file(source: QgsProcessingFeatureSource, layer: QgsVectorLayer | None
     Raises:
         QgsProcessingException: If it cannot be exported.
     """
-    own = None if layer is None or source.featureCount() != layer.featureCount() else _whole_file(layer)
+    names = [field.name() for field in source.fields()]
+    own = None if layer is None or source.featureCount() != layer.featureCount() else _whole_file(layer, names)
     if own is not None:
         return own
     return save_features(source, f"{beside}.fgb", columns)
 
 
-def _whole_file(layer: QgsVectorLayer) -> str | None:
-    """Return the file of a layer that shows all of its only layer, as it is on disk."""
+def _whole_file(layer: QgsVectorLayer, columns: Sequence[str]) -> str | None:
+    """Return the file of a layer that shows all of its only layer, as it is on disk: not joined or computed columns, nor another CRS."""
     if layer.providerType() != "ogr" or layer.subsetString() or layer.isEditable() or layer.source().startswith("/vsimem/"):
         return None
     path = os.path.abspath(str(QgsProviderRegistry.instance().decodeUri("ogr", layer.source()).get("path") or ""))
     if not os.path.isfile(path):
         return None
     alone = QgsVectorLayer(path, "alone", "ogr")
-    return path if len(alone.dataProvider().subLayers()) == 1 else None
+    is_same = layer.crs() == alone.crs() and {field.name() for field in alone.fields()}.issuperset(columns)
+    return path if is_same and len(alone.dataProvider().subLayers()) == 1 else None
 
 
 def save_features(source: QgsProcessingFeatureSource, path: str, columns: Sequence[str] | None = None) -> str:

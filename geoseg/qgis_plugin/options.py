@@ -97,6 +97,8 @@ class SettingsPage(QgsOptionsPageWidget):
         self.setObjectName("geoseg")
         self.form = form = SettingsForm(self)
         self._creation = creation
+        self._begun: Background | None = None
+        self._hears_window = False
         form.python.setCurrentText(str(QgsSettings().value(SETTING, "") or ""))
         form.models.setFilePath(str(QgsSettings().value(MODELS_SETTING, "") or ""))
         form.source.setFilePath(guess_source(Path(__file__).parent))
@@ -116,9 +118,18 @@ class SettingsPage(QgsOptionsPageWidget):
         QgsSettings().setValue(SETTING, self.form.chosen_python())
         QgsSettings().setValue(MODELS_SETTING, self.form.models.filePath())
 
+    def showEvent(self, event: Any) -> None:  # noqa: N802  of Qt
+        """Hear of Cancel: QGIS 3.22 tells its pages of OK alone."""
+        super().showEvent(event)
+        window = self.window()
+        if not self._hears_window and hasattr(window, "rejected"):
+            window.rejected.connect(self.cancel)
+            self._hears_window = True
+
     def cancel(self) -> None:
-        """Leave everything as it was; an environment that is being made goes on for nobody, so it is ended."""
-        self._creation.cancel()
+        """Leave everything as it was: an environment that this page began to make is ended, one that OK was said to goes on."""
+        if self._begun is not None and self._creation.work is self._begun:
+            self._creation.cancel()
 
     def find(self) -> Background:
         """Look for environments on this machine."""
@@ -166,7 +177,7 @@ class SettingsPage(QgsOptionsPageWidget):
             wheels=form.wheels.filePath(),
             is_cpu_only=form.cpu_only.isChecked(),
         )
-        work = self._creation.start(recipe)
+        self._begun = work = self._creation.start(recipe)
         self._follow(work)
         return work.start()
 

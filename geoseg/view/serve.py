@@ -78,9 +78,28 @@ def bind(host: str, port: int | None) -> socket.socket:
 
 
 def describe_address(host: str, port: int, token: str | None) -> str:
-    """Return what a browser opens."""
-    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-    return f"http://{name}:{port}/" + (f"?token={token}" if token else "")
+    """Return what a browser of this machine opens."""
+    return _address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, token)
+
+
+def describe_elsewhere(host: str, port: int, token: str | None) -> str | None:
+    """Return what browsers of other machines open where all of them are let in; None where that is no other address."""
+    families = {"0.0.0.0": (socket.AF_INET, "192.0.2.1"), "::": (socket.AF_INET6, "2001:db8::1")}
+    if host not in families:
+        return None
+    family, anywhere = families[host]
+    try:
+        # nothing is sent: the system only says from where it would be
+        with socket.socket(family, socket.SOCK_DGRAM) as asking:
+            asking.connect((anywhere, 9))
+            name = str(asking.getsockname()[0])
+    except OSError:
+        name = socket.gethostname()
+    return _address(name, port, token)
+
+
+def _address(name: str, port: int, token: str | None) -> str:
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}/" + (f"?token={token}" if token else "")
 
 
 def serve(app: Starlette, taken: socket.socket, on_ready: Callable[[], None]) -> None:

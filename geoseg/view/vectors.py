@@ -113,7 +113,8 @@ def open_archive(layer: VectorLayer, geobox: GeoBox | None, cache: Path) -> Vect
     cache.mkdir(parents=True, exist_ok=True)
     stat = layer.path.stat()
     key = f"{layer.path.absolute()} {stat.st_size} {stat.st_mtime_ns} {layer.name}"
-    path = cache / f"{layer.name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.pmtiles"
+    # the name of a layer is a stranger's: it may hold a path
+    path = cache / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.pmtiles"
     if not path.exists():
         _forget_old(cache)
         least, most = choose_zooms(geobox or _grid_of(layer))

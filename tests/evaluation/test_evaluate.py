@@ -424,6 +424,7 @@ def test_options_that_do_not_go_together_are_refused(
         ((recipe,), "--data"),
         ((recipe, "--data", town.folder, "--labels", town.labels), "--labels"),
         ((town.run, "--labels", town.labels, "-m", "aerial"), "-m"),
+        ((town.run, "--labels", town.labels, "--device", "cpu"), "--device"),
     ):
         assert call_geoseg(monkeypatch, "evaluate", *words) == 2
         assert message in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """What happens inside of QGIS, run by the Python that has it: ``inside.py PLUGINS TASK.json`` prints a line of JSON."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ sys.path += [plugins, "/usr/share/qgis/python/plugins"]
 
 from qgis.core import (  # noqa: E402
     QgsApplication,
+    QgsCoordinateReferenceSystem,
     QgsProcessingContext,
     QgsProcessingFeedback,
     QgsProcessingModelAlgorithm,
@@ -21,13 +23,14 @@ from qgis.core import (  # noqa: E402
     QgsProject,
     QgsRasterLayer,
     QgsVectorLayer,
+    QgsVectorLayerJoinInfo,
 )
 
 application = QgsApplication([], False)
 application.initQgis()
 
 import geoseg_qgis  # noqa: E402
-from geoseg_qgis.layers import band_names, raster_file, vector_file  # noqa: E402
+from geoseg_qgis.layers import band_names, raster_file, told_crs, vector_file  # noqa: E402
 from processing.core.Processing import Processing  # noqa: E402
 from processing.gui.Postprocessing import handleAlgorithmResults  # noqa: E402
 
@@ -145,6 +148,48 @@ def layers(raster, folder, polygons):
         "part": vector_file(part, part, f"{folder}/part"),
         "memory": vector_file(square, square, f"{folder}/memory"),
     }
+
+
+def attempt(work):
+    try:
+        return work()
+    except Exception as exc:
+        return str(exc)
+
+
+def only_in_qgis(raster, bare, folder, polygons):
+    """Hand over what QGIS knows and a file does not: a CRS, a column, pixels in memory."""
+    given, other = QgsRasterLayer(bare, "bare"), QgsRasterLayer(raster, "other")
+    given.setCrs(QgsCoordinateReferenceSystem("EPSG:32645"))
+    other.setCrs(QgsCoordinateReferenceSystem("EPSG:3857"))
+    joined, table = QgsVectorLayer(polygons, "joined"), QgsVectorLayer("None?field=key:string&field=kind:string", "table", "memory")
+    join = QgsVectorLayerJoinInfo()
+    join.setJoinLayer(table)
+    join.setJoinFieldName("key")
+    join.setTargetFieldName("name")
+    joined.addJoin(join)
+    memory, copy = QgsRasterLayer(description(raster), "memory"), f"{folder}/memory.tif"
+    first = [raster_file(memory, f"{folder}/memory", Feedback()), os.stat(copy).st_mtime_ns]
+    again = [raster_file(memory, f"{folder}/memory", Feedback()), os.stat(copy).st_mtime_ns]
+    raster_file(QgsRasterLayer(description(bare), "another"), f"{folder}/memory", Feedback())
+    return {
+        "told": told_crs(given),
+        "taken": raster_file(given, f"{folder}/bare", Feedback(), takes_crs=True),
+        "refused": attempt(lambda: raster_file(given, f"{folder}/bare", Feedback())),
+        "other": attempt(lambda: raster_file(other, f"{folder}/other", Feedback(), takes_crs=True)),
+        "joined": vector_file(joined, joined, f"{folder}/joined"),
+        "stays": first == again,
+        "is_replaced": os.stat(copy).st_mtime_ns != again[1],
+        "files": sorted(os.listdir(folder)),
+    }
+
+
+def description(raster):
+    """Return a virtual raster as text, which is no file."""
+    layer = QgsRasterLayer(raster)
+    size = f'rasterXSize="{layer.width()}" rasterYSize="{layer.height()}"'
+    source = f'<SimpleSource><SourceFilename relativeToVRT="0">{raster}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+    return f'<VRTDataset {size}><VRTRasterBand dataType="Byte" band="1">{source}</VRTRasterBand></VRTDataset>'
 
 
 Processing.initialize()

@@ -132,6 +132,16 @@ def create_environment() -> None:
     form.create_button.click()
     wait(lambda: form.create_button.text() == "Create", "the end of the cancelled creation")
     seen["cancelled_creation"] = form.log.toPlainText().splitlines()[-1]
+    form.create_button.click()
+    wait(lambda: form.create_button.text() != "Create", "a third creation")
+    another = options._factory.createWidget(QDialog(iface.mainWindow()))
+    another.window().show()
+    another.window().reject()
+    seen["goes_on_after_another_cancel"] = options._factory.creation.is_going_on
+    dialog.reject()
+    wait(lambda: not options._factory.creation.is_going_on, "the end of the creation after Cancel")
+    dialog.show()
+    wait(lambda: form.create_button.text() == "Create", "the button after Cancel")
     form.source.setFilePath("")
     form.create_button.click()
     wait(lambda: form.create_button.text() == "Create", "a refusal")

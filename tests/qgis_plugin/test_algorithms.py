@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from geoseg.io.tiffs.image import write_image
 from geoseg.scene import SceneOptions, draw_scene
+from tests.doubles import draw_blobs, write_raster
 
 InQgis = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -51,11 +52,14 @@ def answers(in_qgis: InQgis, run: tuple[Path, object], town: Path, folder: Path)
     polygons = folder / "two.gpkg"
     square = gpd.GeoSeries.from_wkt(["POLYGON((0 0, 0 9, 9 9, 0 0))", "POLYGON((9 9, 0 9, 9 0, 9 9))"], crs=32645)
     gpd.GeoDataFrame({"name": ["one", "two"]}, geometry=square).to_file(polygons)
+    bare = write_raster(folder / "bare.tif", draw_blobs(60, 80), crs=None)
+    (folder / "only").mkdir()
     task = {
         "load": {"raster": str(town), "output": str(run[0])},
         "change": {"date": str(run[0]), "output": str(folder / "change ü")},
         "model": {"raster": str(town), "output": str(folder / "model"), "file": str(folder / "town.model3")},
         "batch": {"rasters": [str(town), str(town)], "outputs": [str(folder / "batch 1"), str(folder / "batch 2")]},
+        "only_in_qgis": {"raster": str(town), "bare": str(bare), "folder": str(folder / "only"), "polygons": str(polygons)},
         "layers": {"raster": str(town), "folder": str(folder / "layers"), "polygons": str(polygons)},
     }
     file = folder / "task.json"
@@ -111,6 +115,18 @@ def test_files_are_passed_on_and_what_is_none_is_exported_or_refused(answers: di
     assert gpd.read_file(told["part"])["name"].tolist() == ["one"]
     assert told["memory"] == str(folder / "layers" / "memory.fgb")
     assert "'tiles' is a WMS, WMTS, XYZ layer: a server draws it anew for every view" in told["refused"]
+
+
+def test_what_only_qgis_knows_goes_along_or_is_refused(answers: dict[str, Any], folder: Path) -> None:
+    told = answers["only_in_qgis"]
+    assert (told["told"], told["taken"]) == ("EPSG:32645", str(folder / "bare.tif"))
+    assert "declares no CRS" in told["refused"]
+    assert "Assign Projection" in told["refused"]
+    assert "'other' has the CRS EPSG:3857" in told["other"]
+    assert "EPSG:32645" in told["other"]
+    assert "table_kind" in gpd.read_file(told["joined"]).columns
+    assert (told["stays"], told["is_replaced"]) == (True, True)
+    assert told["files"] == ["joined.fgb", "memory.tif"]
 
 
 def test_an_error_is_that_of_geoseg(in_qgis: InQgis, town: Path, folder: Path) -> None:

@@ -128,6 +128,7 @@ def test_one_click_makes_an_environment_without_internet_and_the_page_uses_it(se
 
 
 def test_a_creation_that_is_cancelled_or_refused_leaves_the_environment(session: dict[str, Any]) -> None:
+    assert session["goes_on_after_another_cancel"]
     assert session["cancelled_creation"] == "Cancelled; nothing was changed."
     assert session["refused_creation"].startswith("Say what to install: a wheel")
     assert check(session["created"][0]).version == "9.8.7"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from geoseg.cli.main import app
 from geoseg.errors import UsageError
 from geoseg.io.store.locks import hold_folder
-from geoseg.view.serve import FIRST_PORT, allowed_hosts, bind, describe_address, make_token
+from geoseg.view.serve import FIRST_PORT, allowed_hosts, bind, describe_address, describe_elsewhere, make_token
 from tests.doubles import call_geoseg
 from tests.view.town import configure_town
 
@@ -37,7 +37,16 @@ def test_names_that_are_answered_are_those_of_the_host() -> None:
 def test_the_address_is_one_that_a_browser_opens() -> None:
     assert describe_address("127.0.0.1", 80, None) == "http://127.0.0.1:80/"
     assert describe_address("0.0.0.0", 80, "abc") == "http://127.0.0.1:80/?token=abc"
+    assert describe_address("::", 80, None) == "http://[::1]:80/"
     assert describe_address("fe80::1", 80, None) == "http://[fe80::1]:80/"
+
+
+def test_others_are_told_an_address_of_theirs() -> None:
+    assert describe_elsewhere("127.0.0.1", 80, None) is None
+    assert describe_elsewhere("192.168.1.5", 80, "abc") is None
+    told = describe_elsewhere("0.0.0.0", 80, "abc") or ""
+    host = told.removeprefix("http://").removesuffix(":80/?token=abc")
+    assert host not in {"", told, "0.0.0.0", "127.0.0.1", "localhost"}
 
 
 def test_a_port_that_is_taken_is_refused_unless_none_was_asked_for() -> None:

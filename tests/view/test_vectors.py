@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import sqlite3
 import time
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def test_only_layers_with_shapes_are_shown(file: Path, tmp_path: Path) -> None:
 def test_tiles_are_cut_once_for_each_state_of_a_file(file: Path, tmp_path: Path) -> None:
     boxes = find_layers(file)[0]
     archive = open_archive(boxes, None, tmp_path / "cache")
-    made = next((tmp_path / "cache").glob("boxes-*.pmtiles"))
+    (made,) = (tmp_path / "cache").glob("*.pmtiles")
     first = made.stat().st_ino
     tile, _, _ = tile_at(1e-4, 1e-4, archive.zooms[1])
     assert b"instance_id" in gzip.decompress(archive.read(tile))
@@ -49,10 +50,24 @@ def test_tiles_are_cut_once_for_each_state_of_a_file(file: Path, tmp_path: Path)
     other.close()
 
 
+def test_the_name_of_a_layer_leads_nowhere(tmp_path: Path) -> None:
+    path, cache = tmp_path / "strange.gpkg", tmp_path / "inner" / "cache"
+    boxes = gpd.GeoDataFrame({"a": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs=4326)
+    write_dataframe(boxes, path, layer="plain")
+    with sqlite3.connect(path) as file:
+        # pyogrio itself refuses to write such a name
+        for table in ("gpkg_contents", "gpkg_geometry_columns", "gpkg_ogr_contents"):
+            file.execute(f"UPDATE {table} SET table_name = '../../outside'")
+        file.execute('ALTER TABLE "plain" RENAME TO "../../outside"')
+    open_archive(find_layers(path)[0], None, cache).close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["inner", "strange.gpkg"]
+    assert [p.parent for p in tmp_path.rglob("*.pmtiles")] == [cache]
+
+
 def test_tiles_that_nobody_looked_at_for_a_month_are_forgotten(file: Path, tmp_path: Path) -> None:
     boxes, dots = find_layers(file)
     open_archive(boxes, None, tmp_path).close()
-    old = next(tmp_path.glob("boxes-*.pmtiles"))
+    (old,) = tmp_path.glob("*.pmtiles")
     long_ago = time.time() - 40 * 24 * 3600
     os.utime(old, (long_ago, long_ago))
     open_archive(dots, None, tmp_path).close()

@@ -73,6 +73,8 @@ class Evaluate(GeosegAlgorithm):
         arguments = ["evaluate", self._result(parameters, context, feedback), "-o", folder]
         mask = self.parameterAsRasterLayer(parameters, "LABEL_RASTER", context)
         if mask is not None:
+            if parameters.get("LABELS") not in (None, ""):
+                raise QgsProcessingException(tr("Give labels as a raster or as polygons, not both."))
             arguments += ["--labels", raster_file(mask, scratch("labels"), feedback)]
         for name, option in _VECTORS.items():
             path = self.polygons_file(name, parameters, context, scratch(name.lower()))

@@ -22,7 +22,7 @@ from qgis.core import (
 )
 
 from ..enums import POLYGON
-from ..layers import band_names, match_bands, raster_file
+from ..layers import band_names, match_bands, raster_file, told_crs
 from ..runs import remember
 from ..text import tr
 from .base import GeosegAlgorithm, folder_for, read_card
@@ -118,12 +118,14 @@ class SegmentRaster(GeosegAlgorithm):
         layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
         if layer is None:
             raise QgsProcessingException(self.invalidRasterError(parameters, "INPUT"))
-        path = raster_file(layer, f"{run}-input", feedback)
+        path = raster_file(layer, f"{run}-input", feedback, takes_crs=True)
         model = _package(self.path_of("MODEL_FILE", parameters, context)) or self.parameterAsString(parameters, "MODEL", context)
         card = read_card(model, feedback)
         bands = self.parameterAsInts(parameters, "BANDS", context) if parameters.get("BANDS") else _find_bands(layer, card)
         feedback.pushInfo(_describe(card, bands))
-        return [path, "-m", model, *(["--bands", ",".join(map(str, bands))] if bands else [])]
+        told = "" if path == f"{run}-input.tif" else told_crs(layer)
+        chosen = ["--bands", ",".join(map(str, bands))] if bands else []
+        return [path, "-m", model, *chosen, *(["--assume-crs", told] if told else [])]
 
     def _where(self, parameters: dict[str, Any], context: QgsProcessingContext, run: str) -> list[str]:
         arguments = []
