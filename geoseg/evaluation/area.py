@@ -6,6 +6,7 @@ Counting the pixels of a map gives biased areas, since maps err. A random sample
 by a person, says how much and in which direction.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,21 +51,32 @@ class AreaEstimate:
     """(K,) area that the map gives to each class."""
 
 
-def estimate_area(counts: NDArray[np.int64], mapped_m2: NDArray[np.float64]) -> AreaEstimate:
+def least_points(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many points (K,) classes of so many pixels (K,) need: two for a variance, but of a single pixel one says all."""
+    return np.minimum(pixels, 2)
+
+
+def estimate_area(
+    counts: NDArray[np.int64], mapped_m2: NDArray[np.float64], *, names: Sequence[str] = (), pixels: NDArray[np.int64] | None = None
+) -> AreaEstimate:
     """Estimate accuracies and areas.
 
     Args:
         counts: (K, K) sample points by mapped class (row) and reference class (column).
         mapped_m2: (K,) area of each mapped class, the strata. A class that is only in the reference has none.
+        names: K names, for messages; without them classes are told by position.
+        pixels: (K,) pixels of each mapped class; None means many.
 
     Raises:
-        LabelError: If a mapped class has fewer than two points, so that its variance is unknown.
+        LabelError: If a mapped class has fewer than two points, so that its variance is unknown, and not all of its pixels.
     """
     sampled = counts.sum(axis=1)
-    short = [f"{i} ({sampled[i]})" for i in np.flatnonzero((mapped_m2 > 0) & (sampled < 2))]
+    least = least_points(np.full(len(counts), 2) if pixels is None else pixels)
+    called = names or [f"position {i}" for i in range(len(counts))]
+    short = [f"{called[int(i)]} ({sampled[i]})" for i in np.flatnonzero((mapped_m2 > 0) & (sampled < least))]
     if short:
         raise LabelError(
-            f"Every mapped class needs at least 2 interpreted points; too few have the classes at positions {', '.join(short)}. "
+            f"Every mapped class needs at least 2 interpreted points; too few have {', '.join(short)}. "
             "Interpret more points, or draw again with --minimum."
         )
     weights = mapped_m2 / mapped_m2.sum()

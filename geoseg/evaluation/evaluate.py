@@ -19,7 +19,7 @@ from geoseg.evaluation.result import Evaluation
 from geoseg.inference.whole import LoadPredictor, averaging, infer_raster, network_loader, tiles_of
 from geoseg.io.raster import RasterSource
 from geoseg.labels.coding import UNLABELLED
-from geoseg.labels.site import Site
+from geoseg.labels.site import Site, as_measured
 from geoseg.labels.targets import LabelledRaster, label_path, stream_site
 from geoseg.model.averaged import list_views
 from geoseg.model.device import pick_device
@@ -59,7 +59,7 @@ class Judge:
         """
         spec = self.package.spec
         check_test(site, spec, self.data_dir, any_values=True)
-        site = _as_a_run_reads(site)
+        site = as_measured(site)
         tally = reduce(add, [self._judge(raster, site) for raster in stream_site(site, spec, self.data_dir, any_values=True)])
         return Evaluation(name=site.name, scheme=spec.scheme, tally=tally)
 
@@ -120,15 +120,8 @@ def check_test(site: Site, spec: ModelSpec, data_dir: Path, *, any_values: bool 
     Raises:
         LabelError: If the site is drawn, or labels and rasters do not fit each other.
     """
-    for _ in stream_site(_as_a_run_reads(site), spec, data_dir, any_values=any_values):
+    for _ in stream_site(as_measured(site), spec, data_dir, any_values=any_values):
         pass
-
-
-def _as_a_run_reads(site: Site) -> Site:
-    """Return a site at the model's resolution, whatever it was trained at."""
-    if site.kind == "drawn_scenes":
-        raise LabelError(f"Site '{site.name}' is drawn; a model is measured on real imagery. Remove it from the tests.")
-    return site.model_copy(update={"resolution_m": None, "native_resolution": False})
 
 
 def evaluate_site(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from geoseg.config import make_config
 from geoseg.errors import GeosegError, MissingFileError, RasterError, RunFolderError, UsageError
 from geoseg.evaluation.sampling import Reader, count_values
 from geoseg.inference.opening import describe_imagery
-from geoseg.io.raster import RasterSource, open_raster, place_source
+from geoseg.io.raster import OpenRaster, RasterSource, open_raster, place_source
 from geoseg.io.sources.bands import find_bands
 from geoseg.io.tiffs.layers import open_layer
 from geoseg.io.vector import read_layer
@@ -107,9 +108,8 @@ def _open_file(path: Path, scheme: ClassScheme | None) -> Iterator[Found]:
     source = open_raster(path, needs_georeference=False)
     if len(source.bands) != 1 or source.dtype != "uint8":
         raise RasterError(f"{path} has {len(source.bands)} bands of {source.dtype}; a class map has one band of uint8.")
-    with open_layer(path) as read:
-        nodata = read.nodata
-        there = read if nodata in (None, NODATA_CLASS) else _without(read, int(nodata))
+    with source.open() as raster:
+        there = partial(_read_classes, raster)
         values = np.flatnonzero(count_values(there, source.shape)[:NODATA_CLASS])
         if len(values) == 0:
             raise RasterError(f"{path} holds no class: every pixel is nodata.")
@@ -140,12 +140,10 @@ def read_array(pixels: NDArray[Any]) -> Callable[[Window], NDArray[Any]]:
     return lambda window: pixels[window.row_off : window.row_off + window.height, window.col_off : window.col_off + window.width]
 
 
-def _without(read: Reader, nodata: int) -> Reader:
-    def there(window: Window) -> NDArray[Any]:
-        pixels = read(window)
-        return np.where(pixels == nodata, NODATA_CLASS, pixels)
-
-    return there
+def _read_classes(raster: OpenRaster, window: Window) -> NDArray[Any]:
+    """Return class values (H, W), NODATA_CLASS where nodata or a mask says that there is no data."""
+    pixels, valid = raster.read(window)
+    return np.where(valid, pixels[0], NODATA_CLASS)
 
 
 def _layer(folder: Path, name: str, made: bool) -> gpd.GeoDataFrame | None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.errors import LabelError, UsageError
-from geoseg.evaluation.area import AreaEstimate, estimate_area
+from geoseg.evaluation.area import AreaEstimate, estimate_area, least_points
 from geoseg.evaluation.found import Found, open_found
 from geoseg.evaluation.sampling import SampleOptions, allocate, count_values, draw_points, read_at
 from geoseg.evaluation.semantic import confusion_matrix
@@ -24,6 +24,8 @@ from geoseg.runfolder.report import count_classes
 
 _REFERENCE = "reference"
 _LAYER = "points"
+_MOST_UNEVEN = 1.05
+"""Ratio of the largest to the smallest pixel of a map whose points stand for equal areas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class AccuracyTable:
     estimate: AreaEstimate
     """Accuracies and areas."""
     notes: tuple[str, ...]
-    """Points that were left out."""
+    """Points that were left out, and what biases the estimates."""
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per class: value, margin of the 95 % confidence interval and standard error of each estimate."""
@@ -106,7 +108,7 @@ def draw_sample(
         Points by class name.
 
     Raises:
-        UsageError: If the output exists, a class is unknown, or the points are too few.
+        UsageError: If the output exists, a class is unknown, or the points are too few, in all or of a class.
     """
     if output.exists():
         raise UsageError(f"{output} exists; it may hold interpreted points. Choose another -o or remove it.")
@@ -115,6 +117,7 @@ def draw_sample(
         counts = count_values(found.classes, found.shape)
         sizes = counts[list(found.scheme.values)]
         shares = allocate(sizes, options, _expected(found.scheme, expected or {}))
+        _check_shares(found.scheme, sizes, shares)
         sizes_by_value = dict(zip(found.scheme.values, sizes.tolist(), strict=True))
         wanted = dict(zip(found.scheme.values, shares.tolist(), strict=True))
         rows, cols, values = draw_points(found.classes, found.shape, sizes_by_value, wanted, options.seed)
@@ -141,7 +144,7 @@ def evaluate_points(points: Path, classmap: Path) -> AccuracyTable:
         classmap: The map that the points were drawn from.
 
     Raises:
-        LabelError: If no point is interpreted, a reference is no class, or a class has too few points.
+        LabelError: If no point is interpreted, a reference is no class, or a class has too few points; it is named.
     """
     with open_found(classmap) as found:
         _check_ground(found, classmap)
@@ -152,8 +155,9 @@ def evaluate_points(points: Path, classmap: Path) -> AccuracyTable:
         truth = _reference_channels(np.where(column.isna(), "", column.astype(str)).tolist(), found.scheme, points)
         cols, rows = ~found.geobox.transform @ (table.geometry.x.to_numpy(), table.geometry.y.to_numpy())
         values = read_at(found.classes, np.floor(rows).astype(np.int64), np.floor(cols).astype(np.int64), found.shape, outside=NODATA_CLASS)
-        legend = count_classes(found.classes, found.scheme, row_areas_m2(found.geobox), found.shape)
-    mapped_m2 = np.array([row["area_m2"] for row in legend[:-1]])
+        pixel_m2 = row_areas_m2(found.geobox)
+        legend = count_classes(found.classes, found.scheme, pixel_m2, found.shape)[:-1]
+    mapped_m2, pixels = np.array([row["area_m2"] for row in legend]), np.array([row["pixels"] for row in legend])
     mapped = np.full(256, -1)
     mapped[list(found.scheme.values)] = np.arange(len(found.scheme))
     empty, off = truth < 0, mapped[values] < 0
@@ -164,7 +168,26 @@ def evaluate_points(points: Path, classmap: Path) -> AccuracyTable:
     notes = [
         f"{n} points were left out: {why}." for n, why in ((empty.sum(), "no reference"), ((off & ~empty).sum(), "no data on the map")) if n
     ]
-    return AccuracyTable(scheme=found.scheme, counts=counts, estimate=estimate_area(counts, mapped_m2), notes=tuple(notes))
+    estimate = estimate_area(counts, mapped_m2, names=[c.name for c in found.scheme], pixels=pixels)
+    return AccuracyTable(scheme=found.scheme, counts=counts, estimate=estimate, notes=(*notes, *_uneven(pixel_m2)))
+
+
+def _uneven(pixel_m2: NDArray[np.float64]) -> tuple[str, ...]:
+    """Say where points that are drawn by pixel stand for unequal areas, given the area of a pixel of each row."""
+    least, most = float(np.nanmin(pixel_m2)), float(np.nanmax(pixel_m2))
+    if most <= least * _MOST_UNEVEN:
+        return ()
+    return (
+        f"Pixels of this map cover {least:.4g} to {most:.4g} m2 from row to row, and each point counts alike, so rows of small pixels "
+        "weigh too much in the estimates. Warp the map to an equal-area CRS with gdalwarp -r near, and draw the points on that.",
+    )
+
+
+def _check_shares(scheme: ClassScheme, sizes: NDArray[np.int64], shares: NDArray[np.int64]) -> None:
+    """Refuse a sample that nothing could be estimated from, before anybody interprets it."""
+    short = [f"{scheme.classes[i].name} {shares[i]}" for i in np.flatnonzero(shares < least_points(sizes))]
+    if short:
+        raise UsageError(f"Each class of the map needs 2 points; too few would be drawn of {', '.join(short)}. Raise --minimum or -n.")
 
 
 def _check_ground(found: Found, classmap: Path) -> None:

@@ -14,6 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from geoseg.errors import LabelError
 from geoseg.io.raster import open_raster
+from geoseg.labels.coding import EMPTY, class_text
 from geoseg.labels.features import read_features
 from geoseg.objects.vectorize import VectorizeOptions, vectorize
 
@@ -61,10 +62,10 @@ def from_ground(vector: Path, images: dict[str, Path], column: str | None) -> An
     Args:
         vector: Any OGR file, in any CRS.
         images: Georeferenced raster by the name that it has in the annotations.
-        column: Class names; None calls everything ``object``.
+        column: Class names or numbers; features without one are left out. None calls everything ``object``.
 
     Raises:
-        LabelError: If the column is missing, or no feature touches any image.
+        LabelError: If the column is missing, or no feature with a class touches any image.
     """
     made, notes = [], []
     for name, path in images.items():
@@ -73,14 +74,18 @@ def from_ground(vector: Path, images: dict[str, Path], column: str | None) -> An
         table = found.table
         if column is not None and column not in table.columns:
             raise LabelError(f"{vector} has no column '{column}'. It has {', '.join(c for c in table.columns if c != 'geometry')}.")
-        labels = ["object"] * len(table) if column is None else table[column].astype(str).to_list()
+        labels = ["object"] * len(table) if column is None else [class_text(value) for value in table[column]]
         pixels = _moved(table.geometry.to_numpy(), ~geobox.transform)
         cut = shapely.intersection(pixels, shapely.box(0, 0, geobox.shape[1], geobox.shape[0]))
-        shapes = tuple(Shape(label=label, geometry=g) for label, g in zip(labels, cut, strict=True) if g.area or g.length)
+        drawn = [Shape(label=label, geometry=g) for label, g in zip(labels, cut, strict=True) if g.area or g.length]
+        shapes = tuple(shape for shape in drawn if shape.label not in ("", EMPTY))
         made.append(AnnotatedImage(name=name, width=int(geobox.shape[1]), height=int(geobox.shape[0]), shapes=shapes))
         notes += [f"{name}: {note}" for note in found.notes]
+        if len(shapes) < len(drawn):
+            notes.append(f"{name}: {len(drawn) - len(shapes)} features have no '{column}' and were left out")
     if not any(image.shapes for image in made):
-        raise LabelError(f"No feature of {vector} touches any of {len(images)} images. Check their CRSs.")
+        named = "" if column is None else f" with a value in '{column}'"
+        raise LabelError(f"No feature of {vector}{named} touches any of {len(images)} images. Check their CRSs.")
     return Annotations(images=tuple(made), notes=tuple(notes))
 
 
@@ -123,9 +128,15 @@ def polygons_of(geometry: BaseGeometry) -> list[shapely.Polygon]:
 
 def outline_mask(mask: NDArray[np.bool_]) -> BaseGeometry:
     """Return the exact outline of a mask (H, W) in pixel coordinates."""
-    options = VectorizeOptions(background=0)
-    patches = vectorize(lambda w: mask.astype(np.uint8)[w.toslices()], mask.shape, (1.0, 1.0), options)
-    return shapely.multipolygons(list(patches.polygons)) if len(patches.polygons) != 1 else patches.polygons[0]
+    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return shapely.MultiPolygon()
+    top, left = rows[0], cols[0]
+    # an object is small in its image, which each cell of the vectorizer would take in
+    cut = mask[top : rows[-1] + 1, left : cols[-1] + 1].astype(np.uint8)
+    patches = vectorize(lambda w: cut[w.toslices()], cut.shape, (1.0, 1.0), VectorizeOptions(background=0))
+    polygons = _moved(np.asarray(patches.polygons, object), Affine.translation(left, top))
+    return shapely.multipolygons(list(polygons)) if len(polygons) != 1 else polygons[0]
 
 
 def join_parts(parts: list[BaseGeometry]) -> BaseGeometry:

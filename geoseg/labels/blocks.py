@@ -18,7 +18,7 @@ def kept_pixels(blocks: Blocks, geobox: GeoBox) -> NDArray[np.bool_]:
 
     Args:
         blocks: The split.
-        geobox: Grid of the raster.
+        geobox: Grid of the raster at the model's resolution. Other grids draw other blocks: see :func:`onto_averages`.
 
     Returns:
         (H, W), True = kept.
@@ -33,6 +33,28 @@ def kept_pixels(blocks: Blocks, geobox: GeoBox) -> NDArray[np.bool_]:
         return test
     near: NDArray[np.bool_] = ndimage.maximum_filter(test, 2 * blocks.buffer_px + 1, mode="constant", cval=False)
     return ~near
+
+
+def onto_averages(kept: NDArray[np.bool_], averaged: int, shape: tuple[int, int], decimation: int) -> NDArray[np.bool_]:
+    """Bring the kept part of a raster onto another grid of it.
+
+    Law: a pixel is kept if all that it covers was kept, so that the parts stay as far apart on the ground as they were.
+
+    Args:
+        kept: (H, W), drawn on the grid whose pixels are averages of ``averaged`` x ``averaged`` of the file's.
+        averaged: Pixels of the file along a side of a pixel of ``kept``.
+        shape: Rows and columns of the wanted grid.
+        decimation: The same as ``averaged``, of the wanted grid.
+
+    Returns:
+        (h, w) of the wanted shape, True = kept.
+    """
+    for axis, (size, count) in enumerate(zip(kept.shape, shape, strict=True)):
+        starts = np.arange(count) * decimation
+        first, last = starts // averaged, np.minimum((starts + decimation - 1) // averaged, size - 1)
+        covered = [kept.take(np.minimum(first + step, last), axis) for step in range(int((last - first).max()) + 1)]
+        kept = np.logical_and.reduce(covered)
+    return kept
 
 
 def draw_test_blocks(blocks: Blocks, grid: tuple[int, int], shape: tuple[int, int], side: int) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from geoseg.io.ground import pixel_size_m
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
 from geoseg.labels.offset import Offset, estimate_offset
 from geoseg.labels.overlap import Shared, Trace, find_shared, trace_raster
-from geoseg.labels.site import Site
+from geoseg.labels.site import Site, as_measured
 from geoseg.labels.targets import LabelledRaster, Reading, iterate_site, load_raster, raster_paths
 from geoseg.model.spec import ModelSpec
 
@@ -100,7 +100,8 @@ def check_labels(
                 watch(raster.name)
                 traces[part].append(trace_raster(site.name, raster))
             summaries.append(tally.summary())
-            findings += tally.findings
+            # what is wrong with all scenes of a site is said once
+            findings += dict.fromkeys(tally.findings)
     findings += _missing_classes(summaries, spec)
     for one, other in combinations(parts, 2):
         findings += [_describe_shared(shared, f"{one} in {other}") for shared in find_shared(traces[one], traces[other])]
@@ -151,17 +152,24 @@ class _Tally:
         return int(self._counts[:UNLABELLED].sum())
 
     def _loaders(self, data_dir: Path) -> Iterator[Callable[[], LabelledRaster]]:
-        if self._site.kind == "drawn_scenes":
-            scenes = iterate_site(self._site, self._spec, data_dir)
-            yield from (lambda: next(scenes) for _ in self._site.seeds)
+        try:
+            site = as_measured(self._site) if self._part == "test" else self._site
+        except GeosegError as exc:
+            self._find("error", "labels", str(exc))
+            return
+        if site.kind == "drawn_scenes":
+            yield from (partial(self._draw, seed, data_dir) for seed in self._site.seeds)
             return
         try:
-            paths = raster_paths(self._site, data_dir)
+            paths = raster_paths(site, data_dir)
         except GeosegError as exc:
             self._find("error", "no raster", str(exc))
             return
         for path in paths:
-            yield partial(load_raster, path, self._site, Reading.of(self._spec), data_dir)
+            yield partial(load_raster, path, site, Reading.of(self._spec), data_dir)
+
+    def _draw(self, seed: int, data_dir: Path) -> LabelledRaster:
+        return next(iterate_site(self._site.model_copy(update={"seeds": (seed,)}), self._spec, data_dir))
 
     def _look_at(self, raster: LabelledRaster) -> None:
         semantic = raster.targets[0]

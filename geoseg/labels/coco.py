@@ -99,8 +99,10 @@ def encode_runs(mask: NDArray[np.bool_], corner: tuple[int, int], size: tuple[in
     # whole columns of the image, from the first that the mask reaches
     columns = np.zeros((mask.shape[1], size[0]), np.bool_)
     columns[:, corner[0] : corner[0] + mask.shape[0]] = mask.T
-    changes = np.flatnonzero(np.diff(columns.ravel(), prepend=False)) + corner[1] * size[0]
-    return _pack(np.diff(changes, prepend=0, append=size[0] * size[1]).tolist())
+    whole = size[0] * size[1]
+    changes = np.flatnonzero(np.diff(columns.ravel(), prepend=False, append=False)) + corner[1] * size[0]
+    # a run that reaches the last pixel ends with the image
+    return _pack(np.diff(changes[changes < whole], prepend=0, append=whole).tolist())
 
 
 def _pack(lengths: list[int]) -> str:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from rasterio.features import rasterize
 from rasterio.windows import Window
 
-from geoseg.errors import LabelError
+from geoseg.errors import GeosegError, LabelError
+from geoseg.io.files import write_error
 from geoseg.io.ground import measure_polygons, pixel_step_m
 from geoseg.io.raster import open_raster
 from geoseg.io.store.mosaic import LayerStyle, plain_vrt
@@ -44,6 +45,7 @@ def rasterize_file(
 
     Raises:
         LabelError: If the polygons lie elsewhere, or values of the column are no class.
+        WriteError: If the output cannot be written.
     """
     source = open_raster(like)
     found = read_features(polygons, source.geobox)
@@ -57,9 +59,15 @@ def rasterize_file(
     fill = 0 if column is None else UNLABELLED
     drawn = rasterize(shapes, source.shape, fill=fill, transform=source.geobox.transform, all_touched=all_touched, dtype="uint8")
     style = LayerStyle(nodata=None if column is None else UNLABELLED, scheme=scheme if column is not None else None)
-    with TemporaryDirectory(dir=output.parent, prefix=".rasterize-") as folder:
-        write_image(Path(folder) / "plain.tif", drawn[None], source.geobox)
-        write_cog(plain_vrt(source.geobox, "plain.tif", "uint8", style), Path(folder), output, overviews="mode")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=output.parent, prefix=".rasterize-") as folder:
+            write_image(Path(folder) / "plain.tif", drawn[None], source.geobox)
+            write_cog(plain_vrt(source.geobox, "plain.tif", "uint8", style), Path(folder), output, overviews="mode")
+    except OSError as exc:
+        if isinstance(exc, GeosegError):
+            raise
+        raise write_error(output, exc) from exc
     return found.notes
 
 

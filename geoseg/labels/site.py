@@ -4,6 +4,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from geoseg.errors import LabelError
+
 Kind = Literal["class_raster", "building_polygons", "vectors", "run", "drawn_scenes"]
 _ONLY_FOR: dict[str, tuple[Kind, ...]] = {
     "values": ("class_raster", "vectors", "run", "drawn_scenes"),
@@ -30,11 +32,11 @@ class Blocks(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size_px: int | None = Field(default=None, gt=0)
-    """Side of a block in pixels of the grid that the site is read at."""
+    """Side of a block in pixels at the model's resolution, whatever the site is read at."""
     size_m: float | None = Field(default=None, gt=0)
     """Side of a block on the ground, instead."""
     buffer_px: int = Field(default=0, ge=0)
-    """Training pixels this near to a test block are unlabelled."""
+    """Training pixels this near to a test block are unlabelled; in pixels at the model's resolution."""
     keep: Literal["train", "test"]
     """Which part stays labelled."""
     share: float = Field(default=0.2, gt=0, lt=1)
@@ -127,6 +129,17 @@ class Site(BaseModel):
             for key in (*self.values, *map(str, self.ignore)):
                 parse_value(key)
         return self
+
+
+def as_measured(site: Site) -> Site:
+    """Return a site as a model is measured on it: at the model's resolution, as a run reads, whatever it is trained at.
+
+    Raises:
+        LabelError: If the site is drawn.
+    """
+    if site.kind == "drawn_scenes":
+        raise LabelError(f"Site '{site.name}' is drawn; a model is measured on real imagery. Remove it from the tests.")
+    return site.model_copy(update={"resolution_m": None, "native_resolution": False})
 
 
 def parse_value(text: str) -> int:

@@ -14,14 +14,14 @@ from scipy import ndimage
 from shapely.geometry import box
 
 from geoseg.errors import LabelError, UsageError
-from geoseg.io.raster import RasterSource, open_raster, read_whole
+from geoseg.io.raster import RasterSource, open_raster, place_source, read_whole
 from geoseg.io.sources.bands import list_lacking, match_bands, mean_colors
 from geoseg.io.vector import read_vector
-from geoseg.labels.blocks import kept_pixels
+from geoseg.labels.blocks import kept_pixels, onto_averages
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED, building_channel
 from geoseg.labels.features import Features, burn, channel_of, only_polygons, outline, read_classes, read_features
 from geoseg.labels.runs import read_sure
-from geoseg.labels.site import Site
+from geoseg.labels.site import Blocks, Site
 from geoseg.labels.values import read_class_raster
 from geoseg.model.spec import ModelSpec
 from geoseg.pixels.classes import ClassKind, ClassScheme
@@ -156,7 +156,7 @@ def load_raster(path: Path, site: Site, reading: Reading, data_dir: Path) -> Lab
     targets, notes = _read_targets(path, source, site, reading.scheme, data_dir)
     targets[:, ~valid] = UNLABELLED
     if site.blocks is not None:
-        targets[:, ~kept_pixels(site.blocks, source.geobox)] = UNLABELLED
+        targets[:, ~_kept_part(site.blocks, source, reading)] = UNLABELLED
     if (targets[0] == UNLABELLED).all():
         notes = (*notes, f"no pixel of {path.name} is labelled")
     if np.issubdtype(pixels.dtype, np.floating) and not reading.any_values:
@@ -172,6 +172,13 @@ def load_raster(path: Path, site: Site, reading: Reading, data_dir: Path) -> Lab
         notes = (*notes, f"{clipped:.1%} of the values of {path.name} ({source.dtype}) lie outside 0..255 and were clipped")
     name = str(path.relative_to(data_dir))
     return LabelledRaster(name=name, source=source, pixels=rounded.astype(np.uint8), targets=targets, valid=valid, notes=notes)
+
+
+def _kept_part(blocks: Blocks, source: RasterSource, reading: Reading) -> NDArray[np.bool_]:
+    """Return what blocks keep (H, W), drawn on the grid of the tests, which is the model's whatever the site is read at."""
+    tested = place_source(source.imagery, reading.resolution_m, needs_georeference=False)
+    kept = kept_pixels(blocks, tested.geobox)
+    return kept if tested.decimation == source.decimation else onto_averages(kept, tested.decimation, source.shape, source.decimation)
 
 
 def _refuse_fractions(values: NDArray[Any], path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geoseg.errors import ModelError, UsageError, WriteError
+from geoseg.errors import GeosegError, ModelError, UsageError, WriteError
 from geoseg.model.deepness import describe_deepness
 from geoseg.model.execution import Execution
 from geoseg.model.graph import IMAGE, KEEP, LOGITS
@@ -144,16 +144,25 @@ def export_graph(package: ModelPackage, target: Path) -> float:
 def add_graph(package: ModelPackage) -> tuple[ModelPackage, float]:
     """Write the graph of a package beside its weights, in place of an older one, and into its card.
 
+    The package is whole at every moment: its card does not name the graph while it is replaced.
+
     Returns:
         The package with its graph, and the largest difference of the logits.
 
     Raises:
         UsageError: If onnx is not installed.
         ModelError: If the network cannot be expressed, or the result differs from torch by more than 1e-3.
+        WriteError: If the folder cannot be written.
     """
-    with tempfile.TemporaryDirectory(dir=package.folder, prefix=".geoseg-") as work:
-        difference = export_graph(package, Path(work) / GRAPH_NAME)
-        (Path(work) / GRAPH_NAME).replace(package.folder / GRAPH_NAME)
+    try:
+        with tempfile.TemporaryDirectory(dir=package.folder, prefix=".geoseg-") as work:
+            difference = export_graph(package, Path(work) / GRAPH_NAME)
+            write_card(package.folder, package.spec, with_graph=False)
+            (Path(work) / GRAPH_NAME).replace(package.folder / GRAPH_NAME)
+    except OSError as exc:
+        if isinstance(exc, GeosegError):
+            raise
+        raise WriteError(f"The graph could not be written to {package.folder}: {exc}. Check the permissions of the folder.") from exc
     return write_card(package.folder, package.spec), difference
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 from geoseg.errors import MissingFileError, ModelError
 from geoseg.model.fetch import check_multihash, fetch_file, is_address
-from geoseg.model.sheet import Sheet
+from geoseg.model.sheet import Sheet, merge
 
 _FORMS = {"onnx": ".onnx", "torch.export.save": ".pt2", "torch.export": ".pt2", "torch.export.pt2": ".pt2"}
 """Kinds of artifacts that are read, by MLM's word."""
@@ -53,7 +53,8 @@ def read_item(item: dict[str, Any], path: Path, base: str, work: Path, given: Sh
             raise ModelError(f"{path} asks for what geoseg does not do: {'; '.join(unsupported)}.")
         sheet = _read_properties(properties)
         asset, form = _find_asset(item, path)
-        return Described(weights=_get_asset(asset, form, path, base, work), sheet=sheet)
+        weights = _get_asset(asset, form, path, base, work)
+        return Described(weights=weights, sheet=_with_kinds(sheet, weights, given))
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as exc:
         if isinstance(exc, ModelError):
             raise
@@ -132,6 +133,18 @@ def _read_class(row: dict[str, Any], index: int) -> dict[str, Any]:
     hint = str(row.get("color_hint") or "").removeprefix("#")
     color = f"#{hint.lower()}" if re.fullmatch("[0-9a-fA-F]{6}", hint) else f"#{(index * 2654435761) % 0xFFFFFF:06x}"
     return {"value": int(row["value"]), "name": str(row.get("name") or row.get("title") or row["value"]), "color": color}
+
+
+def _with_kinds(sheet: Sheet, weights: Path, given: Sheet) -> Sheet:
+    """Return what an item says, with the classes as a model that geoseg exported keeps them, for items have no place for kinds."""
+    if "classes" not in sheet or weights.suffix != ".onnx":
+        return sheet
+    # onnxruntime is only loaded for models that it runs
+    from geoseg.model.onnxfile import open_whole, read_onnx
+
+    told = open_whole(str(weights), read_onnx(weights), merge(sheet, given)["ports"]).told
+    own = {(row["value"], row["name"]): row for row in told.get("classes", ()) if "kind" in row}
+    return {**sheet, "classes": [own.get((row["value"], row["name"]), row) for row in sheet["classes"]]}
 
 
 def _read_scaling(given: dict[str, Any], bands: int) -> Sheet | None:

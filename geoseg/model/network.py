@@ -109,9 +109,15 @@ def _drop_unused_stages(module: nn.Module) -> None:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Write a network's weights as float16 safetensors (integers as they are)."""
-    state = {k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()}
-    save_file({k: v.contiguous() for k, v in state.items()}, path)
+    """Write a network's weights as float16 safetensors; tensors whose values are too large for it as float32, integers as they are."""
+    save_file({k: _narrow(v).contiguous() for k, v in module.state_dict().items()}, path)
+
+
+def _narrow(tensor: torch.Tensor) -> torch.Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    return half if torch.equal(half.isfinite(), tensor.isfinite()) else tensor.float()
 
 
 def load_weights(module: nn.Module, path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from geoseg import __version__
-from geoseg.errors import MissingFileError, ModelError
+from geoseg.errors import MissingFileError, ModelError, WriteError
 from geoseg.model.spec import ModelSpec
 
 CARD_NAME = "model.json"
@@ -147,11 +148,17 @@ def _read_card(path: Path) -> tuple[ModelSpec, str, str | None]:
     return spec, plain[0], plain[1] if graph else None
 
 
-def write_card(folder: Path, spec: ModelSpec) -> ModelPackage:
-    """Write ``model.json`` for the weights, and the graph, that lie in a folder; a spec without a creation time gets the present one.
+def write_card(folder: Path, spec: ModelSpec, *, with_graph: bool = True) -> ModelPackage:
+    """Write ``model.json`` for the weights that lie in a folder; a spec without a creation time gets the present one.
+
+    Args:
+        folder: Of the package.
+        spec: What the model is.
+        with_graph: Name the graph too, if one lies there.
 
     Raises:
         MissingFileError: If the weights are missing.
+        WriteError: If the card cannot be written; an older one is left as it was.
     """
     weights = folder / weights_name(spec)
     if not weights.is_file():
@@ -161,12 +168,27 @@ def write_card(folder: Path, spec: ModelSpec) -> ModelPackage:
     checksum, graph = hash_file(weights), folder / GRAPH_NAME
     item = to_stac_item(spec, checksum, weights.stat().st_size)
     item["properties"] |= _count_weights(weights)
-    graph_checksum = hash_file(graph) if graph.is_file() else None
+    graph_checksum = hash_file(graph) if with_graph and graph.is_file() else None
     if graph_checksum is not None:
         item["assets"]["graph"] = _describe_graph(graph_checksum, graph.stat().st_size)
-    text = json.dumps(item, indent=2, ensure_ascii=False)
-    (folder / CARD_NAME).write_text(text + "\n", encoding="utf-8")
+    _write_whole(folder / CARD_NAME, (json.dumps(item, indent=2, ensure_ascii=False) + "\n").encode())
     return ModelPackage(folder=folder, spec=spec, sha256=checksum, graph_sha256=graph_checksum)
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that under its name there is only ever a complete one (law 9)."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        try:
+            with part.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as exc:
+        raise WriteError(f"{path} could not be written: {exc}. Check the permissions of its folder, and the room on its disk.") from exc
 
 
 def hash_file(path: Path) -> str:

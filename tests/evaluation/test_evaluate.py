@@ -11,17 +11,21 @@ import pandas as pd
 import pytest
 import rasterio
 import shapely
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 from rasterio.warp import calculate_default_transform, reproject
+from rasterio.windows import Window
 
 from geoseg.errors import GeosegError, LabelError, MissingFileError, RunFolderError, UsageError
 from geoseg.evaluation.counts import CountOptions, count_pixels
 from geoseg.evaluation.evaluate import Judge, evaluate_result
 from geoseg.evaluation.found import Found, open_found, read_array
 from geoseg.evaluation.measure import EvaluateOptions, measure
+from geoseg.evaluation.points import draw_sample, evaluate_points, parse_expected
 from geoseg.evaluation.reference import Reference, ReferenceFiles, open_reference, read_buildings
+from geoseg.evaluation.sampling import SampleOptions
 from geoseg.evaluation.semantic import confusion_matrix
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
 from geoseg.labels.site import Site
@@ -236,6 +240,22 @@ def test_a_class_raster_needs_no_run(town: Town) -> None:
         scores(town.folder, labels=town.labels)
 
 
+@pytest.mark.parametrize("internal", [True, False])
+def test_masked_pixels_of_a_class_raster_have_no_class(town: Town, tmp_path: Path, internal: bool) -> None:
+    classes = town_classes() + 1
+    classes[:40] = 0
+    path = write_raster(tmp_path / "map.tif", classes[None])
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=internal), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(classes > 0)
+    with open_found(path) as found:
+        assert [c.value for c in found.scheme] == [1, 2]
+        np.testing.assert_array_equal(found.classes(Window(0, 0, SIZE, SIZE)), np.where(classes > 0, classes, 255))
+    told = evaluate_result(path, ReferenceFiles(labels=town.write_labels(f"one_more_{internal}.tif", town_classes() + 1)))
+    assert told.tally.pixels is not None
+    assert told.tally.pixels.confusion.sum() == (classes > 0).sum()
+    assert dict(told.rows())["accuracy"] == 1
+
+
 @pytest.mark.parametrize(
     ("rows", "kinds"),
     [
@@ -345,6 +365,17 @@ def test_a_model_of_three_bands_is_judged_on_rasters_of_four(town: Town, tmp_pat
     write_raster(tmp_path / "labels.tif", town_classes()[None])
     judge = Judge(package=find_package(town.package), data_dir=tmp_path, load=always(Copying(double_spec())))
     told = judge.evaluate(Site(name="four", kind="class_raster", rasters="image.tif", labels="{parent}/labels.tif"))
+    assert dict(told.rows())["mean IoU"] == 1
+
+
+def test_a_model_is_judged_on_imagery_of_sixteen_bits(town: Town, tmp_path: Path) -> None:
+    # the double takes the first band for the class, and numbers that no byte holds stand in the others
+    bands = np.repeat(town_classes()[None].astype(np.uint16), 3, axis=0)
+    bands[1:] += 1000
+    write_raster(tmp_path / "image.tif", bands)
+    write_raster(tmp_path / "labels.tif", town_classes()[None])
+    judge = Judge(package=find_package(town.package), data_dir=tmp_path, load=always(Copying(double_spec())))
+    told = judge.evaluate(Site(name="deep", kind="class_raster", rasters="image.tif", labels="{parent}/labels.tif"))
     assert dict(told.rows())["mean IoU"] == 1
 
 
@@ -459,9 +490,35 @@ def test_points_are_drawn_interpreted_and_estimated_from(
     assert "Overall accuracy" in capsys.readouterr().out
 
 
-def test_references_that_are_no_class_are_named(town: Town) -> None:
-    from geoseg.evaluation.points import evaluate_points, parse_expected
+def test_a_sample_without_enough_points_of_a_class_is_refused_before_anybody_interprets_it(town: Town, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"too few would be drawn of building 1\. Raise --minimum"):
+        draw_sample(town.run, tmp_path / "points.gpkg", SampleOptions(points=4, minimum=1))
+    assert not (tmp_path / "points.gpkg").exists()
 
+
+def test_a_class_of_a_single_pixel_is_known_by_its_one_point(town: Town, tmp_path: Path) -> None:
+    classes = town_classes()
+    classes[0, 0] = 7
+    path = write_raster(tmp_path / "map.tif", classes[None])
+    assert draw_sample(path, tmp_path / "points.gpkg", SampleOptions(points=50, minimum=10))["class 7"] == 1
+    table = gpd.read_file(tmp_path / "points.gpkg")
+    table.assign(reference=table["map_class"]).to_file(tmp_path / "points.gpkg")
+    assert evaluate_points(tmp_path / "points.gpkg", path).rows()[2]["users"] == 1
+
+
+@pytest.mark.parametrize(("crs", "north", "uneven"), [("EPSG:4326", 60.0, True), ("EPSG:4326", 2.0, False), (CRS, 0.0, False)])
+def test_a_map_whose_pixels_differ_in_area_is_said_to_bias_the_estimates(tmp_path: Path, crs: str, north: float, uneven: bool) -> None:
+    degrees = Affine(0.05, 0, 80, 0, -0.05, north)
+    path = write_raster(tmp_path / "map.tif", town_classes()[None], crs=crs, transform=TRANSFORM if crs == CRS else degrees)
+    draw_sample(path, tmp_path / "points.gpkg", SampleOptions(points=40, minimum=10))
+    table = gpd.read_file(tmp_path / "points.gpkg")
+    table.assign(reference=table["map_class"]).to_file(tmp_path / "points.gpkg")
+    notes = evaluate_points(tmp_path / "points.gpkg", path).notes
+    assert bool(notes) == uneven
+    assert all("equal-area CRS" in note for note in notes)
+
+
+def test_references_that_are_no_class_are_named(town: Town) -> None:
     table = gpd.GeoDataFrame({"reference": ["castle", "castle", None]}, geometry=gpd.points_from_xy([1, 2, 3], [1, 2, 3]), crs=CRS)
     table.to_file(town.folder / "castles.gpkg")
     with pytest.raises(LabelError, match=r"\{'castle': 2\}"):

@@ -51,6 +51,14 @@ def test_a_class_with_one_point_is_refused() -> None:
         estimate_area(np.array([[5, 1], [0, 1]]), np.array([10.0, 10.0]))
 
 
+def test_too_few_points_are_told_by_the_name_of_the_class_and_one_pixel_needs_one() -> None:
+    counts, mapped_m2 = np.array([[5, 1], [0, 1]]), np.array([10.0, 10.0])
+    with pytest.raises(LabelError, match=r"too few have lake \(1\)"):
+        estimate_area(counts, mapped_m2, names=("land", "lake"), pixels=np.array([100, 2]))
+    seen = estimate_area(counts, mapped_m2, names=("land", "lake"), pixels=np.array([100, 1]))
+    assert (seen.users.value[1], seen.users.error[1]) == (1, 0)
+
+
 def test_a_class_that_is_only_in_the_reference_has_an_area_and_no_user_s_accuracy() -> None:
     estimate = estimate_area(np.array([[8, 2], [0, 0]]), np.array([100.0, 0.0]))
     assert estimate.area_m2.value[1] == pytest.approx(20)

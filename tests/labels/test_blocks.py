@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from scipy.ndimage import distance_transform_cdt
 
 from geoseg.errors import LabelError
-from geoseg.labels.blocks import kept_pixels
+from geoseg.labels.blocks import kept_pixels, onto_averages
 from geoseg.labels.site import Blocks
 
 UTM_2M = Affine(2.0, 0.0, 300000.0, 0.0, -2.0, 3000000.0)
@@ -40,6 +40,31 @@ def test_train_and_test_are_disjoint_and_further_apart_than_the_buffer(
     assert not train.any() or away[train].min() > buffer_px
     # nothing is given up but the buffer
     np.testing.assert_array_equal(train, away > buffer_px)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(20, 90),
+    width=st.integers(20, 90),
+    tested=st.integers(1, 4),
+    learned=st.integers(1, 7),
+    buffer_px=st.integers(0, 2),
+    seed=st.integers(0, 5),
+)
+def test_parts_stay_apart_when_training_reads_another_grid_than_the_test(
+    height: int, width: int, tested: int, learned: int, buffer_px: int, seed: int
+) -> None:
+    shape = (-(-height // tested), -(-width // tested))
+    train, test = split(shape, size_px=4, buffer_px=buffer_px, seed=seed)
+    own = onto_averages(train, tested, (-(-height // learned), -(-width // learned)), learned)
+    own_fine, train_fine, test_fine = (
+        np.kron(part, np.ones((side, side), bool))[:height, :width] for part, side in ((own, learned), (train, tested), (test, tested))
+    )
+    away = distance_transform_cdt(~test_fine, metric="chessboard")
+    assert not own_fine.any() or away[own_fine].min() > buffer_px * tested
+    for row, col in np.ndindex(own.shape):
+        covered = train_fine[row * learned : (row + 1) * learned, col * learned : (col + 1) * learned]
+        assert own[row, col] == covered.all()
 
 
 def test_the_share_of_the_blocks_is_kept() -> None:

@@ -162,6 +162,28 @@ def test_blocks_of_one_raster_do_not_overlap_and_all_of_it_does(tmp_path: Path, 
     assert "train in test" in [f.fault for f in check_labels({"train": [whole], "test": [whole]}, spec, tmp_path).findings]
 
 
+def test_tests_are_seen_as_they_are_measured(tmp_path: Path, spec: ModelSpec, scene: Scene) -> None:
+    coarse = spec.model_copy(update={"resolution_m": 0.6})
+    sites = [
+        write_site(tmp_path, "a", scene.pixels, scene.classes, native_resolution=True, blocks={"size_px": 24, "buffer_px": 2, "keep": keep})
+        for keep in ("train", "test")
+    ]
+    report = check_labels({"train": sites[:1], "test": sites[1:]}, coarse, tmp_path)
+    assert [site.pixels for site in report.sites] == [192 * 192, 96 * 96]
+    assert "train in test" not in [f.fault for f in report.findings]
+    drawn = Site(name="drawn", kind="drawn_scenes", seeds=(1,))
+    finding = only(check_labels({"test": [drawn]}, spec, tmp_path))
+    assert (finding.severity, finding.site) == ("error", "drawn")
+    assert "a model is measured on real imagery" in finding.text
+
+
+def test_a_wrong_value_of_drawn_scenes_is_one_finding(tmp_path: Path, spec: ModelSpec) -> None:
+    site = Site(name="drawn", kind="drawn_scenes", seeds=(1, 2, 3), values={"99": "building"})
+    finding = only(check_labels({"train": [site]}, spec, tmp_path))
+    assert (finding.severity, finding.fault) == ("error", "labels")
+    assert "drawn scenes have no value 99" in finding.text
+
+
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_picture_that_was_saved_anew_is_recognized(tmp_path: Path, spec: ModelSpec, scene: Scene) -> None:
     noisy = np.clip(scene.pixels.astype(int) + np.random.default_rng(1).integers(-3, 4, scene.pixels.shape), 0, 255).astype(np.uint8)

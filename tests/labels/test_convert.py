@@ -8,11 +8,12 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from geoseg.errors import LabelError, MissingFileError
+from geoseg.labels import annotations
 from geoseg.labels.annotations import AnnotatedImage, Annotations, Shape, outline_mask, without_holes
 from geoseg.labels.coco import decode_runs, read_coco, write_coco
 from geoseg.labels.coco import encode_runs as encode_text
@@ -98,9 +99,16 @@ def test_the_text_form_of_run_lengths_is_read() -> None:
     assert counts == 1 + 4 + 4 + 4
 
 
-@given(mask=hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)), top=st.integers(0, 70), left=st.integers(0, 5))
-def test_a_mask_in_its_image_comes_back_from_text(mask: np.ndarray, top: int, left: int) -> None:
-    size = top + mask.shape[0] + 3, left + mask.shape[1] + 2
+@given(
+    mask=hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)),
+    top=st.sampled_from([0, 1, 70]),
+    left=st.integers(0, 5),
+    below=st.sampled_from([0, 1, 40]),
+    right=st.integers(0, 3),
+)
+@example(mask=np.ones((3, 2), bool), top=3, left=2, below=0, right=4)
+def test_a_mask_in_its_image_comes_back_from_text(mask: np.ndarray, top: int, left: int, below: int, right: int) -> None:
+    size = top + mask.shape[0] + below, left + mask.shape[1] + right
     image = np.zeros(size, bool)
     image[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
     np.testing.assert_array_equal(decode_runs(encode_text(mask, (top, left), size), size), image)
@@ -157,6 +165,38 @@ def test_xml_that_is_no_cvat_is_refused(content: bytes) -> None:
 def test_json_that_is_no_coco_is_refused(content: bytes) -> None:
     with pytest.raises(LabelError, match="no COCO file"):
         read_coco(content)
+
+
+def test_features_without_a_class_are_left_out_and_numbers_stay_whole(folder: Path) -> None:
+    table = gpd.read_file(folder / "labels.geojson")
+    # whole numbers that lack one are floats
+    table.assign(kind=[1.0, None, 3.0]).to_file(folder / "numbers.gpkg")
+    notes = convert(folder / "numbers.gpkg", folder / "a.json", images=folder / "images", column="kind")
+    assert [row["name"] for row in json.loads((folder / "a.json").read_text())["categories"]] == ["1", "3"]
+    assert [note for note in notes if "no 'kind'" in note] == [f"{name}.tif: 1 features have no 'kind' and were left out" for name in "ab"]
+    table.assign(kind=["yard", None, " "]).to_file(folder / "names.gpkg")
+    convert(folder / "names.gpkg", folder / "b.json", images=folder / "images", column="kind")
+    assert [row["name"] for row in json.loads((folder / "b.json").read_text())["categories"]] == ["yard"]
+    table.assign(kind=[None, None, ""]).to_file(folder / "none.gpkg")
+    with pytest.raises(LabelError, match=r"No feature of .* with a value in 'kind' touches any of 2 images"):
+        convert(folder / "none.gpkg", folder / "c.json", images=folder / "images", column="kind")
+
+
+def test_the_outline_of_a_small_mask_in_a_large_image_looks_at_the_mask_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = np.zeros((5000, 4000), bool)
+    mask[2040:2060, 1020:1030] = True
+    mask[2045:2050, 1022:1025] = False
+    shapes = []
+    whole = annotations.vectorize
+
+    def looking(read: Any, shape: tuple[int, int], *rest: Any) -> Any:
+        shapes.append(shape)
+        return whole(read, shape, *rest)
+
+    monkeypatch.setattr(annotations, "vectorize", looking)
+    assert outline_mask(mask).equals(shapely.box(1020, 2040, 1030, 2060).difference(shapely.box(1022, 2045, 1025, 2050)))
+    assert shapes == [(20, 10)]
+    assert outline_mask(np.zeros((9, 9), bool)).is_empty
 
 
 def test_the_way_to_the_ground_needs_images(folder: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import shapely
 
-from geoseg.errors import ConfigError, LabelError
+from geoseg.errors import ConfigError, LabelError, WriteError
 from geoseg.labels.masks import rasterize_file, vectorize_file
 from geoseg.labels.scheme import find_scheme
 from tests.doubles import CRS, TRANSFORM, call_geoseg, draw_blobs, read_band, write_raster
@@ -48,6 +48,14 @@ def test_without_a_column_polygons_are_ones(folder: Path) -> None:
     expected[:, :40] = 1
     np.testing.assert_array_equal(read_band(folder / "mask.tif"), expected)
     assert sorted(p.suffix for p in folder.iterdir() if p.name.startswith((".", "mask"))) == [".tif"]
+
+
+def test_a_mask_goes_into_a_new_folder_and_a_file_in_its_place_is_told(folder: Path) -> None:
+    words = (folder / "labels.geojson", folder / "image.tif")
+    rasterize_file(*words, folder / "new" / "below" / "mask.tif", scheme=None, column=None, all_touched=False)
+    assert (read_band(folder / "new" / "below" / "mask.tif") == 1).sum() == 1600
+    with pytest.raises(WriteError, match=r"m\.tif could not be written"):
+        rasterize_file(*words, folder / "image.tif" / "m.tif", scheme=None, column=None, all_touched=False)
 
 
 def test_classes_that_are_not_in_the_scheme_are_counted(folder: Path) -> None:

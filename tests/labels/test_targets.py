@@ -11,6 +11,7 @@ import rasterio
 import shapely
 from affine import Affine
 from pydantic import ValidationError
+from scipy import ndimage
 
 from geoseg.errors import LabelError, RunFolderError
 from geoseg.io.ground import pixel_step_m
@@ -194,6 +195,22 @@ class TestClassRasters:
         np.testing.assert_array_equal(coarse.targets[0], np.repeat([[LAND, FOREST]], 20, axis=0).repeat([10, 20], axis=1))
         kept = load(folder, Reading(scheme=SCHEME, resolution_m=1.0), **fields, native_resolution=True)
         assert kept.targets.shape == (3, 40, 60)
+
+    @pytest.mark.parametrize("own", [{"native_resolution": True}, {"resolution_m": 1.5}, {}])
+    def test_blocks_are_drawn_on_the_grid_of_the_tests_whatever_a_site_is_read_at(self, folder: Path, own: dict[str, Any]) -> None:
+        write_raster(folder / "a_mask.tif", np.zeros((1, 40, 60), np.uint8))
+        parts = []
+        for keep, grid in (("train", own), ("test", {})):
+            blocks = {"size_px": 5, "buffer_px": 1, "share": 0.4, "keep": keep}
+            part = load(
+                folder, Reading(scheme=SCHEME, resolution_m=1.0), kind="class_raster", labels="{stem}.tif", blocks=blocks, **grid
+            ).targets[0]
+            side = -(-40 // part.shape[0])
+            parts.append(np.kron(part != UNLABELLED, np.ones((side, side), bool))[:40, :60])
+        train, test = parts
+        assert train.any()
+        # a pixel at 1 m, the model's resolution, is two of the file's
+        assert not (ndimage.maximum_filter(test, 2 * 2 + 1) & train).any()
 
     def test_an_unknown_class_name_is_refused_with_the_names_there_are(self, folder: Path) -> None:
         with pytest.raises(LabelError, match=r"no class 'wood'\. The classes are land, forest, road, building"):

@@ -104,9 +104,18 @@ def test_an_item_for_catalogs_names_its_model_and_comes_back(package: ModelPacka
     assert item["assets"]["model"]["file:checksum"] == f"1220{hash_file(tmp_path / 'out/model.onnx')}"
     assert not [key for key in item["properties"] if key.startswith("geoseg:")]
     back = import_model(str(tmp_path / "out/item.json"), tmp_path / "back", {})
-    assert [row.name for row in back.spec.classes] == ["ground", "building"]
+    assert back.spec.classes == package.spec.classes
     assert (back.spec.mean, back.spec.std) == ((0, 0, 0), (255, 255, 255))
     assert find_package(tmp_path / "back") == back
+
+
+def test_classes_that_an_item_names_otherwise_are_taken_from_the_item(package: ModelPackage, tmp_path: Path) -> None:
+    export_mlm(package, tmp_path / "out")
+    path = tmp_path / "out/item.json"
+    path.write_text(path.read_text().replace('"name": "building"', '"name": "house"'))
+    ground, house = import_model(str(path), tmp_path / "back", {}).spec.classes
+    assert ground == package.spec.classes[0]
+    assert (house.name, house.kind) == ("house", "surface")
 
 
 def test_what_deepness_cannot_feed_is_refused(package: ModelPackage, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,25 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from geoseg.errors import MissingFileError, ModelError
+from geoseg.errors import MissingFileError, ModelError, WriteError
 from geoseg.model import graph as graphs
 from geoseg.model.execution import Execution
-from geoseg.model.export import add_graph
+from geoseg.model.export import add_graph, trace_onnx
 from geoseg.model.external import external_files
 from geoseg.model.graph import find_graph, graph_cache, has_graph, read_graph
 from geoseg.model.layout import find_tensors
 from geoseg.model.load import load_predictor
+from geoseg.model.network import build_network, load_weights, save_weights
 from geoseg.model.package import GRAPH_NAME, WEIGHTS_NAME, ModelPackage, find_package, shipped_models, write_card
+from geoseg.model.session import open_session
+from geoseg.model.slim import slim_graph
 from tests.doubles import contents
 from tests.model.networks import drawn, write_small
 
@@ -97,6 +103,67 @@ def test_a_package_gets_its_graph_and_a_newer_one_in_place_of_it(bare: ModelPack
     assert difference < 1e-3
     assert contents(package.folder) == {GRAPH_NAME, WEIGHTS_NAME, "model.json"}
     assert find_package(package.folder) == package
+
+
+def test_weights_too_large_for_float16_are_kept_exactly(tmp_path: Path) -> None:
+    package = write_small(tmp_path / "package")
+    module = build_network(package.spec)
+    name, first = next((name, child) for name, child in module.named_modules() if isinstance(child, torch.nn.Conv2d))
+    above, _, last = name.rpartition(".")
+    norm = torch.nn.BatchNorm2d(first.out_channels)
+    with torch.no_grad():
+        norm.running_var.fill_(3e6)
+        norm.weight.fill_(2e3)
+    setattr(module.get_submodule(above), last, torch.nn.Sequential(first, norm))
+    save_weights(module, package.weights)
+    with safe_open(package.weights, "pt") as stored:
+        kinds = {key: stored.get_slice(key).get_dtype() for key in stored.keys()}  # noqa: SIM118
+    assert {key for key, kind in kinds.items() if kind == "F32"} == {f"{name}.1.running_var"}
+    tile = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        before = module.eval()(tile)
+        load_weights(module, package.weights)
+        expected = module(tile)
+    torch.testing.assert_close(expected, before, rtol=0.02, atol=0.02)
+    graph = slim_graph(trace_onnx(module, tile, {0: "batch", 2: "height", 3: "width"}, folded=False), package.weights, (64, 96))
+    kept = [t for t in graph.graph.initializer if t.name == f"{name}.1.running_var"]
+    assert [(t.data_type, t.data_location) for t in kept] == [(TensorProto.FLOAT, TensorProto.EXTERNAL)]
+    session = open_session(graph.SerializeToString(), "mixed", Execution(), weights_folder=package.folder)
+    whole = {"image": tile.numpy(), "keep": np.array([0, 0, 64, 96])}
+    (found,) = session.run(None, {port.name: whole[port.name] for port in session.get_inputs()})
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-3)
+
+
+def test_a_package_is_whole_whenever_its_graph_is_replaced(whole: ModelPackage, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace, seen = Path.replace, []
+
+    def looking(self: Path, target: Path) -> Path:
+        seen.append(find_package(whole.folder).graph_sha256)
+        moved = replace(self, target)
+        seen.append(find_package(whole.folder).graph_sha256)
+        return moved
+
+    monkeypatch.setattr(Path, "replace", looking)
+    (whole.folder / GRAPH_NAME).write_bytes((whole.folder / GRAPH_NAME).read_bytes())
+    package, _ = add_graph(whole)
+    assert seen == [whole.graph_sha256, None, None, None, None, package.graph_sha256]
+
+
+def test_a_folder_that_takes_no_graph_is_a_failed_write(whole: ModelPackage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    card = (whole.folder / "model.json").read_bytes()
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, mode="r", **more: refuse() if "w" in mode else opened(self, mode, **more))
+    with pytest.raises(WriteError, match=r"model\.json could not be written"):
+        write_card(whole.folder, whole.spec)
+    monkeypatch.undo()
+    assert (whole.folder / "model.json").read_bytes() == card
+    assert find_package(whole.folder) == whole
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    with pytest.raises(WriteError, match="graph could not be written"):
+        add_graph(whole)
 
 
 def test_a_changed_graph_is_refused_with_both_checksums(whole: ModelPackage) -> None:
