@@ -102,6 +102,7 @@ def preview(
 ) -> None:
     """Draw the labels of RECIPE over their imagery."""
     from geoseg.labels.preview import draw_preview, write_preview
+    from geoseg.labels.site import as_measured
     from geoseg.labels.targets import iterate_site
     from geoseg.training.recipe import read_recipe
 
@@ -110,7 +111,8 @@ def preview(
     single = output.suffix.lower() == ".png"
     parts = {"train": what.sites, "validation": what.validation, "test": what.tests}
     for part, site in ((part, site) for part, sites in parts.items() for site in sites):
-        for number, raster in enumerate(iterate_site(site, what.model, data)):
+        shown = as_measured(site) if part == "test" else site
+        for number, raster in enumerate(iterate_site(shown, what.model, data)):
             picture = draw_preview(raster, what.model.scheme)
             if single:
                 pictures.append(picture)
