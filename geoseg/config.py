@@ -198,10 +198,13 @@ class RunConfig(BaseModel):
         dumped["outputs"] = [output for output in self.outputs if output != "report"]
         # TOML has no word for what a rule leaves out
         dumped["checks"] = [rule.model_dump(mode="json", exclude_none=True) for rule in self.checks]
-        fields = type(self).model_fields
         return {key: dumped[key] for key in _RESULT_KEYS} | {
-            key: dumped[key] for key in _RESULT_KEYS_SINCE if getattr(self, key) != fields[key].default
+            key: dumped[key] for key, default in RESULT_DEFAULTS.items() if getattr(self, key) != default
         }
+
+
+RESULT_DEFAULTS: dict[str, Any] = {key: RunConfig.model_fields[key].default for key in _RESULT_KEYS_SINCE}
+"""What the keys are that :meth:`RunConfig.result_keys` leaves out."""
 
 
 def _refuse_secrets(address: str | None) -> str | None:
@@ -284,14 +287,19 @@ def _toml_lines(table: dict[str, Any], path: str) -> Iterator[str]:
     tables = {name: value for name, value in table.items() if isinstance(value, dict)}
     for name, value in table.items():
         if name not in tables and value is not None:
-            yield f"{name} = {_toml_value(value)}"
+            yield f"{_toml_key(name)} = {_toml_value(value)}"
     for name, inner in tables.items():
-        yield from ("", f"[{path}{name}]", *_toml_lines(inner, f"{path}{name}."))
+        whole = f"{path}{_toml_key(name)}"
+        yield from ("", f"[{whole}]", *_toml_lines(inner, f"{whole}."))
+
+
+def _toml_key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml_value(name)
 
 
 def _toml_value(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {_toml_value(v)}" for name, v in value.items() if v is not None) + "}"
+        return "{" + ", ".join(f"{_toml_key(name)} = {_toml_value(v)}" for name, v in value.items() if v is not None) + "}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml_value(v) for v in value)}]"
     if isinstance(value, float) and not math.isfinite(value):

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from geoseg.config import RunConfig
-from geoseg.errors import ChunkError, UsageError
+from geoseg.errors import ChunkError, RunError, UsageError
 from geoseg.events import ChunkDone, ChunkFailed, Finished, Listener, Warned, ignore_events
 from geoseg.inference.performance import Performance
 from geoseg.inference.planning import check_disk, describe_plan, plan_run
-from geoseg.inference.runplan import RunPlan
+from geoseg.inference.runplan import RunPlan, identify_inputs, identify_source
 from geoseg.inference.tuning.tune import tune
 from geoseg.inference.whole import LoadPredictor, averaging, network_loader
 from geoseg.inference.work import ChunkResult, SegmentJob
@@ -25,6 +25,7 @@ from geoseg.products.stitched import Stitched, stitch_run
 from geoseg.runfolder.folder import RunFolder
 from geoseg.runfolder.item import describe_item
 from geoseg.runfolder.names import DETECTIONS
+from geoseg.runfolder.provenance import find_differences
 from geoseg.runfolder.report import count_classes, describe_run
 from geoseg.runtime.faults import TRIES, ChunkFailure
 from geoseg.runtime.mapping import map_chunks
@@ -37,6 +38,8 @@ _NAMED = 3
 """Chunks that an error names; the others are counted."""
 _HOPELESS = 8
 """Chunks that were given up, with none done by this command or an earlier one, after which the others are not tried."""
+_KEPT = {"chunks", "found", "quick"}
+"""Folders below ``.work`` that a run goes on with; the rest it makes anew."""
 
 
 class Preview(Protocol):
@@ -79,11 +82,13 @@ def segment_raster(
     Raises:
         UsageError: If something does not fit; nothing was changed on disk.
         ChunkError: If chunks failed again and again, and ``allow_missing`` is not set; the others are done.
-        RunError: If the run could not be finished; what is done stays, and the same call goes on.
+        RunError: If the run could not be finished; what is done stays, and the same call goes on. Also if the raster was changed
+            meanwhile; then the same call refuses the folder as another run's.
     """
     began = time.monotonic()
     folder = RunFolder(config.output)
     plan = plan_run(folder.recall(config))
+    plan = replace(plan, inputs=identify_inputs(plan.config, plan.source))
     with folder.hold():
         folder.settle()
         left_out = 0
@@ -94,20 +99,21 @@ def segment_raster(
                 add_exports(folder, plan.config, listener)
                 listener(Finished(output=str(config.output), elapsed_s=0.0))
                 return config.output
-        check_disk(plan, config.output)
+        check_disk(plan, config.output, _measure_standing(plan, folder))
         preview = None if left_out else preview
         may_tune = load is None and not (folder.is_begun() and holds_chunks(folder.chunk_place))
         try:
             if preview is not None:
                 folder.begin(plan.config, plan.fingerprint())
                 mapping = preview.begin(plan, folder, mapping, listener)
-            plan = tune(plan, config, listener) if may_tune else plan
+            plan = replace(tune(plan, config, listener), inputs=plan.inputs) if may_tune else plan
             folder.begin(plan.config, plan.fingerprint())
             load = averaging(load or network_loader(plan.package, plan.lane_execution), plan.views)
             done = segment_chunks(plan, folder.chunks(plan), load, listener, mapping)
         except UsageError:
             folder.abandon()
             raise
+        _check_same(plan)
         # a run that is finished but for some chunks stays as it is if none of them could be made this time
         if not left_out or len(done.missing) < left_out:
             folder.reopen()
@@ -230,6 +236,38 @@ def describe_job(plan: RunPlan, store: ChunkStore, load: LoadPredictor) -> Segme
         common_bytes=plan.common_bytes,
         found=RunFolder(plan.config.output).found if plan.package.spec.detects else None,
     )
+
+
+def _measure_standing(plan: RunPlan, folder: RunFolder) -> int:
+    """Return how much of the projected disk space is taken already: by what is done, and by what is removed or written over."""
+    if not folder.is_begun():
+        return 0
+    chunks = folder.chunks(plan).list_done(plan.tiles).count if plan.config.chunks_at is None else 0
+    # products of a finished run go before they are made again, a first map only afterwards
+    is_coarse = folder.is_preview or folder.quick.path.exists()
+    made = [name for name in plan.config.outputs if folder.is_whole or ((folder.path / f"{name}.tif").exists() and not is_coarse)]
+    tops = [path for path in folder.work.glob("*") if path.name not in _KEPT]
+    left = sum(path.stat().st_size for top in tops for path in (top, *top.rglob("*")) if path.is_file())
+    return plan.project_disk_bytes(chunks, made) + left
+
+
+def _check_same(plan: RunPlan) -> None:
+    """Make sure that all chunks are of one raster.
+
+    Raises:
+        RunError: If it was changed since the run began, or its server cannot be asked.
+    """
+    assert plan.inputs is not None
+    now = identify_source(plan.source)
+    if plan.inputs["raster_bytes"] is not None and now["raster_bytes"] is None:
+        # a file that is gone was read to the end
+        return
+    differences = find_differences(plan.inputs, now)
+    if differences:
+        raise RunError(
+            f"{plan.source.path} was changed while it was segmented: {'; '.join(differences)}. Some chunks are of the earlier one. "
+            "Start over with --overwrite, which removes this run, once the raster stays as it is."
+        )
 
 
 def _describe_failure(chunk: Chunk, failure: ChunkFailure) -> ChunkFailed:

@@ -97,16 +97,18 @@ def test_what_is_no_size_is_refused_and_quoted(text: str) -> None:
 
 plain = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(st.characters(exclude_categories=["Cs"]))
 values = plain | st.lists(plain, max_size=4)
-keys = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True)
+keys = st.from_regex(r"[A-Za-z0-9_-]{1,12}", fullmatch=True) | st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 
 
 @settings(deadline=None, max_examples=150)
 @given(table=st.dictionaries(keys, values, max_size=4), run=st.dictionaries(keys, values, max_size=4))
 @example(table={}, run={"raster": "delete\x7f.tif"})
 @example(table={}, run={"grid": [float("inf")]})
+@example(table={"my gpu": 1}, run={"GPU.large": 1, "": 2, 'a"b': 3})
 def test_written_toml_is_read_back_as_it_was(table: dict[str, Any], run: dict[str, Any]) -> None:
     table.pop("run", None)
-    assert tomllib.loads(to_toml({**table, "run": run})) == {**table, "run": run}
+    whole = {**table, "run": {**run, "in a.table": {"x y": run}, "in a list": [{"x.y": 1}]}}
+    assert tomllib.loads(to_toml(whole)) == whole
 
 
 def test_toml_leaves_out_what_is_none() -> None:
@@ -114,7 +116,9 @@ def test_toml_leaves_out_what_is_none() -> None:
 
 
 def test_a_written_run_gives_the_same_configuration(tmp_path: Path) -> None:
-    config = make_config({**NEEDED, "bands": [4, 2], "memory": "2GB", "halo": "exact", "outputs": ["roads"]})
+    config = make_config(
+        {**NEEDED, "bands": [4, 2], "memory": "2GB", "halo": "exact", "outputs": ["roads"], "resources": {"my gpu": 1, "GPU.large": 2}}
+    )
     path = tmp_path / "run.toml"
     path.write_text(to_toml({"geoseg_version": "1", "run": config.model_dump(mode="json")}), encoding="utf-8")
     assert make_config({}, path) == config

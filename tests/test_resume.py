@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,13 @@ import pytest
 import rasterio
 import shapely
 
+from geoseg import pipeline
 from geoseg.config import RunConfig, make_config
-from geoseg.errors import ChunkError, RunFolderError
-from geoseg.events import Finished, RunPlanned
-from geoseg.inference.planning import plan_run
-from geoseg.model.package import shipped_models, write_card
+from geoseg.errors import ChunkError, RunError, RunFolderError, WriteError
+from geoseg.events import ChunkDone, Event, Finished, RunPlanned
+from geoseg.inference.planning import plan_run, replan
+from geoseg.inference.runplan import RunPlan
+from geoseg.model.package import hash_file, shipped_models, write_card
 from geoseg.model.predictor import NeighborhoodPredictor, double_spec
 from geoseg.pipeline import segment_raster
 from geoseg.runfolder.folder import RunFolder
@@ -205,6 +208,95 @@ def test_a_raster_that_was_changed_is_refused(config: RunConfig, finished: Path)
     write_raster(Path(config.raster), draw_blobs(*SHAPE, seed=2), nodata=0)
     with pytest.raises(RunFolderError, match="raster_changed was"):
         segment_raster(config, load=always(NEAR))
+
+
+def at_chunk(number: int, do: Callable[[], object]) -> Callable[[Event], None]:
+    def hear(event: Event) -> None:
+        if isinstance(event, ChunkDone) and event.done == number:
+            do()
+
+    return hear
+
+
+def test_a_raster_that_changes_during_a_run_ends_it_and_counts_as_another_one_afterwards(config: RunConfig) -> None:
+    began_as = plan_run(config).fingerprint()["raster_changed"]
+
+    def change_raster() -> None:
+        write_raster(Path(config.raster), draw_blobs(*SHAPE, seed=2), nodata=0)
+
+    with pytest.raises(RunError, match=r"blobs\.tif was changed while it was segmented: .*raster_changed was \d+, is now \d+.*--overwrite"):
+        segment_raster(config, at_chunk(3, change_raster), always(NEAR))
+    assert contents(config.output).isdisjoint({"summary.json", "classes.tif"})
+    assert tomllib.loads((config.output / "run.toml").read_text())["fingerprint"]["raster_changed"] == began_as
+    with pytest.raises(RunFolderError, match="raster_changed was"):
+        segment_raster(config, load=always(NEAR))
+
+
+def test_what_is_chosen_by_measuring_leaves_the_raster_as_it_was_noted(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def choose(plan: RunPlan, *_: object) -> RunPlan:
+        os.utime(config.raster)
+        return replan(plan.config, plan.package, plan.source)
+
+    monkeypatch.setattr(pipeline, "tune", choose)
+    monkeypatch.setattr(pipeline, "network_loader", lambda *_: always(NEAR))
+    with pytest.raises(RunError, match="was changed while it was segmented"):
+        segment_raster(config)
+
+
+def test_a_raster_that_goes_once_it_was_read_leaves_a_run(config: RunConfig, tmp_path: Path) -> None:
+    chunks = plan_run(config).tiles.chunk_count
+    elsewhere = change(config, output=tmp_path / "whole")
+    segment_raster(elsewhere, load=always(NEAR))
+    run = segment_raster(config, at_chunk(chunks, Path(config.raster).unlink), always(NEAR))
+    assert bytes_of(run) == bytes_of(elsewhere.output)
+    recorded = [tomllib.loads((path / "run.toml").read_text())["fingerprint"] for path in (run, elsewhere.output)]
+    assert recorded[0] == recorded[1]
+
+
+def test_an_area_of_interest_that_changes_during_a_run_is_recorded_as_it_was_read(config: RunConfig, tmp_path: Path) -> None:
+    aoi = write_square(tmp_path / "aoi.gpkg", 40.0)
+    checksum = hash_file(aoi)
+    run = segment_raster(change(config, aoi=aoi), at_chunk(1, lambda: write_square(aoi, 20.0)), always(NEAR))
+    assert hash_file(aoi) != checksum
+    assert tomllib.loads((run / "run.toml").read_text())["fingerprint"]["aoi_sha256"] == checksum
+
+
+# Disk space
+
+
+def leave_free(monkeypatch: pytest.MonkeyPatch, free_bytes: int) -> None:
+    usage = shutil.disk_usage("/")._replace(free=free_bytes)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+
+def test_a_run_goes_on_where_only_what_is_left_of_it_fits(config: RunConfig, logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ChunkError):
+        segment_raster(config, load=always(replace(logged, fails_from=17)))
+    plan, done = plan_run(config), len(list((config.output / ".work" / "chunks").rglob("*.tif")))
+    left = plan.disk_bytes - round(3.0 * done / plan.tiles.chunk_count * SHAPE[0] * SHAPE[1])
+    assert 0 < left < plan.disk_bytes
+    leave_free(monkeypatch, left - 1000)
+    with pytest.raises(WriteError, match="needs about"):
+        segment_raster(config, load=always(NEAR))
+    # a part of a raster that was being made is written over
+    with (config.output / ".work" / "evidence.tif").open("wb") as part:
+        part.truncate(20_000)
+    leave_free(monkeypatch, left - 20_000)
+    segment_raster(config, load=always(NEAR))
+
+
+def test_rasters_that_stand_need_no_room_again(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RunError("the power is out")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "make_objects", fail)
+        with pytest.raises(RunError, match="the power is out"):
+            segment_raster(config, load=always(NEAR))
+    assert (config.output / "evidence.tif").exists()
+    # landcover, buildings, panoptic and roads
+    leave_free(monkeypatch, round(1.9 * SHAPE[0] * SHAPE[1]))
+    segment_raster(config, load=always(NEAR))
 
 
 def test_an_area_of_interest_that_was_changed_is_refused(config: RunConfig, tmp_path: Path) -> None:

@@ -146,17 +146,22 @@ def _settle(config: RunConfig, package: ModelPackage, source: RasterSource, exec
     )
 
 
-def check_disk(plan: RunPlan, folder: Path) -> None:
+def check_disk(plan: RunPlan, folder: Path, standing_bytes: int = 0) -> None:
     """Refuse a run whose results cannot fit on the disk.
+
+    Args:
+        plan: The run.
+        folder: Its folder.
+        standing_bytes: Of the projected space, what is taken already by what is done.
 
     Raises:
         WriteError: If the free space is smaller than projected.
     """
     existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    free = shutil.disk_usage(existing).free
-    if free < plan.disk_bytes:
+    free, needed = shutil.disk_usage(existing).free, plan.disk_bytes - standing_bytes
+    if free < needed:
         raise WriteError(
-            f"The run needs about {plan.disk_bytes / 1e6:.0f} MB in {folder}; {free / 1e6:.0f} MB are free. Make room or choose another -o."
+            f"The run needs about {needed / 1e6:.0f} MB in {folder}; {free / 1e6:.0f} MB are free. Make room or choose another -o."
         )
 
 

@@ -1,5 +1,6 @@
 """A run as it is settled: its tiles, how its network runs, and what memory and disk that takes."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ class RunPlan:
     """Tiles in one forward pass."""
     lanes: int
     """Threads that call the network in each worker."""
+    inputs: dict[str, Any] | None = None
+    """What its files were when the run began, see :func:`identify_inputs`; None looks whenever it is asked."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -149,9 +152,13 @@ class RunPlan:
     @property
     def disk_bytes(self) -> int:
         """Projected disk space while the run goes on."""
+        return self.project_disk_bytes(self.tiles.chunk_count, self.config.outputs)
+
+    def project_disk_bytes(self, chunks: int, outputs: Collection[Output]) -> int:
+        """Return the projected disk space of some of the chunks and outputs."""
         stored = _CHUNK_BYTES_PER_PX + _MEASURE_BYTES_PER_PX * len(self.package.spec.layers.measures)
-        chunks = stored if self.config.chunks_at is None else 0.0
-        bytes_per_px = chunks + sum(_OUTPUT_BYTES_PER_PX[output] for output in set(self.config.outputs))
+        of_chunks = stored * chunks / self.tiles.chunk_count if self.config.chunks_at is None else 0.0
+        bytes_per_px = of_chunks + sum(_OUTPUT_BYTES_PER_PX[output] for output in set(outputs))
         return round(self.tiles.height * self.tiles.width * bytes_per_px)
 
     @property
@@ -183,9 +190,7 @@ class RunPlan:
             **self.config.result_keys(),
             "model": _locate(self.config.model),
             "device": self.execution.device.split(":", maxsplit=1)[0],
-            **_identify(self.source),
-            "aoi_sha256": hash_file(self.config.aoi) if self.config.aoi is not None else None,
-            **({"exclude_sha256": hash_file(self.config.exclude)} if self.config.exclude is not None else {}),
+            **(identify_inputs(self.config, self.source) if self.inputs is None else self.inputs),
             "grid": [height, width, *tuple(self.source.geobox.transform)[:6]],
             "model_sha256": self.package.sha256,
             "model_spec_sha256": self.package.spec.result_sha256,
@@ -199,8 +204,22 @@ def _locate(model: str) -> str:
     return model if model in shipped_models() or not Path(model).exists() else str(Path(model).resolve())
 
 
-def _identify(source: RasterSource) -> dict[str, Any]:
-    """Return what changes when a raster does: size and time of a file, a checksum of those of several."""
+def identify_inputs(config: RunConfig, source: RasterSource) -> dict[str, Any]:
+    """Return what changes when the raster of a run does, or one of the vectors that say where it is segmented.
+
+    Raises:
+        RunError: If the server of a raster cannot be asked.
+    """
+    excluded = {"exclude_sha256": hash_file(config.exclude)} if config.exclude is not None else {}
+    return {**identify_source(source), "aoi_sha256": hash_file(config.aoi) if config.aoi is not None else None, **excluded}
+
+
+def identify_source(source: RasterSource) -> dict[str, Any]:
+    """Return what changes when a raster does: size and time of a file, a checksum of those of several.
+
+    Raises:
+        RunError: If the server of a raster cannot be asked.
+    """
     files = list(source.imagery.files())
     path = Path(files[0])
     if len(files) > 1 or not path.exists():

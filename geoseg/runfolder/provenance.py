@@ -12,6 +12,7 @@ from typing import Any
 import rasterio
 
 from geoseg import __version__
+from geoseg.config import RESULT_DEFAULTS
 from geoseg.model.package import hash_file
 from geoseg.redact import redact_all
 
@@ -79,6 +80,8 @@ def _without_none(value: Any) -> Any:
 def find_differences(earlier: dict[str, Any], now: dict[str, Any], *, recorded_only: bool = False) -> list[str]:
     """Say which values of a fingerprint are not what they were, by dotted name.
 
+    What only the earlier one has counts where a fingerprint leaves it out at its default, and not where versions no longer know it.
+
     Args:
         earlier: The fingerprint that was recorded.
         now: What is compared with it.
@@ -86,7 +89,12 @@ def find_differences(earlier: dict[str, Any], now: dict[str, Any], *, recorded_o
     """
     before, after = _flatten(earlier), _flatten(now)
     compared = {key: value for key, value in after.items() if key in before or not recorded_only}
-    return [f"{key} was {before.get(key)!r}, is now {value!r}" for key, value in compared.items() if value != before.get(key)]
+    left_out = {key: default for key, default in _flatten(RESULT_DEFAULTS).items() if key in before and key not in after}
+    return [
+        f"{key} was {before.get(key)!r}, is now {'the default' if key in left_out else repr(value)}"
+        for key, value in (compared | left_out).items()
+        if value != before.get(key)
+    ]
 
 
 def _flatten(table: dict[str, Any], path: str = "") -> dict[str, Any]:

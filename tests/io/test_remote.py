@@ -1,7 +1,11 @@
 """Rasters on the web and in object stores: read by ranges, the same bytes as the local file, secrets nowhere."""
 
+import threading
 from collections.abc import Iterator
+from email.message import Message
+from hashlib import sha256
 from pathlib import Path
+from urllib.request import Request
 
 import numpy as np
 import pytest
@@ -9,9 +13,10 @@ import rasterio
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
-from geoseg.errors import RasterError
+from geoseg.errors import RasterError, RunError
 from geoseg.inference.planning import plan_run
 from geoseg.io.raster import RasterOptions, open_raster, read_whole
+from geoseg.io.sources import address
 from geoseg.io.sources.address import checksum_names, gdal_name, identify, is_remote
 from geoseg.model.predictor import ThresholdPredictor, double_spec
 from geoseg.pipeline import segment_raster
@@ -81,6 +86,67 @@ def test_a_raster_on_the_web_that_changed_is_another_one(folder: Path, web: Web,
     with rasterio.open(folder / "other.tif", "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
         dataset.write(np.zeros((3, 9, 9), np.uint8), window=Window(0, 0, 9, 9))
     assert plan_run(config).fingerprint() != before
+
+
+def test_a_run_asks_the_server_once_before_and_once_after_its_chunks(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask, asked = address._ask_server, []
+
+    def count(name: str) -> list[str]:
+        asked.append(name)
+        return ask(name)
+
+    monkeypatch.setattr(address, "_ask_server", count)
+    raster = f"{web.address}/city.tif"
+    config = configure(Path("x"), write_package(tmp_path / "model"), tmp_path / "out", outputs=("classes",))
+    config, load = config.model_copy(update={"raster": raster}), always(ThresholdPredictor(spec=double_spec()))
+    segment_raster(config, load=load)
+    assert asked == [raster] * 2
+    segment_raster(config, load=load)
+    assert asked == [raster] * 3, "a finished run is only compared"
+
+
+@pytest.mark.parametrize("gets_only", [False, True])
+def test_a_server_that_fails_for_a_moment_is_asked_again(web: Web, monkeypatch: pytest.MonkeyPatch, gets_only: bool) -> None:
+    monkeypatch.setattr(address, "_PAUSES_S", (0.0, 0.0))
+    web.gets_only = gets_only
+    known = identify(f"{web.address}/city.tif")
+    web.hiccups = 2
+    assert identify(f"{web.address}/city.tif") == known
+    assert (web.hiccups, len(known.split())) == (0, 3)
+
+
+def test_a_server_that_gives_no_answer_is_an_error_and_no_other_raster(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "_PAUSES_S", (0.0, 0.0))
+    with serve(folder) as web:
+        name = f"{web.address}/city.tif?token=s3cr3t"
+        web.hiccups = 99
+        with pytest.raises(RunError, match=r"could not be asked whether the raster has changed: .*503.*goes on") as caught:
+            checksum_names([name])
+        assert "s3cr3t" not in str(caught.value)
+    with pytest.raises(RunError, match=r"could not be asked .*refused"):
+        checksum_names([name])
+
+
+def test_what_a_server_does_not_tell_is_no_failure(folder: Path, web: Web) -> None:
+    web.is_silent = True
+    there, not_there = f"{web.address}/city.tif", f"{web.address}/nothing.tif"
+    assert identify(there) == f"{there}   {(folder / 'city.tif').stat().st_size}"
+    assert identify(not_there) == not_there
+
+
+def test_servers_are_asked_for_several_files_at_a_time_and_told_apart_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(4, timeout=20)
+
+    def answer(request: Request) -> Message:
+        together.wait()
+        said = Message()
+        said["ETag"] = request.selector
+        return said
+
+    monkeypatch.setattr(address, "_ask_once", answer)
+    names = [f"https://host.org/{number}.tif" for number in range(4)]
+    expected = "\n".join(f"{name} /{number}.tif  " for number, name in enumerate(names))
+    assert checksum_names(names) == sha256(expected.encode()).hexdigest()
 
 
 def test_a_raster_that_is_not_on_the_server_says_so(web: Web) -> None:

@@ -27,11 +27,21 @@ class Web:
     signature: str = ""
     """Query without which no file is given out; ``/sign?href=`` answers with it."""
 
+    hiccups: int = 0
+    """Requests that are answered with 503 from now on."""
+    is_silent: bool = False
+    """Whether nothing but the size is told of a file."""
     gets_only: bool = False
     """Whether ``HEAD`` is forbidden, as by addresses that were signed for ``GET``."""
+    refusal: int = 404
+    """Status of an answer without content."""
 
     def find(self, folder: Path, target: str) -> bytes | None:
         """What is given out for a path with its query."""
+        self.refusal = 503 if self.hiccups else 404
+        if self.hiccups:
+            self.hiccups -= 1
+            return None
         asked = urlsplit(target)
         if self.signature and asked.path == "/sign":
             return json.dumps({"href": f"{parse_qs(asked.query)['href'][0]}?{self.signature}"}).encode()
@@ -67,7 +77,7 @@ def serve(folder: Path) -> Iterator[Web]:
             web.requests.append((self.command, self.path))
             content = web.find(folder, self.path)
             if content is None:
-                self.send_response(404)
+                self.send_response(web.refusal)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
@@ -77,7 +87,7 @@ def serve(folder: Path) -> Iterator[Web]:
             if asked:
                 self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(content)}")
             self.send_header("Accept-Ranges", "bytes")
-            self.send_header("ETag", f'"{len(content)}-{hash(content)}"')
+            self.send_header("X-None" if web.is_silent else "ETag", f'"{len(content)}-{hash(content)}"')
             self.send_header("Content-Type", "application/geo+json" if content[:1] == b"{" else "application/octet-stream")
             self.send_header("Content-Length", str(stop - start))
             # who reads no more than headers goes on as soon as they are there

@@ -9,7 +9,8 @@ import geopandas as gpd
 import pytest
 import shapely
 
-from geoseg.config import RunConfig
+from geoseg.checkrules import CheckRule
+from geoseg.config import RESULT_DEFAULTS, RunConfig
 from geoseg.errors import RunFolderBusyError, RunFolderError
 from geoseg.inference.planning import plan_run
 from geoseg.model.package import WEIGHTS_NAME, write_card
@@ -79,6 +80,43 @@ def test_another_value_is_refused_with_the_difference(config: RunConfig, files: 
 def test_every_key_that_decides_results_is_guarded(config: RunConfig) -> None:
     # how it is computed may need what this machine lacks
     assert config.result_keys().keys() - {"objects", "backend", "precision"} <= CHANGES.keys()
+
+
+LEFT_OUT: dict[str, tuple[Any, str]] = {
+    "mosaic": ("last", "'last'"),
+    "feather": (2, "2"),
+    "stack": (True, "True"),
+    "bbox": ((80.0, 0.0, 95.0, 80.0), r"\[80\.0, 0\.0, 95\.0, 80\.0\]"),
+    "exclude": ("one.gpkg", r"'.*one\.gpkg'"),
+    "collar": ("auto", "'auto'"),
+    "tta": ("d4", "'d4'"),
+    "tta_scales": ((0.75,), r"\[0\.75\]"),
+    "checks": ((CheckRule(name="small", smaller_m2=9.0),), r"\[\{.*'small'.*\}\]"),
+}
+
+
+@pytest.mark.parametrize("key", RESULT_DEFAULTS)
+def test_an_option_that_is_left_out_is_missed(config: RunConfig, files: Path, key: str) -> None:
+    value, was = LEFT_OUT[key]
+    plain = config.model_copy(update={"aoi": files / "other.gpkg"})
+    with_it = plain.model_copy(update={"aoi": None, "exclude": files / value} if key == "exclude" else {key: value})
+    plain = plain.model_copy(update={"aoi": with_it.aoi})
+    folder = begin(with_it)
+    assert not folder.is_finished(plan_run(with_it).fingerprint())
+    for is_whole in (False, True):
+        if is_whole:
+            folder.summary.write_text("{}")
+        with pytest.raises(RunFolderError, match=rf"holds another run: {key} was {was}, is now the default\..*--overwrite"):
+            folder.is_finished(plan_run(plain).fingerprint())
+
+
+@pytest.mark.parametrize("line", ['mosaic = "first"', "tta_scales = []", "overlap = 3"])
+def test_what_another_version_recorded_refuses_no_run(config: RunConfig, line: str) -> None:
+    folder = begin(config)
+    text = folder.record.read_text()
+    folder.record.write_text(text.replace("[fingerprint]\n", f"[fingerprint]\n{line}\n"))
+    assert folder.record.read_text() != text
+    assert not folder.is_finished(plan_run(config).fingerprint())
 
 
 def test_several_differences_are_all_said(config: RunConfig) -> None:

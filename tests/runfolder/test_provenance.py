@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import geoseg
 from geoseg.config import to_toml
 from geoseg.io.files import write_whole
-from geoseg.runfolder.provenance import checksum_files, identify_run, list_versions
+from geoseg.runfolder.provenance import checksum_files, find_differences, identify_run, list_versions
 
 VALUES = st.recursive(
     st.none()
@@ -52,6 +52,16 @@ def to_json(table: object) -> str:
 
 def test_lists_and_tuples_are_the_same() -> None:
     assert identify_run({"a": (1, 2)}) == identify_run({"a": [1, 2]}) != identify_run({"a": [2, 1]})
+
+
+@pytest.mark.parametrize("recorded_only", [False, True])
+def test_an_option_that_is_left_out_differs_unless_it_was_at_its_default(recorded_only: bool) -> None:
+    earlier = {"halo": 3, "feather": 2, "mosaic": "first", "checks": [], "gone": 1}
+    said = ["feather was 2, is now the default"]
+    assert find_differences(earlier, {"halo": 3}, recorded_only=recorded_only) == said
+    assert find_differences(earlier, {"halo": 3, "feather": 2}, recorded_only=recorded_only) == []
+    new = find_differences({"halo": 3}, {"halo": 4, "feather": 2}, recorded_only=recorded_only)
+    assert new == ["halo was 3, is now 4", *([] if recorded_only else ["feather was None, is now 2"])]
 
 
 def test_checksums_are_those_of_the_files(tmp_path: Path) -> None:
