@@ -119,5 +119,7 @@ def batch(
     numbers = {"incomplete": len(result.incomplete), "at work elsewhere": len(result.elsewhere)}
     more = "".join(f", {number} {what}" for what, number in numbers.items() if number)
     typer.echo(f"{len(result.done)} of {len(items)} done, {len(result.failed)} failed{more}: {output / LEDGER_NAME}")
-    if result.failed or result.incomplete:
+    if result.elsewhere:
+        typer.echo(f"Another command is still at work on {', '.join(result.elsewhere)}.", err=True)
+    if result.failed or result.incomplete or result.elsewhere:
         raise typer.Exit(MISSING)

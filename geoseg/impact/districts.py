@@ -69,11 +69,9 @@ def _count_buildings(zones: gpd.GeoDataFrame, buildings: gpd.GeoDataFrame) -> di
 def _measure_roads(zones: gpd.GeoDataFrame, roads: CutNetwork) -> dict[str, NDArray[np.generic]]:
     shapes, crs = zones.geometry.to_numpy(), str(zones.crs.to_wkt())
     lines = roads.table.geometry.to_numpy()
-    wet = roads.stretches.of(FLOODED)
-    flooded = draw_stretches(wet, roads.network)
-    cutting = roads.is_cut[wet.line]
-    zone, stretch = STRtree(flooded[cutting]).query(shapes, predicate="intersects")
-    pairs = np.unique(np.column_stack([zone, wet.line[cutting][stretch]]), axis=0)
+    flooded = draw_stretches(roads.stretches.of(FLOODED), roads.network)
+    zone, stretch = STRtree(roads.cuts.geometry.to_numpy()).query(shapes, predicate="intersects")
+    pairs = np.unique(np.column_stack([zone, roads.cuts["edge_id"].to_numpy()[stretch]]), axis=0)
     return {
         "road_m": _length_inside(shapes, lines, crs).round(2),
         "flooded_road_m": _length_inside(shapes, flooded, crs).round(2),

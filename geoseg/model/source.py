@@ -5,8 +5,11 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from platformdirs import user_cache_dir
 from geoseg import __version__
 from geoseg.errors import MissingFileError, ModelError, WriteError
 from geoseg.model.exchange import import_package, renamed
-from geoseg.model.fetch import fetch_file, is_address
+from geoseg.model.fetch import PICKLES, Version, fetch_changed, fetch_file, is_address
 from geoseg.model.hub import fetch_hub, is_hub_name
 from geoseg.model.package import (
     CARD_NAME,
@@ -32,9 +35,10 @@ from geoseg.model.sheet import Sheet, merge, read_sheet, sheet_beside
 from geoseg.model.spec import ModelSpec
 
 _SMP_CONFIG, _SMP_WEIGHTS = "config.json", "model.safetensors"
-_PICKLES = frozenset({".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".bin", ".h5", ".keras"})
 _KNOWN = "a package (folder or .zip), a folder of SMP's save_pretrained, hf:ORG/NAME, .onnx, .pt2 of torch.export, or a STAC item (.json)"
 _LONGEST_CARD_BYTES = 20_000_000
+_ASKS = threading.Lock()
+"""Held by who asks for a model at an address: rasters that begin together fetch it once."""
 
 Complete = Callable[[Sheet], Sheet]
 """Takes what a model says of itself, and returns the sheet that goes with it."""
@@ -68,6 +72,9 @@ class _Where:
 def find_model(model: str | Path, cache: Path | None = None) -> ModelPackage:
     """Return the package of a model, wherever it comes from; one from elsewhere is imported once, and kept by its content.
 
+    One at an address is asked for once in a process, and fetched only if it has changed since; where nobody answers, what was fetched last
+    is taken.
+
     Args:
         model: Name of a shipped model, folder of a package, or what :func:`import_model` takes. What a foreign model does not say of itself
             stands in a sheet beside it (see :func:`geoseg.model.sheet.sheet_beside`).
@@ -81,15 +88,66 @@ def find_model(model: str | Path, cache: Path | None = None) -> ModelPackage:
     name = str(model)
     if name in shipped_models() or is_package(Path(name)) or not _may_be_foreign(name):
         return find_package(model)
+    models = (cache or Path(user_cache_dir("geoseg", appauthor=False))) / "models"
+    if is_address(name):
+        return find_package(_find_at_address(name, models))
     with tempfile.TemporaryDirectory(prefix="geoseg-") as work:
         where = _Where(base=name, work=Path(work))
         local = where.bring()
         if _is_own_item(local):
             return find_package(local.parent)
-        folder = (cache or Path(user_cache_dir("geoseg", appauthor=False))) / "models" / _key(local, name)
+        folder = models / _key(local, name)
         if not is_package(folder):
             _import_once(where, local, folder)
     return find_package(folder)
+
+
+def _find_at_address(address: str, models: Path) -> Path:
+    with _ASKS:
+        folder = _ask_once(address, models)
+        if is_package(folder):
+            return folder
+        # the cache was emptied meanwhile
+        _ask_once.cache_clear()
+        return _ask_once(address, models)
+
+
+@lru_cache(maxsize=64)
+def _ask_once(address: str, models: Path) -> Path:
+    """Return the package of a model at an address, and note which version it is."""
+    # addresses may hold secrets
+    note = models / "addresses" / f"{hashlib.sha256(address.encode()).hexdigest()[:32]}.json"
+    kept = _read_note(note, models)
+    with tempfile.TemporaryDirectory(prefix="geoseg-") as work:
+        fetched = fetch_changed(address, Path(work), None if kept is None else kept[1])
+        if fetched is None:
+            assert kept is not None, "what is not known is fetched"
+            return kept[0]
+        folder = models / _key(fetched.path, address)
+        if not is_package(folder):
+            _import_once(_Where(base=address, work=Path(work)), fetched.path, folder)
+    _write_note(note, {"geoseg": __version__, "package": folder.name, "version": asdict(fetched.version)})
+    return folder
+
+
+def _read_note(note: Path, models: Path) -> tuple[Path, Version] | None:
+    """Return the package that was made of an address by this version of geoseg, if it is there still."""
+    with suppress(OSError, ValueError, TypeError, LookupError):
+        told = json.loads(note.read_text(encoding="utf-8"))
+        folder = models / str(told["package"])
+        if told["geoseg"] == __version__ and is_package(folder):
+            return folder, Version(**told["version"])
+    return None
+
+
+def _write_note(note: Path, told: dict[str, Any]) -> None:
+    """Write a note; where that cannot be, the next process fetches the model again."""
+    with suppress(OSError):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=note.parent, prefix=".geoseg-") as work:
+            made = Path(work) / note.name
+            made.write_text(json.dumps(told), encoding="utf-8")
+            made.replace(note)
 
 
 def import_model(source: str, target: Path, sheet: Sheet, *, name: str | None = None, complete: Complete | None = None) -> ModelPackage:
@@ -219,7 +277,7 @@ def _describe(local: Path, sheet: Sheet, complete: Complete | None, where: _Wher
     readers = {".onnx": _describe_onnx, ".pt2": _describe_program}
     if local.suffix in readers:
         return readers[local.suffix](local, sheet, complete)
-    if local.suffix in _PICKLES:
+    if local.suffix in PICKLES:
         raise ModelError(
             f"{local} is a pickle or a checkpoint, which can run any code and is never read. Save the network as ONNX, with torch.export "
             "(.pt2), or with SMP's save_pretrained."

@@ -161,8 +161,8 @@ def _group_measures(measures: Iterable[Measure]) -> dict[str, tuple[str, ...]]:
 
 def _make_product(mosaic: ChunkMosaic, folder: RunFolder, product: Product, plan: RunPlan) -> Path:
     path, is_wanted = folder.path / f"{product.name}.tif", product.name in plan.config.outputs
-    # a first map stands under the same name
-    if is_wanted and path.exists() and not folder.is_preview:
+    # a first map stands under the same name, also where it was cut off before its summary said so
+    if is_wanted and path.exists() and not (folder.is_preview or folder.quick.path.exists()):
         return path
     vrt = mosaic.describe(folder.work, product.name, product.bands, product.style)
     if product.name == "classes" and plan.config.post:

@@ -60,7 +60,7 @@ class BatchResult:
     incomplete: tuple[Entry, ...]
     """Those that are finished but for some chunks, each with the reason of the first."""
     elsewhere: tuple[str, ...]
-    """Those that another command is at work on."""
+    """Those that another command is still at work on, also when all others had ended."""
 
 
 def segment_list(
@@ -74,7 +74,8 @@ def segment_list(
     """Segment many rasters, each into a run folder of its own below ``output``.
 
     Several such commands, on one machine or on several that share the folder, may work on one list: a raster belongs to who
-    holds its run folder, and that lock goes with its process. The same command again goes on, and tries what failed again.
+    holds its run folder, and that lock goes with its process. Those that another command held are looked at again when all others have
+    ended: by then it may have finished them, or given them up. The same command again goes on, and tries what failed again.
 
     Args:
         items: The rasters, in the order in which they are to be done.
@@ -90,10 +91,8 @@ def segment_list(
     """
     with open_workplace(options, listener) as mapping:
         batch = _Batch(output, configure, options, listener, partial(segment_raster, load=load, mapping=mapping))
-        _work_off(batch, AttemptQueue(items), options.rasters_at_once)
-    return BatchResult(
-        done=tuple(batch.done), failed=tuple(batch.failed), incomplete=tuple(batch.incomplete), elsewhere=tuple(batch.elsewhere)
-    )
+        _work_off(batch, items, options.rasters_at_once)
+    return BatchResult(done=tuple(batch.done), failed=tuple(batch.failed), incomplete=tuple(batch.incomplete), elsewhere=batch.elsewhere)
 
 
 def find_workplace(items: Iterable[RunItem], configure: Configure, output: Path) -> ClusterOptions:
@@ -143,17 +142,24 @@ def open_workplace(options: BatchOptions, listener: Hears) -> Iterator[MapChunks
         shared.close()
 
 
-def _work_off(batch: "_Batch", queue: AttemptQueue, at_once: int) -> None:
-    """Work off a queue in some threads."""
+def _work_off(batch: "_Batch", items: Iterable[RunItem], at_once: int) -> None:
+    """Work off a list in some threads, and once more what another command held."""
     threads = ThreadPoolExecutor(at_once, thread_name_prefix="raster")
+    queue = AttemptQueue(items)
     try:
-        for end in [threads.submit(batch.work, queue) for _ in range(at_once)]:
-            end.result()
+        _empty(queue, batch, threads, at_once)
+        queue = AttemptQueue(batch.take_elsewhere())
+        _empty(queue, batch, threads, at_once)
     finally:
         # whoever stops the list does not wait for the rasters under way: they end with their chunk or stage
         batch.stopped.set()
         queue.close()
         threads.shutdown(wait=False)
+
+
+def _empty(queue: AttemptQueue, batch: "_Batch", threads: ThreadPoolExecutor, at_once: int) -> None:
+    for end in [threads.submit(batch.work, queue) for _ in range(at_once)]:
+        end.result()
 
 
 class _Batch:
@@ -175,7 +181,17 @@ class _Batch:
         self.done: list[str] = []
         self.failed: list[Entry] = []
         self.incomplete: list[Entry] = []
-        self.elsewhere: list[str] = []
+        self._held: list[RunItem] = []
+
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """Names of the rasters that another command holds."""
+        return tuple(item.name for item in self._held)
+
+    def take_elsewhere(self) -> list[RunItem]:
+        """Return the rasters that another command held, to be tried anew."""
+        held, self._held = self._held, []
+        return held
 
     def work(self, queue: AttemptQueue) -> None:
         """Take attempts until none is left."""
@@ -199,7 +215,7 @@ class _Batch:
             config = self._configure(item.raster, self._output / item.name)
             self._segment(config, heard)
         except RunFolderBusyError:
-            self.elsewhere.append(item.name)
+            self._held.append(item)
             return True
         except DeviceLostError:
             # whatever comes next would fail in this process too, and be marked so

@@ -78,6 +78,22 @@ def test_depths_at_walls_are_right_to_five_centimetres(valley: Valley, impact: I
     assert (impact.buildings["depth_mean_m"] <= impact.buildings["depth_max_m"])[wet].all()
 
 
+@pytest.mark.parametrize(
+    ("min_cut_m", "expected"), [(1.0, {"west": 1, "east": 1}), (10.0, {"west": 1, "east": 0}), (99.0, {"west": 0, "east": 0})]
+)
+def test_a_zone_in_which_a_cut_road_only_has_puddles_counts_no_cut(
+    valley: Valley, tmp_path: Path, min_cut_m: float, expected: dict[str, int]
+) -> None:
+    water = np.zeros((1, HIGH_M, WIDE_M), np.uint8)
+    water[:, 195:206, 200:240] = 1
+    water[:, 195:206, 400:403] = 1
+    flood = FloodInput(path=write_raster(tmp_path / "flood.tif", water, transform=Affine(1, 0, LEFT, 0, -1, TOP), crs=CRS))
+    asked = inputs_of(valley, flood=flood, buildings=None, dem=None, population=None, origins=())
+    found = measure_impact(asked, options=ImpactOptions(min_cut_m=min_cut_m))
+    assert dict(zip(found.zones["district"], found.zones["cut_roads"], strict=True)) == expected
+    assert (found.zones["flooded_road_m"] > 2).all()
+
+
 def test_zones_add_up_to_the_whole(impact: Impact) -> None:
     zones, houses = impact.zones, impact.buildings
     for name, state in (("flooded_buildings", "flooded"), ("unknown_buildings", "unknown")):

@@ -2,13 +2,14 @@
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from geoseg.errors import WriteError
-from geoseg.io.files import move_whole, write_whole
+from geoseg.io.files import move_whole, remove_parts, write_whole
 
 Fail = Callable[[str, int], None]
 
@@ -61,7 +62,37 @@ def test_the_content_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(os, "fsync", watch)
     write_whole(tmp_path / "a.bin", b"content")
-    assert seen == [["a.bin.part"]]
+    (names,) = seen
+    assert [re.fullmatch(r"a\.bin\.\d+-[0-9a-f]{8}\.part", name) is not None for name in names] == [True]
+
+
+def test_two_writers_of_one_file_never_take_each_others_half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flush, seen = os.fsync, []
+
+    def write_another(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", flush)
+        write_whole(tmp_path / "a.bin", b"of the other")
+        seen.append((tmp_path / "a.bin").read_bytes())
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", write_another)
+    write_whole(tmp_path / "a.bin", b"of the first")
+    assert [*seen, (tmp_path / "a.bin").read_bytes()] == [b"of the other", b"of the first"]
+    assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_what_killed_writers_left_does_not_pile_up(tmp_path: Path) -> None:
+    left = [tmp_path / f"{name}.12-0123456{digit}.part" for name in ("a.bin", "b.bin") for digit in range(3)]
+    others = [tmp_path / "2.tif.part", tmp_path / ".features.part.gpkg"]
+    for path in (*left, *others):
+        path.write_bytes(b"half")
+        os.utime(path, (1, 1))
+    now = tmp_path / "c.bin.12-01234567.part"
+    now.write_bytes(b"still being written")
+    write_whole(tmp_path / "a.bin", b"")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.bin", now.name, *(path.name for path in others)}
+    remove_parts(tmp_path)
+    assert not now.exists()
 
 
 def test_a_folder_that_is_not_there_is_a_write_error(tmp_path: Path) -> None:

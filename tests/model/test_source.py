@@ -3,11 +3,16 @@
 import functools
 import hashlib
 import http.server
+import io
 import json
+import shutil
 import threading
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.error import URLError
 
 import numpy as np
 import onnx
@@ -15,7 +20,7 @@ import pytest
 from onnx import numpy_helper
 
 from geoseg.errors import MissingFileError, ModelError, UsageError, WriteError
-from geoseg.model import fetch
+from geoseg.model import fetch, source
 from geoseg.model.exchange import export_package
 from geoseg.model.hub import fetch_hub
 from geoseg.model.package import ModelPackage
@@ -90,6 +95,24 @@ def test_older_items_say_scaling_as_statistics(model: Path, tmp_path: Path) -> N
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
+    answers: ClassVar[list[int]] = []
+    tag: ClassVar[str | None] = None
+
+    def do_GET(self) -> None:
+        if self.tag and self.headers.get("If-None-Match") == self.tag:
+            self.send_response(304)
+            self.end_headers()
+        else:
+            super().do_GET()
+
+    def end_headers(self) -> None:
+        if self.tag:
+            self.send_header("ETag", self.tag)
+        super().end_headers()
+
+    def log_request(self, code: Any = "-", size: Any = "-") -> None:
+        self.answers.append(int(code))
+
     def log_message(self, *_: Any) -> None:
         pass
 
@@ -114,6 +137,128 @@ def test_an_item_on_the_web_brings_its_model_along(model: Path, site: str, tmp_p
         import_model(f"{site}/item.json", tmp_path / "other", {"ports": {"gives": "sigmoid"}})
     with pytest.raises(MissingFileError, match=r"cannot be fetched: HTTP Error 404"):
         find_model(f"{site}/none.onnx", tmp_path / "cache")
+
+
+def ask_anew() -> None:
+    """Forget what this process knows of addresses, as another one does."""
+    source._ask_once.cache_clear()
+
+
+@pytest.fixture
+def answers(site: str, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What the server has answered."""
+    answers: list[int] = []
+    monkeypatch.setattr(_Quiet, "answers", answers)
+    return answers
+
+
+@pytest.mark.parametrize("tag", ['"first"', None], ids=["etag", "last modified"])
+def test_a_model_at_an_address_is_fetched_once_for_all_rasters_and_commands(
+    model: Path, site: str, answers: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: str | None
+) -> None:
+    zip_package(model, tmp_path, "theirs")
+    monkeypatch.setattr(_Quiet, "tag", tag)
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: find_model(f"{site}/package.zip", tmp_path / "cache"), range(4)))
+    assert [package.spec.name for package in found] == ["theirs"] * 4
+    assert answers == [200]
+    ask_anew()
+    assert find_model(f"{site}/package.zip", tmp_path / "cache") == found[0]
+    assert answers == [200, 304]
+    shutil.rmtree(tmp_path / "cache")
+    assert find_model(f"{site}/package.zip", tmp_path / "cache") == found[0]
+    assert answers == [200, 304, 200]
+
+
+def test_a_model_at_an_address_that_has_changed_is_fetched_anew(
+    model: Path, site: str, answers: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tag in ("first", "second"):
+        zip_package(model, tmp_path, tag)
+        monkeypatch.setattr(_Quiet, "tag", f'"{tag}"')
+        ask_anew()
+        assert find_model(f"{site}/package.zip", tmp_path / "cache").spec.name == tag
+    assert answers == [200, 200]
+
+
+def test_without_a_connection_the_model_that_was_fetched_last_is_taken(
+    model: Path, site: str, answers: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zip_package(model, tmp_path, "theirs")
+    found = find_model(f"{site}/package.zip?signature=secret", tmp_path / "cache")
+    for note in (tmp_path / "cache").rglob("addresses/*"):
+        assert "secret" not in note.name + note.read_text()
+
+    def be_offline(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    ask_anew()
+    with monkeypatch.context() as patched:
+        patched.setattr(urllib.request, "urlopen", be_offline)
+        assert find_model(f"{site}/package.zip?signature=secret", tmp_path / "cache") == found
+        with pytest.raises(MissingFileError, match="no route to host"):
+            find_model(f"{site}/other.zip", tmp_path / "cache")
+    # that it is gone is an answer
+    (tmp_path / "package.zip").unlink()
+    ask_anew()
+    with pytest.raises(MissingFileError, match="404"):
+        find_model(f"{site}/package.zip?signature=secret", tmp_path / "cache")
+
+
+def test_a_damaged_note_of_an_address_is_as_good_as_none(model: Path, site: str, answers: list[int], tmp_path: Path) -> None:
+    zip_package(model, tmp_path, "theirs")
+    for content in ("", "[]", "{", '{"package": "x"}'):
+        for note in (tmp_path / "cache").rglob("addresses/*"):
+            note.write_text(content)
+        ask_anew()
+        assert find_model(f"{site}/package.zip", tmp_path / "cache").spec.name == "theirs"
+    assert answers == [200] * 4
+
+
+def zip_package(model: Path, folder: Path, name: str) -> None:
+    package = import_model(str(model), folder / name, {**said("sigmoid", "a", "b"), "tile_size_px": 64}, name=name)
+    (folder / "package.zip").unlink(missing_ok=True)
+    export_package(package, folder / "package.zip")
+
+
+def test_an_object_store_is_asked_by_what_it_says_of_a_file(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    store = fsspec.filesystem("memory")
+    store.pipe("/bucket/net.onnx", b"first")
+    fetched = fetch.fetch_changed("memory://bucket/net.onnx", tmp_path, None)
+    assert fetched is not None
+    assert fetched.path.read_bytes() == b"first"
+    assert fetch.fetch_changed("memory://bucket/net.onnx", tmp_path, fetched.version) is None
+    store.pipe("/bucket/net.onnx", b"the second")
+    again = fetch.fetch_changed("memory://bucket/net.onnx", tmp_path, fetched.version)
+    assert again is not None
+    assert again.path.read_bytes() == b"the second"
+    store.rm("/bucket/net.onnx")
+    with pytest.raises(MissingFileError, match="cannot be fetched"):
+        fetch.fetch_changed("memory://bucket/net.onnx", tmp_path, again.version)
+
+
+@pytest.mark.parametrize(
+    ("remote", "name"),
+    [
+        ("net.onnx", "fetched.onnx"),
+        ("NET.PT2", "fetched.pt2"),
+        ("..\\..\\x.zip", "fetched.zip"),
+        ("..\\..\\x.bat", "fetched"),
+        ("x.on\\..\\y", "fetched"),
+        ("C:x.json:stream", "fetched"),
+        ("aux", "fetched"),
+        ("..", "fetched"),
+        ("", "fetched"),
+    ],
+)
+def test_of_a_remote_name_only_the_ending_of_a_model_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remote: str, name: str
+) -> None:
+    monkeypatch.setattr(fetch, "_open", lambda *_: (io.BytesIO(b"content"), fetch.Version()))
+    path = fetch.fetch_file(f"https://there/models/{remote}", tmp_path)
+    assert path == tmp_path / name
+    assert path.read_bytes() == b"content"
 
 
 class _Broken(http.server.BaseHTTPRequestHandler):

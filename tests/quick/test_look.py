@@ -20,6 +20,7 @@ from geoseg.events import ChunkDone, Event, FirstMap, MapRefined
 from geoseg.inference.planning import plan_run
 from geoseg.model.predictor import NeighborhoodPredictor, double_spec
 from geoseg.pipeline import segment_raster
+from geoseg.quick import look
 from geoseg.quick.look import QuickOptions, segment_quick
 from geoseg.redo import redo_objects
 from geoseg.runfolder.status import read_status
@@ -159,6 +160,33 @@ def test_a_quick_run_that_was_broken_off_goes_on_with_or_without(config: RunConf
     assert is_same(goes_on(config, heard, always(logged)), plain)
     assert len(heard.of(ChunkDone)) == plan_run(config).tiles.chunk_count - before
     assert (broken_at > 1) == (before > 0)
+
+
+@pytest.mark.parametrize(
+    ("copied", "rasters"),
+    [(1, ["classes.tif"]), (3, ["classes.tif", "confidence.tif"]), (4, ["classes.tif", "confidence.tif", "evidence.tif"])],
+)
+def test_a_first_map_that_was_cut_off_before_its_summary_is_not_taken_for_the_final_one(
+    whole: RunConfig, plain: Path, monkeypatch: pytest.MonkeyPatch, copied: int, rasters: list[str]
+) -> None:
+    put, done = look.move_whole, []
+
+    def cut_off(made: Path, path: Path) -> None:
+        if len(done) == copied:
+            raise KeyboardInterrupt
+        put(made, path)
+        done.append(path.name)
+
+    monkeypatch.setattr(look, "move_whole", cut_off)
+    monkeypatch.setattr(look, "write_whole", lambda *_: cut_off(Path(), Path()))
+    with pytest.raises(KeyboardInterrupt):
+        segment_quick(whole, load=always(NEAR), options=AT_ONCE)
+    assert [name for name in done if name.endswith(".tif")] == rasters
+    assert not (whole.output / "summary.json").exists()
+    run = segment_raster(whole, load=always(NEAR))
+    assert bytes_of(run) == bytes_of(plain)
+    assert {path.name for path in run.iterdir()} == {path.name for path in plain.iterdir()}
+    assert (run / "classes.tif.aux.xml").read_bytes() == (plain / "classes.tif.aux.xml").read_bytes()
 
 
 def test_what_lies_in_the_first_area_comes_first_and_then_what_is_uncertain(config: RunConfig, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from geoseg.config import RunConfig
 from geoseg.errors import DeviceLostError
 from geoseg.events import ClusterReady, Warned
+from geoseg.io.store.locks import hold_folder
 from geoseg.model.execution import Execution
 from geoseg.model.package import ModelPackage
 from geoseg.model.predictor import Keep, NeighborhoodPredictor, Predictor, double_spec
@@ -189,6 +191,41 @@ def test_a_raster_that_another_command_is_at_work_on_is_left_to_it(images: Path,
     assert len(result.done) == 5
 
 
+@pytest.mark.parametrize("is_done", [True, False])
+def test_what_another_command_held_is_looked_at_again_in_the_end(images: Path, package: Path, tmp_path: Path, is_done: bool) -> None:
+    items = read_run_list(str(images))
+    held = configuring(package)(items[0].raster, tmp_path / "out" / items[0].name)
+    with ExitStack() as other:
+        other.enter_context(hold_folder(held.output))
+
+        def hear(entry: Entry | ClusterReady | Warned) -> None:
+            heard.append(entry)
+            if len(heard) == len(items) - 1:
+                # the other command ends, with the raster or without
+                other.close()
+                if is_done:
+                    segment_raster(held, load=always(NEAR))
+
+        heard: list[Entry | ClusterReady | Warned] = []
+        result = segment_list(items, tmp_path / "out", configuring(package), QUICK, hear, always(NEAR))
+    assert sorted(result.done) == [item.name for item in items]
+    assert (result.elsewhere, result.failed) == ((), ())
+    assert (held.output / "summary.json").exists()
+
+
+def test_a_list_of_which_another_command_holds_a_part_is_not_done(
+    images: Path, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("geoseg.model.load.load_predictor", lambda *_: NEAR)
+    words = ("batch", images, "-o", tmp_path / "out", "-m", package, "--outputs", "classes", "--device", "cpu")
+    with hold_folder(tmp_path / "out" / "scene1"), hold_folder(tmp_path / "out" / "scene4"):
+        assert call_geoseg(monkeypatch, *words) == 3
+    said = capsys.readouterr()
+    assert "4 of 6 done, 0 failed, 2 at work elsewhere" in said.out
+    assert "Another command is still at work on scene1, scene4." in said.err
+    assert call_geoseg(monkeypatch, *words) == 0
+
+
 def test_the_ledger_hears_of_a_raster_that_another_command_has_mended(images: Path, package: Path, tmp_path: Path) -> None:
     (images / "scene2.tif").write_bytes(b"no raster")
     run(images, tmp_path / "out", package)
@@ -311,7 +348,9 @@ def test_two_commands_share_a_list(images: Path, tmp_path: Path) -> None:
     command += ["--outputs", "classes", "--device", "cpu", "--threads", "1", "--backend", "torch"]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=200)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
+    # the one that ends first may leave rasters to the other
+    assert [process.returncode for process in both] == [3 if "at work elsewhere" in text else 0 for text in said], said
+    assert 0 in [process.returncode for process in both], said
     entries = [json.loads(line) for line in (tmp_path / "out" / LEDGER_NAME).read_text().splitlines()]
     assert {entry["name"] for entry in entries} == {f"scene{n}" for n in range(6)}
     assert all((tmp_path / "out" / entry["name"] / "summary.json").exists() for entry in entries)

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -105,7 +105,10 @@ def try_candidates(
         scratch: Folder for what the processes hand each other; None takes the system's for temporary files.
 
     Returns:
-        One trial for each candidate that ran; those that did not fit into memory, or could not be loaded, are left out.
+        One trial for each candidate that ran; those that did not fit into memory, could not be loaded, or were cut off, are left out.
+
+    Raises:
+        OSError: If the disk does not take what is handed over, or a process cannot be started.
     """
     by_backend: dict[str, list[Candidate]] = {}
     for candidate in candidates:
@@ -117,8 +120,10 @@ def try_candidates(
             folder = Path(work, backend)
             folder.mkdir()
             for trial in _try_in_process(package, sample, group, folder, compare_px):
-                trials.append(trial)
-                labels.append(np.load(folder / f"{group.index(trial.candidate)}.npy"))
+                # a file that was cut off, or never written, is no result
+                with suppress(OSError, ValueError, EOFError):
+                    labels.append(np.load(folder / f"{group.index(trial.candidate)}.npy"))
+                    trials.append(trial)
     reference = next((found for trial, found in zip(trials, labels, strict=True) if _is_reference(trial.candidate)), None)
     if reference is None:
         return trials
@@ -151,9 +156,15 @@ def _try_in_process(package: ModelPackage, sample: Sample, group: list[Candidate
     # what was timed before the limit counts
     with suppress(subprocess.TimeoutExpired):
         subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LIMIT_S, check=False)
-    results = folder / "results.jsonl"
-    lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
-    return [Trial(candidate=group[found["index"]], load_s=found["load_s"], batch_s=found["batch_s"]) for found in map(json.loads, lines)]
+    return list(_read_results(folder / "results.jsonl", group))
+
+
+def _read_results(path: Path, group: list[Candidate]) -> Iterator[Trial]:
+    """Yield what was timed; a line that was cut off counts for nothing."""
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        with suppress(ValueError, TypeError, LookupError):
+            found = json.loads(line)
+            yield Trial(candidate=group[found["index"]], load_s=found["load_s"], batch_s=found["batch_s"])
 
 
 def _main(folder: Path) -> None:

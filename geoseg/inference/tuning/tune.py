@@ -10,8 +10,8 @@ from rasterio.windows import Window
 
 from geoseg import __version__
 from geoseg.config import RunConfig
-from geoseg.errors import ConfigError, MemoryLimitError
-from geoseg.events import Listener, Tuned
+from geoseg.errors import ConfigError, MemoryLimitError, RunError
+from geoseg.events import Listener, Tuned, Warned
 from geoseg.inference.choices import roomy_tile
 from geoseg.inference.planning import replan
 from geoseg.inference.runplan import RunPlan
@@ -44,11 +44,11 @@ def tune(plan: RunPlan, asked: RunConfig, listener: Listener, *, at_once: bool =
     Args:
         plan: The run with what is chosen without measuring.
         asked: What was asked; only what it leaves open is chosen.
-        listener: Takes :class:`geoseg.events.Tuned`.
+        listener: Takes :class:`geoseg.events.Tuned`, and :class:`geoseg.events.Warned` where nothing could be measured.
         at_once: Measure however short the run is.
 
     Returns:
-        The plan to run.
+        The plan to run; the one that was given where nothing could be measured.
     """
     if asked.scheduler is not None or plan.package.spec.network.backend is not None:
         return plan
@@ -58,19 +58,33 @@ def tune(plan: RunPlan, asked: RunConfig, listener: Listener, *, at_once: bool =
     book, key = TuningBook(plan.config.cache_folder / "tuning.json"), _identify(plan, candidates)
     trials = book.read(key)
     if not trials and (at_once or _guess_s(plan) >= _WORTH_S):
-        with book.hold() as scratch:
-            # somebody else may have measured meanwhile
-            trials = book.read(key)
-            if not trials:
-                sample = _take_sample(plan, candidates)
-                trials = try_candidates(plan.package, sample, candidates, plan.package.spec.tile_size_px, scratch)
-                book.write(key, trials)
+        try:
+            trials = _measure(plan, candidates, book, key)
+        except (OSError, RunError) as exc:
+            listener(Warned(message=f"Backend, tile and batch are not measured, and stay as they were planned: {exc}"))
+            return plan
     usable = [trial for trial in trials if _is_usable(trial, asked)]
     if not usable:
         return plan
     best = min(usable, key=lambda trial: _predict_s(trial, plan, asked) * (1 if _is_default(trial.candidate, plan) else _WORTH_CHANGING))
     listener(Tuned(chosen=best.candidate.describe(), measured=tuple(_describe(trial) for trial in trials)))
     return _apply(plan, asked, best.candidate)
+
+
+def _measure(plan: RunPlan, candidates: list[Candidate], book: TuningBook, key: str) -> list[Trial]:
+    """Time candidates, unless somebody else has just done it.
+
+    Raises:
+        OSError: If the disk does not take what is handed to the processes that are timed, or they cannot be started.
+        RunError: If the raster could not be read in any place.
+    """
+    with book.hold() as scratch:
+        trials = book.read(key)
+        if not trials:
+            sample = _take_sample(plan, candidates)
+            trials = try_candidates(plan.package, sample, candidates, plan.package.spec.tile_size_px, scratch)
+            book.write(key, trials)
+        return trials
 
 
 def _is_usable(trial: Trial, asked: RunConfig) -> bool:
@@ -149,19 +163,31 @@ def _predict_s(trial: Trial, plan: RunPlan, asked: RunConfig) -> float:
 
 
 def _take_sample(plan: RunPlan, candidates: list[Candidate]) -> Sample:
-    """Read a piece of the raster as large as the largest tile: its middle, or the fullest of some others where that is half empty."""
+    """Read a piece of the raster as large as the largest tile: its middle, or the fullest of some others where that is half empty.
+
+    Raises:
+        RunError: If none of them can be read.
+    """
     side = max(plan.package.spec.tile_size_px, *(candidate.tile_size_px for candidate in candidates))
     height, width = plan.source.shape
     enough_px = min(side, height) * min(side, width) / 2
     best: Sample | None = None
+    fault: RunError | None = None
     for row, col in _spots(plan):
         window = Window(_begin(col, side, width), _begin(row, side, height), side, side)
-        pixels, valid = read_padded(plan.source, window)
+        try:
+            pixels, valid = read_padded(plan.source, window)
+        except RunError as exc:
+            # whether the run goes on without these pixels is for the run to say
+            fault = exc
+            continue
         if best is None or valid.sum() > best.valid.sum():
             best = Sample(pixels=pixels, valid=valid)
         if best.valid.sum() >= enough_px:
             break
-    assert best is not None
+    if best is None:
+        assert fault is not None, "there is a spot"
+        raise fault
     return best
 
 

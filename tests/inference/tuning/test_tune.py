@@ -1,8 +1,10 @@
 """Choosing by measurement: what was measured decides, only what was left open is chosen, and wrong labels are out."""
 
+import errno
 import json
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,11 @@ import pytest
 import shapely
 
 from geoseg.config import RunConfig
-from geoseg.events import Event, Tuned
+from geoseg.errors import RunError
+from geoseg.events import Event, Tuned, Warned
 from geoseg.inference.planning import plan_run
 from geoseg.inference.runplan import RunPlan
+from geoseg.inference.tuning import trial as trial_module
 from geoseg.inference.tuning import tune as module
 from geoseg.inference.tuning.book import TuningBook
 from geoseg.inference.tuning.trial import Candidate, Sample, Trial, to_plain, try_candidates
@@ -142,6 +146,64 @@ def test_the_sample_is_taken_where_data_is(network: Path, tmp_path: Path) -> Non
     gpd.GeoDataFrame(geometry=[shapely.box(x, y, x + 20, y + 20)], crs=CRS).to_file(tmp_path / "aoi.gpkg")
     inside = asked.model_copy(update={"aoi": tmp_path / "aoi.gpkg"})
     assert take_sample(plan_run(inside), [candidate]).valid.sum() == 40 * 40
+
+
+def fail_reading(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    """Let the first places of a raster be unreadable."""
+    read, left = module.read_padded, [RunError("block 3 of blobs.tif is damaged")] * times
+
+    def read_or_fail(source: Any, window: Any) -> Any:
+        if left:
+            raise left.pop()
+        return read(source, window)
+
+    monkeypatch.setattr(module, "read_padded", read_or_fail)
+
+
+def test_where_a_raster_cannot_be_read_another_place_of_it_is_measured(
+    monkeypatch: pytest.MonkeyPatch, plan: RunPlan, asked: RunConfig
+) -> None:
+    Trials(monkeypatch, torch=(1, 1, 1), onnx=(0, 9, 1))
+    fail_reading(monkeypatch, 2)
+    assert heard(plan, asked, at_once=True)[0].execution.backend == "onnx"
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+def test_what_cannot_be_measured_ends_no_run_and_is_said(
+    monkeypatch: pytest.MonkeyPatch, plan: RunPlan, asked: RunConfig, is_readable: bool
+) -> None:
+    if is_readable:
+        # the disk of the cache is full
+        monkeypatch.setattr(np, "save", fail_with(OSError(errno.ENOSPC, "No space left on device")))
+    else:
+        fail_reading(monkeypatch, 99)
+    tuned, (event,) = heard(plan, asked, at_once=True)
+    assert tuned is plan
+    assert isinstance(event, Warned)
+    assert ("No space left on device" if is_readable else "block 3 of blobs.tif is damaged") in event.message
+    assert not (plan.config.cache_folder / "tuning.json").exists()
+
+
+def fail_with(fault: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise fault
+
+    return fail
+
+
+def test_of_trials_that_were_killed_the_whole_ones_count(monkeypatch: pytest.MonkeyPatch, plan: RunPlan) -> None:
+    group = [Candidate(execution=plan.execution, tile_size_px=size, batch_size=1) for size in (64, 96, 128)]
+    line = '{"index": %d, "load_s": 1.0, "batch_s": 2.0}\n'
+
+    def be_killed(command: list[str], **_: object) -> None:
+        folder = Path(command[-1])
+        np.save(folder / "0.npy", np.zeros((32, 32), np.uint8))
+        (folder / "1.npy").write_bytes((folder / "0.npy").read_bytes()[:200])
+        (folder / "results.jsonl").write_text(line % 0 + line % 1 + (line % 2)[:20])
+
+    monkeypatch.setattr(trial_module.subprocess, "run", be_killed)
+    sample = Sample(pixels=np.zeros((3, 128, 128), np.uint8), valid=np.ones((128, 128), bool))
+    assert [trial.candidate for trial in try_candidates(plan.package, sample, group, 32)] == group[:1]
 
 
 def test_labels_that_cannot_be_compared_are_no_proof(monkeypatch: pytest.MonkeyPatch, plan: RunPlan, asked: RunConfig) -> None:
