@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from odc.geo.geobox import GeoBox
+
 from geoseg.errors import ConfigError, MissingFileError
 from geoseg.plugins import WRITERS, load_plugin, plugin_names
 
@@ -79,11 +81,17 @@ def check_formats(names: Iterable[str], outputs: Iterable[str]) -> None:
             raise ConfigError(f"The format '{name}' needs {' and '.join(lacking)}. Install them with: pip install 'geoseg[formats]'.")
 
 
-def check_zones(zones: Path | None, outputs: Iterable[str]) -> None:
+def check_zones(zones: Path | None, outputs: Iterable[str], geobox: GeoBox | None = None) -> None:
     """Refuse zones that cannot be measured, before any work.
+
+    Args:
+        zones: Vector file of polygons; None is none.
+        outputs: What the run makes.
+        geobox: Its grid, which they have to touch; None where it is not known yet.
 
     Raises:
         MissingFileError: If there is no such file.
+        UsageError: If it is no vector file, declares no CRS, or holds no polygon, or none that touches the grid.
         ConfigError: If classes are not among the outputs, or a package is not installed.
     """
     if zones is None:
@@ -94,6 +102,10 @@ def check_zones(zones: Path | None, outputs: Iterable[str]) -> None:
         raise ConfigError(f"Areas in zones are measured in the class map; outputs are {', '.join(outputs)}. Add classes to --outputs.")
     if find_spec("exactextract") is None:
         raise ConfigError("Areas in zones need exactextract. Install it with: pip install 'geoseg[formats]'.")
+    # loads geopandas, which most runs do not need until they write polygons
+    from geoseg.io.polygons import read_zones
+
+    read_zones(zones, geobox)
 
 
 def load_writer(name: str) -> Callable[..., Any]:

@@ -78,8 +78,8 @@ def change_runs(
 def compare(before: Side, after: Side, output: Path, options: ChangeOptions, listener: Listener, *, overwrite: bool = False) -> Path:
     """Tell what changed between two dates; see :func:`change_runs`."""
     began = time.monotonic()
-    check_zones(options.zones, ("classes",))
     ground = find_ground(before, after, bring_together(before.scheme, after.scheme, options.match))
+    check_zones(options.zones, ("classes",), ground.geobox)
     fingerprint = _fingerprint(before, after, options)
     if check_output(output, fingerprint, overwrite=overwrite):
         listener(Finished(output=str(output), elapsed_s=0.0))

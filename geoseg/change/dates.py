@@ -18,6 +18,7 @@ from geoseg.pipeline import segment_raster
 from geoseg.pixels.classes import ClassScheme
 from geoseg.products.exports import find_products
 from geoseg.runfolder.folder import RunFolder
+from geoseg.writers import check_zones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +60,7 @@ def make_runs(
     if not same_place(dates[0].geobox, dates[1].geobox):
         raise UsageError(f"{rasters[0]} and {rasters[1]} share no ground. Check the CRS of both.")
     bring_together(dates[0].scheme, dates[1].scheme, options.match)
+    check_zones(options.zones, ("classes",), dates[0].geobox)
     for date in dates:
         if date.config is not None:
             if overwrite:

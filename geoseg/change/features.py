@@ -16,11 +16,12 @@ from geoseg.change.options import ChangeOptions
 from geoseg.change.roads import Lines, find_pieces
 from geoseg.change.surfaces import Limits, Unknown, measure_inside
 from geoseg.io.ground import measure_areas, measure_lines
+from geoseg.io.polygons import read_zones
 from geoseg.io.tiffs.layers import open_layer
 from geoseg.io.vector import open_layers
 from geoseg.pixels.classes import ClassKind, ClassScheme
 from geoseg.products.formats.styles import Look, tabulate_looks
-from geoseg.products.zonal import measure_zones, read_zones
+from geoseg.products.zonal import measure_zones
 
 _LAYER_TYPES = {"transitions": "Polygon", "buildings": "MultiPolygon", "roads": "LineString", "zones": "MultiPolygon"}
 _BUILDING_COLORS = {

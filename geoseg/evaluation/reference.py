@@ -22,6 +22,7 @@ from geoseg.evaluation.found import Found
 from geoseg.evaluation.repair import repair_polygons
 from geoseg.evaluation.sampling import Reader
 from geoseg.io.aligned import open_on_grid
+from geoseg.io.polygons import take_polygons
 from geoseg.io.vector import read_vector
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED, code_classes
 from geoseg.pixels.classes import ClassKind, ClassScheme
@@ -164,6 +165,7 @@ def _extent(geobox: GeoBox) -> BaseGeometry:
 
 def _read_area(path: Path, geobox: GeoBox) -> BaseGeometry:
     table = _read_here(path, geobox)
+    table = table.set_geometry(table.geometry.map(take_polygons))
     polygons = table.geometry[table.geom_type.isin(["Polygon", "MultiPolygon"])]
     if polygons.empty:
         raise LabelError(f"The labelled area {path} holds no polygon. Give a vector file with polygons.")

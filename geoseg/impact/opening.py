@@ -23,11 +23,11 @@ from geoseg.impact.pixelflood import PixelFlood, WaterRule
 from geoseg.impact.shapeflood import make_shape_flood
 from geoseg.io.aligned import open_on_grid
 from geoseg.io.columns import RESERVED, drop_columns, part_twins
+from geoseg.io.polygons import take_polygons
 from geoseg.io.raster import RasterSource, open_raster
 from geoseg.io.tiffs.legend import describe_band
 from geoseg.io.vector import list_layers, read_vector
 from geoseg.pixels.classes import ClassKind
-from geoseg.products.zonal import take_polygons
 from geoseg.runfolder.folder import RunFolder
 from geoseg.runfolder.records import read_summary
 from geoseg.runfolder.report import read_scheme

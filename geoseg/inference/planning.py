@@ -36,11 +36,11 @@ def plan_run(config: RunConfig) -> RunPlan:
         MissingFileError: If a file is not there.
         MemoryLimitError: If the projected memory exceeds the limit, however small what was left open is chosen.
     """
-    check_zones(config.zones, config.outputs)
     package = find_asked(config)
     cannot = {"buildings", "roads"} - package.spec.finds
     check_formats(config.formats, (output for output in config.outputs if output not in cannot))
     source = open_source(config, package.spec)
+    check_zones(config.zones, config.outputs, source.geobox)
     if config.post:
         check_steps(config.post, (row.name for row in package.spec.classes), config.outputs, pixel_size_m(source.geobox))
     check_rules(config.checks, (row.name for row in package.spec.classes), config.outputs)

@@ -16,6 +16,7 @@ from rasterio.windows import Window
 
 from geoseg.errors import LabelError, RunError
 from geoseg.io.raster import RasterOptions, bounded_cache, open_dataset, open_raster
+from geoseg.io.sources.valid import read_valid
 from geoseg.io.warp import same_grid
 
 _TOLERANCE_PX = 0.01
@@ -71,7 +72,7 @@ class _Reader:
         """Return the values (H, W) of a window."""
         read = self._dataset.read(self._band, window=window)
         values: NDArray[Any] = read.astype(np.int64 if np.issubdtype(read.dtype, np.integer) else np.float64)
-        values[(self._dataset.dataset_mask(window=window) == 0) | ~np.isfinite(values)] = self._fill
+        values[~read_valid(self._dataset, window=window) | ~np.isfinite(values)] = self._fill
         return values
 
 

@@ -1,10 +1,9 @@
 """Reading and writing vector files."""
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from sys import maxsize
 from types import MappingProxyType
 from typing import Protocol
 
@@ -20,27 +19,34 @@ from pyproj.exceptions import CRSError, ProjError
 from shapely.errors import GEOSException
 
 from geoseg.errors import GeosegError, MissingFileError, UsageError, WriteError
-from geoseg.io.columns import part_twins
-from geoseg.io.files import is_there, move_whole, write_error
+from geoseg.io.files import is_there, move_whole
+from geoseg.io.layerfile import REWRITTEN, SHAPEFILE, LayerFile, rename_twins
+from geoseg.io.parts import move_parts, remove_parts
 from geoseg.io.sources.pointers import refuse_far_pointers
 
 VECTOR_DRIVERS = {".gpkg": "GPKG", ".geojson": "GeoJSON", ".fgb": "FlatGeobuf"}
 """Formats of one file that vector data is written in, by ending."""
-_SHAPEFILE = "ESRI Shapefile"
-STREAMED_DRIVERS = {**VECTOR_DRIVERS, ".shp": _SHAPEFILE}
+STREAMED_DRIVERS = {**VECTOR_DRIVERS, ".shp": SHAPEFILE}
 """Formats that are written batch by batch, by ending."""
-_NAME_LENGTHS = {"GPKG": maxsize, _SHAPEFILE: 10}
-"""Characters that a column name may have in formats that do not tell capitals apart."""
-_SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg", ".qpj", ".qix", ".sbn", ".sbx", ".fbn", ".fbx", ".ain", ".aih", ".idm", ".ind")
-"""Endings of the files beside a Shapefile that hold or index its data; styles and descriptions are not among them."""
+_EARTH_M = 6_378_137
+_EDGE_M = 1000.0
+"""An edge of that length is straight in every CRS, to a few centimetres."""
+_MOST_CORNERS = 1_000_000
+"""Corners that all features of a file get in addition, at most."""
 FIXED_DATE = "2000-01-01T00:00:00.000Z"
 """Stands in GeoPackages as the time of the last change."""
 GEOMETRY_TYPES = {"landcover": "Polygon", "buildings": "Polygon", "roads": "LineString", "road_nodes": "Point"}
 """Layers of a run."""
 
 
-def read_vector(path: Path, crs: object, layer: str | None = None) -> gpd.GeoDataFrame:
-    """Read a layer of a vector file, None the first, into a CRS, with invalid geometries repaired.
+def read_vector(path: Path, crs: object, layer: str | None = None, *, follow_edges: bool = False) -> gpd.GeoDataFrame:
+    """Read a layer of a vector file into a CRS, with invalid geometries repaired.
+
+    Args:
+        path: The file.
+        crs: A CRS; None keeps that of the file.
+        layer: None reads the first.
+        follow_edges: Give long edges more corners, so that they stay where they are drawn in the CRS of the file; else only their ends do.
 
     Raises:
         MissingFileError: If there is no such file.
@@ -48,6 +54,10 @@ def read_vector(path: Path, crs: object, layer: str | None = None) -> gpd.GeoDat
     """
     table = read_as_drawn(path, None, layer)
     projected = table if crs is None else _to_crs(path, table, crs)
+    if follow_edges and crs is not None and not table.crs.equals(crs, ignore_axis_order=True):
+        followed = _to_crs(path, _cut_edges(table), crs).geometry
+        # where a corner of an edge has no place, its ends have to do
+        projected = projected.set_geometry(followed.where(~followed.isna(), projected.geometry))
     lost = int((shapely.is_missing(projected.geometry.to_numpy()) & ~shapely.is_missing(table.geometry.to_numpy())).sum())
     if lost:
         raise UsageError(f"{path} holds {lost} features that have no place in {crs}: they lie too far off. Check its CRS, or cut them.")
@@ -90,6 +100,14 @@ def _to_crs(path: Path, table: gpd.GeoDataFrame, crs: object) -> gpd.GeoDataFram
     except (ProjError, GEOSException) as exc:
         raise UsageError(f"{path} could not be brought from {table.crs} to {crs}: {exc}. Check its CRS.") from exc
     return placed.set_geometry(placed.geometry.where(~_is_drawn(placed) | _is_finite(placed)))
+
+
+def _cut_edges(table: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Cut long edges, all alike, so that neighbors share their borders still."""
+    unit = table.crs.axis_info[0].unit_conversion_factor
+    longest = (_EDGE_M / _EARTH_M if table.crs.is_geographic else _EDGE_M) / unit
+    length = float(np.nansum(shapely.length(table.geometry.to_numpy())))
+    return table.set_geometry(table.segmentize(max(longest, length / _MOST_CORNERS)))
 
 
 def _is_drawn(table: gpd.GeoDataFrame) -> NDArray[np.bool_]:
@@ -158,76 +176,41 @@ def open_vector(path: Path, layer: str, geometry_type: str | None = None) -> Ite
     """
     driver = _driver_of(path, STREAMED_DRIVERS)
     made = path.with_name(f".{path.stem}.part{path.suffix.lower()}")
-    _remove(made)
-    count = 0
+    final = LayerFile(path=made, driver=driver, layer=layer, geometry_type=geometry_type)
+    through = replace(final, path=made.with_name(f"{made.name}.gpkg"), driver="GPKG", is_indexed=False) if driver in REWRITTEN else final
+    first: gpd.GeoDataFrame | None = None
 
     def add(table: gpd.GeoDataFrame) -> None:
-        nonlocal count
-        if count == 0:
-            # GeoJSON without features has no columns, so that none could be added
-            _remove(made)
-        # GeoJSON is in degrees by its standard
+        nonlocal first
         placed = table.to_crs("EPSG:4326") if driver == "GeoJSON" and table.crs is not None else table
-        if driver in _NAME_LENGTHS:
-            names = (name for name in placed.columns if name != placed.geometry.name)
-            placed = placed.rename(columns=part_twins(names, _NAME_LENGTHS[driver]))
-        with warnings.catch_warnings():
-            # that a raster has no CRS was seen before
-            warnings.filterwarnings("ignore", message="'crs' was not provided")
-            write_dataframe(
-                placed,
-                made,
-                # a Shapefile of another name than its layer is taken for a folder, and the next batch becomes a file of its own
-                layer=made.stem if driver == _SHAPEFILE else layer,
-                driver=driver,
-                append=count > 0,
-                geometry_type=geometry_type,
-                promote_to_multi=None if geometry_type is None else geometry_type.startswith("Multi"),
-                # a tenth of a millimetre: pixels of drones are a few millimetres wide
-                layer_options={"COORDINATE_PRECISION": "9"} if driver == "GeoJSON" else _free_names(placed) if driver == "GPKG" else {},
-            )
-        count += len(table)
+        if through is not final and through.count == 0 and (first is None or first.empty):
+            first = placed
+            return
+        if first is not None:
+            through.add(first)
+            first = None
+        through.add(placed)
 
+    remove_parts(made)
+    remove_parts(through.path)
     try:
         yield add
+        if first is not None:
+            final.add(first)
+        elif through is not final:
+            final.take_over(through)
     except (DataSourceError, DataLayerError, FeatureError, OSError) as exc:
-        _remove(made)
+        remove_parts(made)
+        if isinstance(exc, GeosegError):
+            raise
         raise WriteError(f"{path} could not be written: {exc}. Check the folder and the free space.") from exc
     except BaseException:
-        _remove(made)
+        remove_parts(made)
         raise
-    _move_all(made, path)
-
-
-def _free_names(table: gpd.GeoDataFrame) -> dict[str, str]:
-    """Return other names for the columns that a GeoPackage adds, where users have columns of these names."""
-    taken = {str(name).casefold() for name in table.columns if name != table.geometry.name}
-    clashes = {option: name for option, name in (("FID", "fid"), ("GEOMETRY_NAME", "geom")) if name in taken}
-    return {option: next(f"{name}_{n}" for n in range(1, len(taken) + 2) if f"{name}_{n}" not in taken) for option, name in clashes.items()}
-
-
-def _move_all(made: Path, path: Path) -> None:
-    """Give a finished file and those beside it their final names, and remove those of an earlier file that it lacks."""
-    moves = [(part, final) for part, final in zip(_parts_beside(made), _parts_beside(path), strict=True) if part.exists()]
-    if moves:
-        try:
-            # without it nobody takes a mixture of old and new parts for a file
-            for old in (path, *_parts_beside(path)):
-                old.unlink(missing_ok=True)
-        except OSError as exc:
-            raise write_error(path, exc) from exc
-    for part, final in (*moves, (made, path)):
-        move_whole(part, final)
-
-
-def _parts_beside(path: Path) -> list[Path]:
-    """Return the names that the other files of a Shapefile may have; there are none of other formats."""
-    return [path.with_suffix(ending) for ending in _SHAPEFILE_PARTS] if path.suffix.lower() == ".shp" else []
-
-
-def _remove(made: Path) -> None:
-    for part in (made, *_parts_beside(made)):
-        part.unlink(missing_ok=True)
+    finally:
+        if through is not final:
+            remove_parts(through.path)
+    move_parts(made, path)
 
 
 @contextmanager
@@ -263,18 +246,18 @@ def open_layers(path: Path, geometry_types: Mapping[str, str] = MappingProxyType
         WriteError: If the disk does not take it.
     """
     made = path.with_name(f".{path.stem}.part.gpkg")
-    _remove(made)
+    remove_parts(made)
 
     def add(layer: str, table: gpd.GeoDataFrame | pd.DataFrame) -> None:
         has_shape = isinstance(table, gpd.GeoDataFrame)
         shape = {"geometry_type": geometry_types.get(layer)} if has_shape else {}
-        write_dataframe(table, made, layer=layer, driver="GPKG", append=made.exists(), **shape)
+        write_dataframe(rename_twins(table), made, layer=layer, driver="GPKG", append=made.exists(), **shape)
 
     try:
         with _without_clock():
             yield add
     except BaseException as exc:
-        _remove(made)
+        remove_parts(made)
         # errors of other files that are written meanwhile say which
         if isinstance(exc, (DataSourceError, DataLayerError, FeatureError, OSError)) and not isinstance(exc, GeosegError):
             raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
@@ -291,7 +274,7 @@ def append_layer(path: Path, layer: str, table: gpd.GeoDataFrame) -> None:
     """
     try:
         with _without_clock():
-            write_dataframe(table, path, layer=layer, driver="GPKG", append=False, promote_to_multi=True)
+            write_dataframe(rename_twins(table), path, layer=layer, driver="GPKG", append=False, promote_to_multi=True)
     except (DataSourceError, DataLayerError, FeatureError, OSError) as exc:
         raise WriteError(f"{path} could not be written: {exc}. Check the free space; the same command again goes on.") from exc
 

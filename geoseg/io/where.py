@@ -80,13 +80,9 @@ def check_box(box: tuple[float, float, float, float]) -> None:
 
 def _read_polygons(path: Path, geobox: GeoBox, what: str) -> BaseGeometry:
     # loads geopandas, which most runs never need
-    from geoseg.io.vector import read_vector
+    from geoseg.io.polygons import read_polygons
 
-    table = read_vector(path, geobox.crs)
-    polygons = table.geometry[table.geom_type.isin(["Polygon", "MultiPolygon"])]
-    if polygons.empty:
-        raise UsageError(f"The {what} {path} holds no polygon. Give a vector file with polygons.")
-    return shapely.union_all(polygons.to_numpy())
+    return shapely.union_all(read_polygons(path, geobox.crs, what).geometry.to_numpy())
 
 
 def _project_box(box: tuple[float, float, float, float], geobox: GeoBox) -> BaseGeometry:

@@ -89,8 +89,9 @@ def make_zones(products: RunProducts, zones: Path, target: Path) -> None:
         UsageError: If the zones do not fit.
         WriteError: If the disk does not take it.
     """
+    from geoseg.io.polygons import read_zones
     from geoseg.io.vector import append_layer
-    from geoseg.products.zonal import measure_zones, read_zones
+    from geoseg.products.zonal import measure_zones
 
     class_map = products.find("classes.tif")
     if class_map is None:

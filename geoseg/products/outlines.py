@@ -17,11 +17,11 @@ from scipy.sparse.csgraph import connected_components
 from geoseg.errors import UsageError
 from geoseg.io.columns import replace_columns
 from geoseg.io.ground import measure_polygons
+from geoseg.io.polygons import take_polygons
 from geoseg.io.vector import check_output, list_drawn, open_vector, read_as_drawn, read_vector
 from geoseg.objects.options import RegularizeOptions
 from geoseg.objects.regularize import RegularizeStatus, regularize
 from geoseg.products.features import mend
-from geoseg.products.zonal import take_polygons
 
 _AREAS = ["Polygon", "MultiPolygon", "GeometryCollection"]
 _FARTHEST_DEG = 8.0

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection
 from functools import partial
-from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -13,49 +12,15 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 from shapely import STRtree
 from shapely.geometry import mapping
-from shapely.geometry.base import BaseGeometry
 
-from geoseg.errors import UsageError
-from geoseg.io.columns import RESERVED, drop_columns, replace_columns
+from geoseg.io.columns import replace_columns
 from geoseg.io.ground import measure_areas, row_areas_m2
-from geoseg.io.vector import read_vector
 from geoseg.pixels.classes import NODATA_CLASS, ClassScheme
 from geoseg.tiling import partition
 
 _BLOCK_PX = 1024
 _MANY_VERTICES = 256
 _AROUND_PX = 1.37
-
-
-def read_zones(path: Path, geobox: GeoBox) -> gpd.GeoDataFrame:
-    """Read the polygons of a vector file in the CRS of a grid, all of them with their columns.
-
-    Raises:
-        MissingFileError: If there is no such file.
-        UsageError: If it holds no polygon, or none that touches the grid.
-    """
-    table = read_vector(path, geobox.crs)
-    table = table.set_geometry(table.geometry.map(take_polygons))
-    zones = table[table.geom_type.isin(["Polygon", "MultiPolygon"])].reset_index(drop=True)
-    if zones.empty:
-        raise UsageError(f"{path} holds {len(table)} features and no polygon; areas are added up in polygons. Check --zones.")
-    if not zones.intersects(geobox.extent.geom).any():
-        raise UsageError(
-            f"None of the {len(zones)} zones in {path} touches the raster: they span {np.round(zones.total_bounds, 3).tolist()} in the "
-            f"CRS of the raster, which spans {np.round(tuple(geobox.boundingbox.bbox), 3).tolist()}. Check its CRS."
-        )
-    return drop_columns(zones, RESERVED)
-
-
-def take_polygons(shape: BaseGeometry | None) -> BaseGeometry | None:
-    """Return the polygons of a collection, which a polygon with a spike becomes when it is repaired; other shapes stay."""
-    if not isinstance(shape, shapely.GeometryCollection):
-        return shape
-    parts = shapely.get_parts(shapely.get_parts(shape))
-    polygons = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
-    if len(polygons) == 0:
-        return shape
-    return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons.tolist())
 
 
 def measure_zones(

@@ -22,6 +22,7 @@ from rio_tiler.errors import PointOutsideBounds
 
 from geoseg.errors import RasterError, RunError
 from geoseg.io.sources.dataset import FOREIGN, RasterOptions, bounded_cache, close_dataset, hold_dataset, read_warped
+from geoseg.io.sources.valid import read_valid
 from geoseg.io.tiffs.reduced import write_reduced
 
 TILE_PX = 256
@@ -174,7 +175,7 @@ class TileRaster:
             except PointOutsideBounds:
                 return None
         values = tuple(float(value) for value in np.asarray(found.array.data).ravel())
-        masked = bool(np.ma.getmaskarray(found.array).any())
+        masked = bool(np.ma.getmaskarray(found.array).all())
         return None if masked or (self._nodata is not None and values[0] == self._nodata) else values
 
     def read_coarse(self, bands: tuple[int, ...], longest_px: int) -> TilePixels:
@@ -183,7 +184,7 @@ class TileRaster:
         rows, cols = (max(1, round(n / factor)) for n in self.geobox.shape)
         with self._dataset() as dataset:
             pixels = dataset.read(bands, out_shape=(len(bands), rows, cols))
-            valid = dataset.dataset_mask(out_shape=(rows, cols)) > 0
+            valid = read_valid(dataset, out_shape=(rows, cols))
         return TilePixels(data=pixels, valid=valid)
 
     def write_pyramid(self, path: Path, bands: tuple[int, ...], most_px: int = PYRAMID_PX) -> "TileRaster":

@@ -158,6 +158,13 @@ def test_areas_are_added_up_in_zones(dates: tuple[Side, Side], compared: Path, t
     assert "west" in (output / "zones.csv").read_text()
 
 
+def test_zones_elsewhere_are_refused_before_any_work(dates: tuple[Side, Side], tmp_path: Path) -> None:
+    gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 5, 5)], crs=dates[0].geobox.crs.to_wkt()).to_file(tmp_path / "away.gpkg")
+    with pytest.raises(UsageError, match="None of the 1 zones"):
+        compare(*dates, tmp_path / "out", ChangeOptions(zones=tmp_path / "away.gpkg"), ignore_events)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_comparison_in_zones_that_were_changed_is_another_one(runs: tuple[Path, Path], tmp_path: Path) -> None:
     pytest.importorskip("exactextract")
     x, y = TRANSFORM.c, TRANSFORM.f

@@ -7,6 +7,7 @@ import pytest
 import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from geoseg.errors import LabelError
@@ -46,6 +47,15 @@ def test_what_an_alpha_band_hides_is_unknown_on_another_grid_too(tmp_path: Path)
         whole = read(Window(0, 0, 40, 40))
     assert (whole[:, :20] == -1).all()
     np.testing.assert_array_equal(whole[:, 20:], np.kron(shown[0, :, 5:], np.ones((4, 4), int)))
+
+
+def test_a_fourth_band_without_values_hides_nothing(tmp_path: Path) -> None:
+    pixels = np.concatenate([np.tile(VALUES + 1, (3, 1, 1)), np.zeros_like(VALUES)])
+    path = write_raster(tmp_path / "labels.tif", pixels, nodata=0, photometric="RGB")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.nir]
+    with open_on_grid(path, GRID, fill=-1) as read:
+        np.testing.assert_array_equal(read(Window(0, 0, 50, 40)), VALUES[0] + 1)
 
 
 def test_shares_are_no_class_values(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pyproj import Geod, Transformer
 from rasterio.control import GroundControlPoint
 from rasterio.enums import ColorInterp
 from rasterio.env import get_gdal_config
+from rasterio.rpc import RPC
 from rasterio.windows import Window
 
 from geoseg.errors import GeosegError, MissingFileError, RasterError, RunError, UsageError
@@ -224,6 +225,27 @@ def alpha_of_floats(write_tif: WriteTif) -> Path:
     return write_tif(pixels, photometric="RGB", alpha="yes")
 
 
+def nodata_in_all_bands_beside_infrared(write_tif: WriteTif) -> Path:
+    """Infrared is 0 over water, which is no hole."""
+    pixels = noise(4, 64, 48)
+    pixels[:, *HOLE] = 0
+    pixels[3, 30:] = 0
+    path = write_tif(pixels, nodata=0, photometric="RGB")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.nir]
+    return path
+
+
+def nodata_beside_alpha(write_tif: WriteTif) -> Path:
+    """A part is nodata and opaque, the other transparent and imagery."""
+    pixels = np.concatenate([noise(3, 64, 48), np.full((1, 64, 48), 255, np.uint8)])
+    rows, cols = HOLE
+    half = (rows.start + rows.stop) // 2
+    pixels[:3, rows.start : half, cols] = 0
+    pixels[3, half : rows.stop, cols] = 0
+    return write_tif(pixels, nodata=0, photometric="RGB", alpha="yes")
+
+
 STYLES = [
     nodata_value,
     nodata_nan,
@@ -235,6 +257,8 @@ STYLES = [
     alpha_band,
     alpha_as_a_fifth_band,
     alpha_of_floats,
+    nodata_in_all_bands_beside_infrared,
+    nodata_beside_alpha,
 ]
 
 
@@ -382,6 +406,35 @@ def test_a_raster_placed_by_control_points_is_refused_until_it_is_warped(write_t
         open_raster(path)
     source = open_raster(path, WARP)
     check_warped(source, 3, 60 * 80 * abs(ROTATED.determinant))
+
+
+@pytest.mark.parametrize("placed", ["by control points", "by RPCs"])
+def test_infrared_that_is_called_alpha_does_not_lose_the_place_of_a_raster(write_tif: WriteTif, placed: str) -> None:
+    pixels = np.full((4, 60, 80), 77, np.uint8)
+    pixels[3] = noise(1, 60, 80)[0]
+    bare = {"transform": None, "photometric": "RGB", "alpha": "yes"}
+    if placed == "by control points":
+        corners = [(0, 0), (0, 80), (60, 0), (60, 80)]
+        points = [GroundControlPoint(row=r, col=c, x=(ROTATED @ (c, r))[0], y=(ROTATED @ (c, r))[1]) for r, c in corners]
+        path = write_tif(pixels, **bare, gcps=points)
+        expected = 60 * 80 * abs(ROTATED.determinant)
+    else:
+        path = write_tif(pixels, **bare, crs=None, rpcs=flat_rpcs())
+        expected = 60 * 80 * 1e-5**2
+    for asked in (open_raster(path, WARP), open_raster(path, WARP).choose((1, 4))):
+        assert asked.imagery.options.ignore_alpha
+        there, valid = read_whole(asked)
+        assert (there[0, valid] == 77).all()
+        assert valid.sum() * abs(asked.geobox.transform.determinant) == pytest.approx(expected, rel=0.06)
+
+
+def flat_rpcs() -> RPC:
+    """80 x 60 pixels of 0.00001 degrees around 85.5 E 27.6 N."""
+    line, sample, one = ([0.0] * 20 for _ in range(3))
+    line[2], sample[1], one[0] = -1.0, 1.0, 1.0
+    half = {"lat_scale": 30e-5, "long_scale": 40e-5, "height_scale": 100.0, "line_scale": 30.0, "samp_scale": 40.0}
+    middle = {"lat_off": 27.6, "long_off": 85.5, "height_off": 0.0, "line_off": 29.5, "samp_off": 39.5}
+    return RPC(**half, **middle, line_num_coeff=line, line_den_coeff=one, samp_num_coeff=sample, samp_den_coeff=one)
 
 
 def check_warped(source: RasterSource, bands: int, area_m2: float) -> None:

@@ -5,6 +5,7 @@ import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -15,6 +16,7 @@ from geopandas.testing import assert_geodataframe_equal
 from pyogrio import write_dataframe
 
 from geoseg.errors import MissingFileError, UsageError, WriteError
+from geoseg.io import layerfile
 from geoseg.io.vector import FIXED_DATE, append_layer, open_layers, open_vector, read_layer, read_vector, write_vector
 
 UTM = "EPSG:32645"
@@ -72,7 +74,7 @@ def test_a_layer_without_features_keeps_its_name_columns_type_and_crs(tmp_path: 
 
 def test_layers_that_cannot_be_written_leave_the_old_file(tmp_path: Path, layers: dict[str, gpd.GeoDataFrame]) -> None:
     (tmp_path / "features.gpkg").write_bytes(b"old")
-    with pytest.raises(ValueError, match="DataFrame"):
+    with pytest.raises(AttributeError, match="NoneType"):
         write({**layers, "panoptic": None}, tmp_path / "features.gpkg")
     assert [p.name for p in tmp_path.iterdir()] == ["features.gpkg"]
     assert (tmp_path / "features.gpkg").read_bytes() == b"old"
@@ -114,6 +116,35 @@ def test_every_format_takes_several_batches_and_no_name_but_its_own(tmp_path: Pa
     assert (tmp_path / "areas.shp").read_bytes() == b"of somebody else"
 
 
+@pytest.mark.parametrize("crs", [UTM, None])
+@pytest.mark.parametrize("ending", [".fgb", ".geojson"])
+def test_formats_that_are_written_anew_to_add_to_them_are_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, crs: str | None
+) -> None:
+    write_batches(tmp_path / f"whole{ending}", boxes(0, 30, crs))
+    added: list[str] = []
+
+    def count(*args: Any, **how: Any) -> None:
+        added.append(how["driver"])
+        write_dataframe(*args, **how)
+
+    monkeypatch.setattr(layerfile, "write_dataframe", count)
+    write_batches(tmp_path / f"map{ending}", *(boxes(start, start + 3, crs) for start in range(0, 30, 3)))
+    assert set(added) == {"GPKG"}, "adding to the file itself takes time with the square of its size"
+    assert (tmp_path / f"map{ending}").read_bytes() == (tmp_path / f"whole{ending}").read_bytes()
+    assert {p.name for p in tmp_path.iterdir()} == {f"map{ending}", f"whole{ending}"}
+
+
+@pytest.mark.parametrize("ending", [".fgb", ".geojson"])
+def test_batches_that_fail_leave_the_old_file_and_nothing_else(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"map{ending}"
+    path.write_bytes(b"old")
+    with pytest.raises(AttributeError, match="NoneType"):
+        write_batches(path, boxes(0, 2), boxes(2, 4), None)  # type: ignore[arg-type]  # what fails in between
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
 @pytest.mark.parametrize("ending", [".gpkg", ".fgb", ".geojson"])
 def test_a_table_of_mixed_shapes_is_written_under_the_name_of_its_file(tmp_path: Path, ending: str) -> None:
     table = gpd.GeoDataFrame({"number": [1, 2]}, geometry=[shapely.box(0, 0, 1, 1), shapely.Point(5, 5)], crs=UTM)
@@ -137,6 +168,19 @@ def test_columns_that_are_called_as_those_of_a_geopackage_are_kept(tmp_path: Pat
         add(table.iloc[:1])
         add(table.iloc[1:])
     assert_geodataframe_equal(gpd.read_file(tmp_path / "out.gpkg"), table, check_dtype=False)
+
+
+def test_columns_that_differ_by_capitals_only_are_kept_in_layers_too(tmp_path: Path) -> None:
+    table = gpd.GeoDataFrame({"Name": ["a"], "name": ["b"], "NAME": ["c"]}, geometry=[shapely.box(0, 0, 5, 5)], crs=UTM)
+    path = tmp_path / "features.gpkg"
+    with open_layers(path, {"zones": "Polygon"}) as add:
+        add("zones", table)
+        add("zones", table)
+        add("names", pd.DataFrame(table.drop(columns="geometry")))
+    append_layer(path, "districts", table)
+    for layer, count in (("zones", 2), ("names", 1), ("districts", 1)):
+        found = read_layer(path, layer)
+        assert found[["Name", "name_2", "NAME_3"]].to_numpy().tolist() == [["a", "b", "c"]] * count
 
 
 def test_a_shapefile_takes_nothing_over_from_the_one_that_it_replaces(tmp_path: Path) -> None:

@@ -74,6 +74,40 @@ def test_a_box_across_a_wide_raster_follows_the_parallels() -> None:
     assert all(49.9 < to_degrees.transform(*point)[1] < 60.1 for point in inside.exterior.coords)
 
 
+@pytest.mark.parametrize("name", ["aoi.gpkg", "aoi.geojson"])
+def test_a_spike_takes_neither_an_area_nor_what_is_excluded_away(tmp_path: Path, name: str) -> None:
+    """Its repair makes a collection of a polygon and a line."""
+    left, bottom, right, top = LEFT + 50, TOP - 150, LEFT + 100, TOP - 50
+    spiked = shapely.Polygon([(left, bottom), (right, bottom), (right, top), (right, top + 9), (right, top), (left, top)])
+    assert shapely.make_valid(spiked).geom_type == "GeometryCollection"
+    path = tmp_path / name
+    gpd.GeoDataFrame(geometry=[spiked, shapely.box(LEFT, TOP - 10, LEFT + 10, TOP)], crs=CRS).to_file(path)
+    for where, expected in ((Where(aoi=path), 5100), (Where(exclude=path), 300 * 200 - 5100)):
+        area = find_area(where, GRID, "a.tif")
+        assert area is not None
+        assert area.area == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+def test_long_edges_of_an_area_stay_where_they_are_drawn(tmp_path: Path, crs: str) -> None:
+    """A straight line between the corners would leave the parallel by 122 m."""
+    drawn = gpd.GeoSeries([shapely.box(9, 45, 10, 46)], crs="EPSG:4326").to_crs(crs)
+    drawn.to_file(tmp_path / "aoi.gpkg")
+    utm = GeoBox((3000, 3000), Affine(100, 0, 400_000, 0, -100, 5_200_000), "EPSG:32632")
+    area = find_area(Where(aoi=tmp_path / "aoi.gpkg"), utm, "a.tif")
+    assert area is not None
+    to_utm = Transformer.from_crs("EPSG:4326", "EPSG:32632", always_xy=True)
+    for lon, lat in ((9.5, 45), (9.25, 46), (9, 45.3), (10, 45.5)):
+        assert area.boundary.distance(shapely.Point(to_utm.transform(lon, lat))) < 0.02
+
+
+def test_an_area_whose_edges_reach_where_the_crs_has_no_places_goes_by_its_corners(tmp_path: Path) -> None:
+    gpd.GeoDataFrame(geometry=[shapely.box(5, -80, 168, 80)], crs="EPSG:4326").to_file(tmp_path / "aoi.gpkg")
+    area = find_area(Where(aoi=tmp_path / "aoi.gpkg"), GRID, "a.tif")
+    assert area is not None
+    assert area.area == pytest.approx(300 * 200)
+
+
 def test_what_leaves_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\(85, 27, 85\.1, 27\.1\) .* holds nothing of a\.tif, which spans \(85\.3"):
         find_area(Where(bbox=(85, 27, 85.1, 27.1)), GRID, "a.tif")
@@ -83,7 +117,7 @@ def test_what_leaves_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"gone\.gpkg"):
         find_area(Where(exclude=tmp_path / "gone.gpkg"), GRID, "a.tif")
     gpd.GeoDataFrame(geometry=[shapely.Point(LEFT, TOP)], crs=CRS).to_file(tmp_path / "points.gpkg")
-    with pytest.raises(UsageError, match=r"excluded area .* holds no polygon"):
+    with pytest.raises(UsageError, match=r"excluded area .* holds 1 features and no polygon"):
         find_area(Where(exclude=tmp_path / "points.gpkg"), GRID, "a.tif")
 
 

@@ -15,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import rasterize
 
 from geoseg.errors import ConfigError, RasterError, UsageError, WriteError
-from geoseg.io import vector
+from geoseg.io import layerfile
 from geoseg.io.ground import row_areas_m2
 from geoseg.io.raster import open_raster
 from geoseg.objects.vectorize import VectorizeOptions
@@ -165,7 +165,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, write_tif, values, monkeypa
         raise OSError(28, "no space left")
 
     path = str(write_tif(values[None]))
-    monkeypatch.setattr(vector, "write_dataframe", fail)
+    monkeypatch.setattr(layerfile, "write_dataframe", fail)
     with pytest.raises(WriteError, match=r"a\.shp could not be written"):
         vectorize_class_map(path, tmp_path / "a.shp", ClassMapOptions())
     assert [p.name for p in tmp_path.iterdir()] == ["image.tif"]

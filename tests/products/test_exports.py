@@ -13,6 +13,7 @@ import geopandas as gpd
 import pytest
 import shapely
 from affine import Affine
+from odc.geo.geobox import GeoBox
 
 from geoseg import plugins, writers
 from geoseg.config import make_config
@@ -26,7 +27,20 @@ from geoseg.products.formats.run import RunProducts
 from geoseg.redo import redo_objects
 from geoseg.runfolder.folder import RunFolder
 from geoseg.runfolder.verify import verify_run
-from tests.doubles import always, bytes_of, call_geoseg, configure, contents, draw_blobs, read_layer, write_package, write_raster
+from geoseg.writers import check_zones
+from tests.doubles import (
+    CRS,
+    TRANSFORM,
+    always,
+    bytes_of,
+    call_geoseg,
+    configure,
+    contents,
+    draw_blobs,
+    read_layer,
+    write_package,
+    write_raster,
+)
 
 NEAR = NeighborhoodPredictor(spec=double_spec(), radius_px=8)
 
@@ -169,6 +183,26 @@ def test_what_cannot_be_written_is_refused_before_any_work(
     with pytest.raises(ConfigError, match=message):
         plan_run(configure(*inputs, tmp_path / "out", **options))
     assert not (tmp_path / "out").exists()
+
+
+def test_zones_that_cannot_be_measured_are_refused_before_any_work(tmp_path: Path) -> None:
+    geobox = GeoBox((100, 100), TRANSFORM, CRS)
+    (tmp_path / "empty.gpkg").touch()
+    points = gpd.GeoDataFrame(geometry=[shapely.Point(337_210, 3_058_790)], crs=CRS)
+    points.to_file(tmp_path / "points.gpkg")
+    away = gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 5, 5)], crs=CRS)
+    away.to_file(tmp_path / "away.gpkg")
+    (tmp_path / "nowhere.csv").write_text('WKT\n"POLYGON ((0 0, 5 0, 5 5, 0 0))"\n')
+    for name, message in (
+        ("empty.gpkg", "could not be read as vector data"),
+        ("points.gpkg", "holds 1 features and no polygon"),
+        ("nowhere.csv", "declares no CRS"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            check_zones(tmp_path / name, ("classes",))
+    check_zones(tmp_path / "away.gpkg", ("classes",))
+    with pytest.raises(UsageError, match="None of the 1 zones"):
+        check_zones(tmp_path / "away.gpkg", ("classes",), geobox)
 
 
 def test_a_package_that_is_missing_is_named(inputs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

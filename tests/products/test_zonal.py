@@ -15,10 +15,11 @@ from rasterio.windows import Window
 
 from geoseg.errors import UsageError
 from geoseg.io.ground import row_areas_m2
+from geoseg.io.polygons import read_zones
 from geoseg.io.vector import append_layer
 from geoseg.pixels.classes import ClassScheme, LandClass
 from geoseg.products import zonal
-from geoseg.products.zonal import measure_zones, read_zones
+from geoseg.products.zonal import measure_zones
 from tests.doubles import CRS, TRANSFORM
 
 SCHEME = ClassScheme(classes=tuple(LandClass(value=v, name=f"c{v}", color="#102030") for v in (0, 3, 254)))
@@ -122,6 +123,24 @@ def test_zones_that_are_no_polygons_or_lie_elsewhere_are_refused(tmp_path: Path)
     gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 5, 5)], crs=CRS).to_file(tmp_path / "away.gpkg")
     with pytest.raises(UsageError, match="None of the 1 zones"):
         read_zones(tmp_path / "away.gpkg", geobox)
+
+
+def test_zones_in_another_crs_share_their_borders_still(tmp_path: Path) -> None:
+    geobox = GeoBox((200, 200), Affine(1000, 0, 400_000, 0, -1000, 5_200_000), "EPSG:32632")
+    shapes = [shapely.box(9, 45, 9.5, 46), shapely.box(9.5, 45, 10, 46), shapely.box(9, 46, 10, 46.5)]
+    gpd.GeoDataFrame(geometry=shapes, crs="EPSG:4326").to_file(tmp_path / "zones.gpkg")
+    zones = read_zones(tmp_path / "zones.gpkg", geobox)
+    outline = shapely.box(9, 45, 10, 46.5)
+    gpd.GeoDataFrame(geometry=[outline], crs="EPSG:4326").to_file(tmp_path / "whole.gpkg")
+    (whole,) = read_zones(tmp_path / "whole.gpkg", geobox).geometry
+    west, east, north = zones.geometry
+    assert west.intersection(east).area < 1e-3
+    assert west.union(east).intersection(north).area < 50
+    # the edges that end on the middle of another one are cut at other places, a few centimetres aside
+    assert shapely.union_all(zones.geometry.to_numpy()).symmetric_difference(whole).area < 50
+    (measured,) = measure(np.zeros((200, 200), np.uint8), geobox, [whole])["zone_m2"]
+    true = abs(Geod(ellps="WGS84").geometry_area_perimeter(shapely.segmentize(outline, 0.001))[0])
+    assert measured == pytest.approx(true, rel=1e-6)
 
 
 def test_an_empty_zone_has_no_area_and_a_spike_takes_no_zone_away(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import rasterio
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, Resampling
 
 from geoseg.errors import RasterError, RunError
 from geoseg.view.rasters import TILE_PX, IdleDatasets, TileRaster, WebTile, find_bounds, unite
@@ -164,9 +164,23 @@ def test_a_pixel_lacks_data_where_all_of_its_bands_do(tmp_path: Path) -> None:
     found = raster.read_tile(tile, (1, 2, 3), smooth=True)
     assert found.valid[y, x]
     assert found.data[:, y, x].tolist() == [0, 90, 90]
+    assert raster.read_point(lon, lat, (1, 2, 3)) == (0, 90, 90)
     lon, lat = Transformer.from_crs("EPSG:32645", "EPSG:4326", always_xy=True).transform(337_208, 3_058_770)
     tile, y, x = tile_at(lon, lat, raster.zoom)
     assert not raster.read_tile(tile, (1, 2, 3), smooth=True).valid[y, x]
+
+
+def test_looked_at_from_afar_water_without_infrared_is_no_hole(tmp_path: Path) -> None:
+    pixels = np.full((4, 400, 400), 90, np.uint8)
+    pixels[3, :200] = 0
+    pixels[:, :, :100] = 0
+    path = write_raster(tmp_path / "a.tif", pixels, nodata=0, photometric="RGB")
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.nir]
+    raster = TileRaster(str(path))
+    expected = np.tile(np.arange(100) >= 25, (100, 1))
+    np.testing.assert_array_equal(raster.read_coarse((1, 2, 3), 100).valid, expected)
+    np.testing.assert_array_equal(raster.write_pyramid(tmp_path / "small.tif", (1, 2, 3)).read_coarse((1, 2, 3), 100).valid, expected)
 
 
 def test_a_file_that_goes_away_is_an_error_that_names_it(tmp_path: Path) -> None:

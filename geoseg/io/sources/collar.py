@@ -55,11 +55,11 @@ def find_collar(shape: tuple[int, int], look: Look) -> Collar | None:
         None if there is none.
     """
     flood = _Flood(shape, look)
-    found: dict[Key, NDArray[np.bool_]] = {}
+    found: dict[Key, bytes] = {}
     for color in (0, 1):
         for key, packed in flood.run(color).items():
-            found[key] = found[key] | _unpack(packed) if key in found else _unpack(packed)
-    return Collar(blocks={key: _pack(mask) for key, mask in sorted(found.items())}) if found else None
+            found[key] = _pack(_unpack(found[key]) | _unpack(packed)) if key in found else packed
+    return Collar(blocks=dict(sorted(found.items()))) if found else None
 
 
 class _Flood:
@@ -71,10 +71,11 @@ class _Flood:
     def run(self, color: int) -> dict[Key, bytes]:
         """Return what is reached from the border, by block."""
         reached: dict[Key, bytes] = {}
-        waiting = {key: seeds for key in self._border() if (seeds := self._seeds(key, color)).any()}
+        # packed: along the border and the front of the flood nearly all blocks of a raster may wait
+        waiting = {key: _pack(seeds) for key in self._border() if (seeds := self._seeds(key, color)).any()}
         while waiting:
-            key, seeds = waiting.popitem()
-            fresh = self._spread(key, color, seeds)
+            key, packed = waiting.popitem()
+            fresh = self._spread(key, color, _unpack(packed))
             if key in reached:
                 before = _unpack(reached[key])
                 if not (fresh & ~before).any():
@@ -84,7 +85,7 @@ class _Flood:
                 continue
             reached[key] = _pack(fresh)
             for neighbor, line in self._enter(key, fresh):
-                waiting[neighbor] = waiting[neighbor] | line if neighbor in waiting else line
+                waiting[neighbor] = _pack(_unpack(waiting[neighbor]) | line if neighbor in waiting else line)
         return reached
 
     def _border(self) -> Iterator[Key]:

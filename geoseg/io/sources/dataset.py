@@ -163,6 +163,8 @@ def _as_told(dataset: Any, path: str, options: RasterOptions) -> Any:
         SubElement(root, "SRS").text = crs.to_wkt()
     if transform != Affine.identity():
         SubElement(root, "GeoTransform").text = ", ".join(repr(float(number)) for number in transform.to_gdal())
+    if options.placed is None:
+        _add_placing(root, dataset)
     for band, dtype, nodata in zip(dataset.indexes, dataset.dtypes, dataset.nodatavals, strict=True):
         made = SubElement(root, "VRTRasterBand", {"dataType": _gdal_typename(dtype), "band": str(band)})
         SubElement(made, "ColorInterp").text = "Undefined" if options.ignore_alpha else dataset.colorinterp[band - 1].name.capitalize()
@@ -174,6 +176,21 @@ def _as_told(dataset: Any, path: str, options: RasterOptions) -> Any:
         _add_source(SubElement(SubElement(root, "MaskBand"), "VRTRasterBand", {"dataType": "Byte"}), path, "mask,1")
     dataset.close()
     return _open_any(tostring(root, encoding="unicode"))
+
+
+def _add_placing(root: Element, dataset: Any) -> None:
+    """Write control points and RPCs of a dataset into a virtual raster; see :func:`_placed_by`."""
+    points, crs = dataset.gcps
+    if points:
+        listed = SubElement(root, "GCPList", {} if crs is None else {"Projection": crs.to_wkt()})
+        for number, point in enumerate(points, start=1):
+            place = {"Pixel": point.col, "Line": point.row, "X": point.x, "Y": point.y, "Z": point.z or 0.0}
+            SubElement(listed, "GCP", {"Id": str(number)} | {name: repr(float(value)) for name, value in place.items()})
+    coefficients = dataset.tags(ns="RPC")
+    if coefficients:
+        told = SubElement(root, "Metadata", {"domain": "RPC"})
+        for name, value in coefficients.items():
+            SubElement(told, "MDI", {"key": name}).text = value
 
 
 def _add_source(band: Element, path: str, number: str) -> None:

@@ -20,6 +20,8 @@ _FULL_FRAME_MM = math.hypot(36, 24)
 _EXIF, _GPS = 0x8769, 0x8825
 _FOCAL_35MM = 41989
 _LATITUDE, _LONGITUDE, _HEADING = 2, 4, 17
+_SEXAGESIMAL = (1, 60, 3600)
+"""Degrees, minutes and seconds of a degree."""
 _STRAIGHT_DOWN_DEG = -90.0
 _MOST_OBLIQUE_DEG = 30.0
 _PICTURES = {".jpg", ".jpeg"}
@@ -94,7 +96,7 @@ def place_by_camera(path: Path) -> Placement | None:
         None if it has no position.
 
     Raises:
-        RasterError: If it has a position but lacks what else is needed, or looks too far sideways.
+        RasterError: If its camera knew no position, or the picture lacks what else is needed, or looks too far sideways.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -106,10 +108,16 @@ def place_by_camera(path: Path) -> Placement | None:
         return None
     if _LATITUDE not in gps or _LONGITUDE not in gps:
         return None
+    lon, lat = _degrees(gps, _LONGITUDE, "W"), _degrees(gps, _LATITUDE, "S")
+    if lon is None or lat is None or not _is_position(lon, lat):
+        raise RasterError(
+            f"{path} was taken without a position: its camera noted latitude {gps[_LATITUDE]} and longitude {gps[_LONGITUDE]}, which is no "
+            f"place in degrees, minutes and seconds that satellites gave. {_ADVICE}"
+        )
     told = {
         "a height above ground (RelativeAltitude or AboveGroundAltitude in XMP)": _first(xmp, "RelativeAltitude", "AboveGroundAltitude"),
         "a heading (GimbalYawDegree, FlightYawDegree or Yaw in XMP, or GPSImgDirection)": _heading(xmp, gps),
-        "a focal length in 35 mm equivalents (FocalLengthIn35mmFilm)": float(camera.get(_FOCAL_35MM, 0)) or None,
+        "a focal length in 35 mm equivalents (FocalLengthIn35mmFilm)": _number(camera.get(_FOCAL_35MM)) or None,
     }
     lacking = [what for what, value in told.items() if value is None]
     if lacking:
@@ -124,7 +132,7 @@ def place_by_camera(path: Path) -> Placement | None:
     if height_m <= 0:
         raise RasterError(f"{path} was taken {height_m:g} m above ground, so that it cannot be placed. {_ADVICE}")
     pixel_m = height_m * _FULL_FRAME_MM / focal_mm / math.hypot(*size)
-    return _lay_flat(_degrees(gps, _LONGITUDE, "W"), _degrees(gps, _LATITUDE, "S"), heading_deg, pixel_m, size)
+    return _lay_flat(lon, lat, heading_deg, pixel_m, size)
 
 
 def _lay_flat(lon: float, lat: float, heading_deg: float, pixel_m: float, size: tuple[int, int]) -> Placement:
@@ -152,11 +160,28 @@ def _first(xmp: str, *names: str) -> float | None:
 
 def _heading(xmp: str, gps: dict[int, Any]) -> float | None:
     yaw = _first(xmp, "GimbalYawDegree", "FlightYawDegree", "Yaw")
-    return float(gps[_HEADING]) if yaw is None and _HEADING in gps else yaw
+    return _number(gps.get(_HEADING)) if yaw is None else yaw
 
 
-def _degrees(gps: dict[int, Any], tag: int, negative: str) -> float:
-    """Return degrees of degrees, minutes and seconds; the tag before says on which side."""
-    degrees, minutes, seconds = (float(part) for part in gps[tag])
-    value = degrees + minutes / 60 + seconds / 3600
+def _number(noted: object) -> float | None:
+    """Return what a tag of one number holds; cameras write 0/0 for what they do not know."""
+    try:
+        value = float(noted)  # type: ignore[arg-type]  # any object may stand there, and most are no numbers
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _is_position(lon: float, lat: float) -> bool:
+    """Tell whether satellites gave a place; cameras without them write exactly 0 N 0 E."""
+    return abs(lon) <= 180 and abs(lat) <= 90 and (lon, lat) != (0.0, 0.0)
+
+
+def _degrees(gps: dict[int, Any], tag: int, negative: str) -> float | None:
+    """Return degrees of degrees, minutes and seconds, None if they are not all there; the tag before says on which side."""
+    parts = [_number(part) for part in gps[tag]] if isinstance(gps[tag], tuple) else []
+    known = [part for part in parts if part is not None]
+    if len(known) != len(parts) or len(known) != len(_SEXAGESIMAL) or not all(0 <= part <= _SEXAGESIMAL[1] for part in known[1:]):
+        return None
+    value = sum(part / unit for part, unit in zip(known, _SEXAGESIMAL, strict=True))
     return -value if str(gps.get(tag - 1, "")).upper().startswith(negative) else value

@@ -4,7 +4,7 @@ The assets that hold the wanted bands are opened where they lie; nothing is down
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -220,13 +220,28 @@ def _open_asset(item: dict[str, Any], key: str, names: tuple[Names, ...], base: 
     file = file.in_colors() if len(names) == _COLORS else file
     if len(names) == len(file.bands):
         file = replace(file, bands=names)
-    told = asset.get("bands") or asset.get("raster:bands") or ()
-    if len(told) == len(file.bands) and any("raster:scale" in b or "scale" in b or "raster:offset" in b or "offset" in b for b in told):
-        scales = tuple(
-            (float(b.get("raster:scale", b.get("scale", 1.0))), float(b.get("raster:offset", b.get("offset", 0.0)))) for b in told
-        )
-        file = replace(file, scales=scales)
-    return file
+    return replace(file, scales=_find_scales(item, asset, file))
+
+
+def _find_scales(item: dict[str, Any], asset: dict[str, Any], file: FileImagery) -> tuple[tuple[float, float], ...]:
+    """Return scale and offset of each band: by its own entry, else by what its asset or item says of all; a file's own where none does."""
+    count = len(file.bands)
+    lists = [bands for bands in (asset.get("bands"), asset.get("raster:bands")) if bands and len(bands) == count]
+    found = []
+    for number in range(count):
+        own = [(bands[number], ("raster:scale", "scale"), ("raster:offset", "offset")) for bands in lists]
+        above = [(table, ("raster:scale",), ("raster:offset",)) for table in (asset, item.get("properties") or {})]
+        scale = _first_number((table, words) for table, words, _ in (*own, *above))
+        offset = _first_number((table, words) for table, _, words in (*own, *above))
+        if scale is None and offset is None:
+            found.append(file.scales[number])
+        else:
+            found.append((1.0 if scale is None else scale, 0.0 if offset is None else offset))
+    return tuple(found)
+
+
+def _first_number(places: Iterable[tuple[dict[str, Any], tuple[str, ...]]]) -> float | None:
+    return next((float(table[word]) for table, words in places for word in words if table.get(word) is not None), None)
 
 
 def _locate(href: str, base: str, item: dict[str, Any], options: RasterOptions) -> str:

@@ -22,12 +22,25 @@ def is_all_valid(dataset: Any) -> bool:
 
 
 def read_valid(dataset: Any, **where: Any) -> NDArray[np.bool_]:
-    """Return valid pixels by mask band, nodata value and alpha; GDAL's own mask overlooks alpha in most band counts and types."""
+    """Return valid pixels: those of the mask of all bands, or else those where any band of imagery has data; alpha counts in any case.
+
+    GDAL overlooks alpha in most band counts and types. rasterio's ``dataset_mask`` goes by the fourth of four bands alone where the first
+    is red, also where that is infrared, whose nodata value would make holes of water.
+    """
+    alpha = [band for band in dataset.indexes if dataset.colorinterp[band - 1] == ColorInterp.alpha]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NodataShadowWarning)
-        valid: NDArray[np.bool_] = dataset.dataset_mask(**where) != 0
-    if ColorInterp.alpha in dataset.colorinterp and MaskFlags.per_dataset not in dataset.mask_flag_enums[0]:
-        valid &= dataset.read(dataset.colorinterp.index(ColorInterp.alpha) + 1, **where) != 0
+        if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+            return np.asarray(dataset.read_masks(1, **where) != 0)
+        imagery = [band for band in dataset.indexes if band not in alpha] or alpha
+        valid: NDArray[np.bool_] = dataset.read_masks(imagery[0], **where) != 0
+        for band in imagery[1:]:
+            # most blocks are settled by their first band
+            if valid.all():
+                break
+            valid |= dataset.read_masks(band, **where) != 0
+    if alpha:
+        valid &= dataset.read(alpha[0], **where) != 0
     return valid
 
 

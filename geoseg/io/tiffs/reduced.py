@@ -9,6 +9,7 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from geoseg.io.raster import create_raster
+from geoseg.io.sources.valid import read_valid
 from geoseg.tiling import partition
 
 _BLOCK_PX = 1024
@@ -38,7 +39,7 @@ def write_reduced(dataset: Any, path: Path, factor: int, bands: tuple[int, ...])
             below = Window(left, top, min(window.width * factor, cols - left), min(window.height * factor, rows - top))
             how = {"window": below, "resampling": Resampling.average if factor > 1 else Resampling.nearest}
             pixels = dataset.read(bands, out_shape=(len(bands), *shape), **how)
-            valid = dataset.dataset_mask(out_shape=shape, window=below) > 0
+            valid = read_valid(dataset, out_shape=shape, window=below)
             if np.issubdtype(pixels.dtype, np.floating):
                 # else overviews would spread what is no number
                 valid &= np.isfinite(pixels).all(axis=0)

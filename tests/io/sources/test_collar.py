@@ -1,6 +1,7 @@
 """The collar: what is uniform and connected to the border goes, to the pixel; dark water and bright roofs stay."""
 
 import pickle
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +71,24 @@ def test_the_flood_over_blocks_reaches_what_one_over_the_whole_does(height: int,
         np.testing.assert_array_equal(reached, flood_whole(found))
         window = Window(width // 3, height // 4, width // 2, height // 2)
         np.testing.assert_array_equal(mask_of(found, window), reached[window.toslices()])
+
+
+def test_memory_hardly_grows_with_the_collar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BLOCK_PX", 512)
+    side = 512 * 12
+
+    def look(window: Window) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        return np.ones((window.height, window.width), bool), np.zeros((window.height, window.width), bool)
+
+    tracemalloc.start()
+    try:
+        collar = find_collar((side, side), look)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert collar is not None
+    assert len(collar.blocks) == 144
+    assert most < 0.2 * side**2, "a byte a pixel is what masks take"
 
 
 def test_a_flood_that_turns_around_a_wall_comes_back() -> None:

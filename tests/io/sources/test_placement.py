@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
 from pyproj import Geod, Transformer
 
 from geoseg.errors import RasterError
@@ -29,15 +30,21 @@ DJI = {"RelativeAltitude": "+60.00", "GimbalYawDegree": "+30.0", "GimbalPitchDeg
 
 
 def take(
-    path: Path, xmp: dict[str, str] | None = None, *, position: bool = True, focal_mm: int | None = 24, heading: float | None = None
+    path: Path,
+    xmp: dict[str, str] | None = None,
+    *,
+    position: bool = True,
+    focal_mm: int | None = 24,
+    heading: float | None = None,
+    gps: dict[int, Any] | None = None,
 ) -> Path:
     """A picture of 400 x 300 px as a drone saves it: its upper half is bright."""
     pixels = np.full((300, 400, 3), 40, np.uint8)
     pixels[:150] = 220
     exif = Image.Exif()
     if position:
-        gps: dict[int, Any] = {1: "N", 2: dms(LAT), 3: "E", 4: dms(LON)}
-        exif[0x8825] = gps | ({17: heading} if heading is not None else {})
+        noted: dict[int, Any] = {1: "N", 2: dms(LAT), 3: "E", 4: dms(LON)}
+        exif[0x8825] = noted | ({17: heading} if heading is not None else {}) | (gps or {})
     exif[0x8769] = {41989: focal_mm} if focal_mm is not None else {}
     told = " ".join(f'drone-dji:{name}="{value}"' for name, value in (xmp or {}).items())
     packet = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:drone-dji="http://www.dji.com/" {told}/></x:xmpmeta>'
@@ -115,6 +122,40 @@ def test_what_cannot_be_placed_is_refused_with_what_is_missing(
     path = take(tmp_path / "a.jpg", xmp, **more)
     with pytest.raises(RasterError, match=f"{message}.*--assume-crs"):
         open_raster(path)
+
+
+UNKNOWN, NOTHING = IFDRational(0, 0), IFDRational(0, 1)
+
+
+@pytest.mark.parametrize(
+    "gps",
+    [
+        {2: (UNKNOWN,) * 3, 4: (UNKNOWN,) * 3},
+        {2: (NOTHING,) * 3, 4: (NOTHING,) * 3},
+        {2: (27.0, 37.9)},
+        {2: 27.6},
+        {4: (85.0, 31.0, UNKNOWN)},
+        {4: (185.0, 31.0, 1.0)},
+        {2: (27.0, 75.0, 1.0)},
+    ],
+    ids=["0/0", "0 N 0 E", "two numbers", "one number", "seconds unknown", "off the globe", "75 minutes"],
+)
+def test_a_picture_taken_without_a_position_is_refused(tmp_path: Path, gps: dict[int, Any]) -> None:
+    path = take(tmp_path / "a.jpg", DJI, gps=gps)
+    with pytest.raises(RasterError, match=r"a\.jpg was taken without a position: its camera noted latitude .*--assume-crs pixels"):
+        open_raster(path)
+    assert open_raster(path, RasterOptions(assume_crs=PIXELS)).shape == (300, 400)
+
+
+def test_a_heading_that_the_camera_did_not_know_is_missing(tmp_path: Path) -> None:
+    path = take(tmp_path / "a.jpg", {"RelativeAltitude": "+60.00"}, gps={17: UNKNOWN})
+    with pytest.raises(RasterError, match="lacks a heading"):
+        open_raster(path)
+
+
+def test_a_picture_on_the_equator_has_a_position(tmp_path: Path) -> None:
+    middle = to_degrees(take(tmp_path / "a.jpg", DJI, gps={2: (NOTHING,) * 3}), 200, 150)
+    assert middle == pytest.approx((LON, 0), abs=1e-7)
 
 
 def test_a_run_on_a_drone_picture_says_that_it_is_approximate(tmp_path: Path) -> None:

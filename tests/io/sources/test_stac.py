@@ -25,7 +25,7 @@ from geoseg.io.sources.address import identify, without_signature
 from geoseg.io.sources.arrangement import Arrangement, Rule
 from geoseg.io.sources.dataset import RasterOptions
 from geoseg.io.sources.gather import gather_imagery
-from geoseg.io.sources.imagery import FileImagery, describe_file
+from geoseg.io.sources.imagery import FileImagery, describe_file, list_files
 from geoseg.io.sources.signing import hold_signature, sign_address
 from geoseg.io.sources.stac import is_stac, read_items
 from geoseg.model.predictor import ThresholdPredictor, double_spec
@@ -168,6 +168,27 @@ def test_scale_and_offset_of_an_item_count(folder: Path, tmp_path: Path) -> None
     imagery = source_of(folder / "scaled.json", "red").imagery
     source = place_source(imagery.each_file(FileImagery.scaled), None)
     np.testing.assert_allclose(read_whole(source)[0][0], SCENES[0][0] * 0.0001 - 0.1, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("of_asset", "of_item"),
+    [
+        ({"raster:scale": 0.0001, "raster:offset": -0.1}, {}),
+        ({"bands": [{"name": "red"}], "raster:bands": [{"scale": 0.0001, "offset": -0.1}]}, {}),
+        ({"bands": [{"name": "red", "raster:scale": 0.0001}], "raster:offset": -0.1}, {"raster:scale": 7}),
+        ({"bands": [{"name": "red"}]}, {"raster:scale": 0.0001, "raster:offset": -0.1}),
+    ],
+    ids=["asset", "bands that are only named", "band before asset before item", "item"],
+)
+def test_scale_and_offset_are_found_wherever_stac_writes_them(folder: Path, of_asset: dict[str, Any], of_item: dict[str, Any]) -> None:
+    item = json.loads((folder / "item.json").read_text())
+    item["properties"] |= of_item
+    for asset in item["assets"].values():
+        asset["href"] = f"./{Path(asset['href']).name}"
+    item["assets"]["B04"] |= of_asset
+    (folder / "scaled.json").write_text(json.dumps(item))
+    imagery = source_of(folder / "scaled.json", "red").imagery
+    assert [file.scales for file in list_files(imagery)] == [((0.0001, -0.1),)]
 
 
 @pytest.mark.parametrize(
