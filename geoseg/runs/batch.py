@@ -185,8 +185,8 @@ class _Batch:
 
     @property
     def elsewhere(self) -> tuple[str, ...]:
-        """Names of the rasters that another command holds."""
-        return tuple(item.name for item in self._held)
+        """Names of the rasters that another command holds, sorted."""
+        return tuple(sorted(item.name for item in self._held))
 
     def take_elsewhere(self) -> list[RunItem]:
         """Return the rasters that another command held, to be tried anew."""
