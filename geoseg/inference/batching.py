@@ -51,6 +51,8 @@ class TileResult(Future[NDArray[Any]]):
 
     network_s: float = 0.0
     """Seconds that the network took for it, its share of a batch; known when it is done."""
+    began: float = 0.0
+    """Time of day at which the network began with it, in seconds since 1970; known when it did."""
 
 
 class TileRunner(Protocol):
@@ -228,7 +230,9 @@ class Batcher:
                 self._changed.wait()
 
     def _run(self, predictor: Predictor, tiles: list[TileInput], results: list[TileResult]) -> None:
-        began = time.perf_counter()
+        began, now = time.perf_counter(), time.time()
+        for result in results:
+            result.began = now
         try:
             outputs = self._infer(predictor, tiles)
         except BaseException as exc:  # the chunks that these tiles belong to fail, and are tried again

@@ -26,6 +26,8 @@ class Effort:
     """Tiles inferred."""
     ready: float
     """Time of day at which the network was loaded, in seconds since 1970."""
+    first_began: float | None
+    """Time of day at which the network began with the first tile."""
     first_tile: float | None
     """Time of day at which the first tile was done."""
 
@@ -43,6 +45,7 @@ class Meter:
         self._lock = threading.Lock()
         self._network_s = 0.0
         self._tiles = 0
+        self._first_began: float | None = None
         self._first_tile: float | None = None
 
     @property
@@ -74,12 +77,21 @@ class Meter:
     def take_effort(self) -> Effort:
         """Return what was done since the last call."""
         with self._lock:
-            effort = Effort(meter=self._name, network_s=self._network_s, tiles=self._tiles, ready=self.ready, first_tile=self._first_tile)
+            effort = Effort(
+                meter=self._name,
+                network_s=self._network_s,
+                tiles=self._tiles,
+                ready=self.ready,
+                first_began=self._first_began,
+                first_tile=self._first_tile,
+            )
             self._network_s, self._tiles = 0.0, 0
         return effort
 
     def _count(self, done: Future[NDArray[Any]]) -> None:
         with self._lock:
-            self._network_s += done.network_s if isinstance(done, TileResult) else 0.0
+            if isinstance(done, TileResult):
+                self._network_s += done.network_s
+                self._first_began = self._first_began or done.began
             self._tiles += 1
             self._first_tile = self._first_tile or time.time()

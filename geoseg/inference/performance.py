@@ -16,6 +16,7 @@ class Performance:
         self._tiles = 0
         self._meters: set[str] = set()
         self._ready: float | None = None
+        self._first_began: float | None = None
         self._first_tile: float | None = None
         self._last: float = 0.0
         self.notes: list[str] = []
@@ -27,6 +28,8 @@ class Performance:
         self._tiles += effort.tiles
         self._meters.add(effort.meter)
         self._ready = min(self._ready or effort.ready, effort.ready)
+        if effort.first_began is not None:
+            self._first_began = min(self._first_began or effort.first_began, effort.first_began)
         if effort.first_tile is not None:
             self._first_tile = min(self._first_tile or effort.first_tile, effort.first_tile)
         self._last = time.time()
@@ -36,7 +39,8 @@ class Performance:
         """Return what ``summary.json`` tells, for the part of the run that this process saw.
 
         ``network_share`` is the share of the time from the loaded network to the last chunk in which it computed, of each thread
-        that calls it; ``first_tile_s`` counts from the start of the process.
+        that calls it; ``first_tile_began_s``, when it began with a tile, and ``first_tile_s``, when one was done, count from the start of
+        the process.
         """
         execution = plan.execution
         known: dict[str, Any] = {
@@ -53,5 +57,8 @@ class Performance:
             # not as many as were asked for: few chunks need few workers, and a scheduler has workers of its own
             callers = len(self._meters) * plan.lanes
             known["network_share"] = round(self._network_s / (callers * max(self._last - self._ready, 1e-9)), 3)
-            known["first_tile_s"] = round(self._first_tile - time.time() + process_age_s(), 3)
+            started = time.time() - process_age_s()
+            if self._first_began is not None:
+                known["first_tile_began_s"] = round(self._first_began - started, 3)
+            known["first_tile_s"] = round(self._first_tile - started, 3)
         return known

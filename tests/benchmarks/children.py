@@ -55,6 +55,8 @@ def run_child(command: list[str], *, threads: int, extra: dict[str, str] | None 
         ChildError: If it fails or takes too long.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), **(extra or {})}
+    # installed tools are compiled once; what runs from a checkout is compiled by its first run, unless that may not keep it
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with TemporaryDirectory() as folder:
         result, errors = Path(folder) / "result.json", Path(folder) / "errors.txt"
         with errors.open("w", encoding="utf-8") as stream:

@@ -42,7 +42,7 @@ class Nothing:
         """Do one chunk."""
         if self.seconds:
             time.sleep(self.seconds)
-        return ChunkResult(effort=Effort(meter="none", network_s=0.0, tiles=9, ready=0.0, first_tile=0.0), notes=())
+        return ChunkResult(effort=Effort(meter="none", network_s=0.0, tiles=9, ready=0.0, first_began=0.0, first_tile=0.0), notes=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ def _call(words: list[str], place: Place) -> Child:
 
 
 def _first_tile(place: Place, backend: str) -> Row:
-    """Say when a run was planned, when its first tile was inferred and its first chunk done."""
+    """Say when a run was planned, when its first tile was begun and inferred, and its first chunk done."""
     run = Run(raster=place.town, package=place.network, backend=backend, device=place.device)
     what: dict[str, Value] = {"what": "geoseg segment", "backend": backend}
     try:
@@ -45,6 +45,7 @@ def _first_tile(place: Place, backend: str) -> Row:
         return Row(section=_SECTION, what=what, note=f"not measured: {exc}")
     values = {
         "planned s": round(statistics.median(d.start_s for d in done), 3),
+        "first tile began s": round(statistics.median(d.performance["first_tile_began_s"] for d in done), 3),
         "first tile s": round(statistics.median(d.performance["first_tile_s"] for d in done), 3),
         "first chunk s": round(statistics.median(d.child.first("ChunkDone") or d.child.seconds for d in done), 3),
         "seconds": round(statistics.median(d.child.seconds for d in done), 3),

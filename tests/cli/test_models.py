@@ -40,6 +40,16 @@ def test_list_shows_shipped_models_and_those_below_a_folder(tmp_path: Path, monk
     assert "not measured" in out
 
 
+def test_list_names_a_broken_package_and_shows_the_others(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    write_package(tmp_path / "whole")
+    (write_package(tmp_path / "broken") / CARD_NAME).write_text("{", encoding="utf-8")
+    code, out, said = geoseg(monkeypatch, capsys, "list", "--json", "--folder", tmp_path)
+    assert code == 0
+    assert [entry["model"] for entry in json.loads(out)] == [*shipped_models(), str(tmp_path / "whole")]
+    assert said.startswith(f"{tmp_path / 'broken'} is left out: ")
+    assert len(said.splitlines()) == 1
+
+
 def test_info_shows_the_card_as_a_table_or_as_it_stands(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     code, out, _ = geoseg(monkeypatch, capsys, "info", "aerial")
     package = find_package("aerial")

@@ -23,7 +23,8 @@ def test_two_rasters_that_share_a_network_are_counted_apart() -> None:
     assert first.network_s == pytest.approx(3 * second.network_s)
     assert first.network_s + second.network_s >= 0.02
     assert first.first_tile is not None
-    assert began <= first.ready == batcher.ready <= first.first_tile
+    assert first.first_began is not None
+    assert began <= first.ready == batcher.ready <= first.first_began <= first.first_tile - 0.02
     assert (one.take_effort().tiles, one.take_effort().network_s) == (0, 0.0)
 
 
@@ -31,4 +32,4 @@ def test_a_meter_says_what_its_network_does() -> None:
     batcher = Batcher(Watched, 3)
     meter = Meter(batcher)
     assert (meter.spec, meter.ahead) == (batcher.spec, batcher.ahead)
-    assert meter.take_effort().first_tile is None
+    assert (meter.take_effort().first_began, meter.take_effort().first_tile) == (None, None)

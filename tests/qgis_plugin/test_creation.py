@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,6 +46,14 @@ def test_a_wheel_becomes_an_environment_without_internet(made: tuple[str, list[s
     assert json.loads((place / "made here" / MARK).read_text())["base"] == BASE
     assert any(line.startswith("Successfully installed geoseg-9.8.7") for line in lines)
     assert "--no-index" in next(line for line in lines if " pip " in line)
+
+
+def test_windows_is_refused_before_anything_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(tmp_path / "new", str(write_wheel(tmp_path)), BASE)
+    monkeypatch.setattr("geoseg.qgis_plugin.creation.os", SimpleNamespace(name="nt"))
+    with pytest.raises(CreationError, match="does not run on Windows"):
+        create_environment(recipe, print)
+    assert not (tmp_path / "new").exists()
 
 
 def write_base(folder: Path, pip: str) -> str:

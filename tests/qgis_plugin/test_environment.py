@@ -67,6 +67,13 @@ def test_a_python_that_does_not_answer_is_given_up(tmp_path: Path) -> None:
     assert "did not answer within 0 s" in str(environment.check(str(slow), timeout_s=0.3).problem)
 
 
+def test_a_python_of_windows_is_refused(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho '" + '{"python": "3.12.1", "system": "win32", "version": "9.9.9"}' + "'\n")
+    python.chmod(0o755)
+    assert environment.check(str(python)).problem == environment.WINDOWS
+
+
 def test_what_is_no_python_is_told(tmp_path: Path) -> None:
     other = tmp_path / "python"
     other.write_text("#!/bin/sh\necho hello\necho 'no such option' >&2\n")
