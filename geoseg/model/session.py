@@ -7,7 +7,9 @@ from typing import Any
 from geoseg.errors import ModelError
 from geoseg.model.execution import Execution
 from geoseg.model.external import external_files
+from geoseg.model.operators import count_operators
 
+_BLOCKED_LAYOUT = "NchwcTransformer"
 _FATAL = 4
 """Level of onnxruntime's log: what goes wrong is raised, and need not be printed as well."""
 
@@ -17,6 +19,7 @@ def open_session(model: bytes, name: str, execution: Execution, *, weights_folde
 
     Freed memory is kept for the next batch, and every piece of it is used again within a batch: without onnxruntime's memory
     pattern, which reserves the sum of what a batch takes, the peak is a third lower at the same speed (docs/backends.md).
+    Layouts in blocks of channels, which pay where one convolution hands them to the next, are kept from a model that has only one.
 
     Args:
         model: An ONNX model.
@@ -47,7 +50,7 @@ def open_session(model: bytes, name: str, execution: Execution, *, weights_folde
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(weights_folder.absolute()))
     providers = _providers(execution.device, onnxruntime.get_available_providers())
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=providers)
+        session = onnxruntime.InferenceSession(model, options, providers=providers, disabled_optimizers=_not_worth_it(model))
     except Exception as exc:  # onnxruntime's errors share no public base
         raise ModelError(f"The weights of model '{name}' are no ONNX model that onnxruntime can read: {exc}") from exc
     first = providers[0] if isinstance(providers[0], str) else providers[0][0]
@@ -57,6 +60,11 @@ def open_session(model: bytes, name: str, execution: Execution, *, weights_folde
             "Choose --device cpu or --backend torch."
         )
     return session
+
+
+def _not_worth_it(model: bytes) -> list[str]:
+    """Name the optimizations of onnxruntime that cost a model more than they give."""
+    return [_BLOCKED_LAYOUT] if count_operators(model)["Conv"] == 1 else []
 
 
 def _providers(device: str, there: list[str]) -> list[Any]:
