@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
@@ -141,6 +143,26 @@ def test_overviews_hold_the_most_frequent_class(classes_tif: Path) -> None:
     assert (overview[:50, :50] == NODATA_CLASS).all()
     np.testing.assert_array_equal(overview[50:], expected[50:])
     np.testing.assert_array_equal(overview[:, 50:], expected[:, 50:])
+
+
+@pytest.mark.parametrize(("cell_px", "level"), [(1, 5), (40, 6)])
+def test_maps_in_which_hardly_anything_repeats_are_compressed_with_less_effort(
+    cell_px: int, level: int, tmp_path: Path, make_geobox: MakeGeobox, scheme: ClassScheme, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = np.random.default_rng(0).integers(0, 5, (1200 // cell_px, 1200 // cell_px), np.uint8)
+    drawn_map = cells.repeat(cell_px, axis=0).repeat(cell_px, axis=1)
+    store, plan = fill(tmp_path, make_geobox(1200, 1200), np.stack([drawn_map] * 2))
+    copy, levels = rasterio.shutil.copy, []
+
+    def spy(*args: Any, **options: Any) -> None:
+        levels.append(options["level"])
+        copy(*args, **options)
+
+    monkeypatch.setattr(rasterio.shutil, "copy", spy)
+    path = to_cog(tmp_path, mosaic_vrt(store, plan, ("class",), LayerStyle(nodata=NODATA_CLASS, scheme=scheme)), "mode")
+    assert levels == [level]
+    with rasterio.open(path) as dataset:
+        np.testing.assert_array_equal(dataset.read(1), drawn_map)
 
 
 def test_only_final_names_remain(classes_tif: Path) -> None:

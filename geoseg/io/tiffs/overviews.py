@@ -46,6 +46,16 @@ def add_mode_overviews(vrt: str, description: Path, least_px: int) -> tuple[str,
     return vrt.replace("</VRTRasterBand>", f"{named}</VRTRasterBand>", 1), made
 
 
+def bytes_per_pixel(overview: Path) -> float:
+    """Return how many bytes of an overview's file there are for a pixel: how little of the map repeats.
+
+    Raises:
+        RunError: If it cannot be read.
+    """
+    height, width = _shape_of(overview)
+    return overview.stat().st_size / (height * width)
+
+
 def _shape_of(path: Path) -> tuple[int, int]:
     with open_plain(path) as dataset:
         return int(dataset.height), int(dataset.width)
