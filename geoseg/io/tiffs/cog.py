@@ -21,7 +21,7 @@ _BUSY = {"level": 5, "predictor": "no"}
 _SMOOTH = {"level": 1, "predictor": "yes"}
 """Level 6 takes twice the time for files that are a fifteenth smaller; of class maps they are a third smaller, and soon made."""
 _BUSY_FROM = 0.2
-"""Bytes of a pixel of the first overview, packed in passing: 0.06 to 0.11 in maps of trained networks, 0.31 where classes change from pixel to pixel."""
+"""Bytes of a pixel of the first overview, packed in passing: 0.06 to 0.11 in maps of trained networks, 0.31 in those of a random one."""
 
 
 def write_cog(vrt: str, work_dir: Path, path: Path, *, overviews: str, smooth: bool = False) -> None:
