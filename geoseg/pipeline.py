@@ -224,6 +224,7 @@ def describe_workplace(plan: RunPlan) -> ClusterOptions:
 
 def describe_job(plan: RunPlan, store: ChunkStore, load: LoadPredictor) -> SegmentJob:
     """Return what a worker needs to do chunks of a run."""
+    folder = RunFolder(plan.config.output)
     return SegmentJob(
         source=plan.source,
         tiles=plan.tiles,
@@ -234,7 +235,8 @@ def describe_job(plan: RunPlan, store: ChunkStore, load: LoadPredictor) -> Segme
         load=load,
         chunk_bytes=plan.chunk_bytes,
         common_bytes=plan.common_bytes,
-        found=RunFolder(plan.config.output).found if plan.package.spec.detects else None,
+        found=folder.found if plan.package.spec.detects else None,
+        claim=folder.claim,
     )
 
 

@@ -26,8 +26,9 @@ from geoseg.inference.planning import plan_run, replan
 from geoseg.inference.runplan import RunPlan
 from geoseg.model.package import hash_file, shipped_models, write_card
 from geoseg.model.predictor import NeighborhoodPredictor, double_spec
-from geoseg.pipeline import segment_raster
+from geoseg.pipeline import describe_job, segment_raster
 from geoseg.runfolder.folder import RunFolder
+from geoseg.runtime.workplace import Shared
 from geoseg.scene import SceneOptions, draw_scene
 from tests.doubles import CRS, TRANSFORM, Listening, Logged, always, bytes_of, configure, contents, draw_blobs, write_package, write_raster
 
@@ -342,6 +343,28 @@ def test_overwriting_removes_the_earlier_run(config: RunConfig, finished: Path, 
     assert bytes_of(segment_raster(other, load=always(NEAR))) == bytes_of(
         segment_raster(change(config, output=tmp_path / "fresh"), load=always(NEAR))
     )
+
+
+def test_a_worker_of_an_earlier_run_writes_no_chunk_into_a_new_one(config: RunConfig, finished: Path) -> None:
+    plan, folder = plan_run(config), RunFolder(config.output)
+    folder.clear()
+    folder.begin(config, plan.fingerprint())
+    work, shared = describe_job(plan, folder.chunks(plan), always(NEAR)), Shared()
+    worker = work.prepare(shared)
+    try:
+        worker((0, 0))
+        folder.clear()
+        with pytest.raises(RunError, match=r"run\.toml could not be read"):
+            worker((0, 1))
+        assert not config.output.exists()
+        other = plan_run(change(config, chunk_size=128))
+        folder.begin(other.config, other.fingerprint())
+        with pytest.raises(RunError, match="another run's now"):
+            worker((0, 1))
+        assert not folder.chunks(other).list_done(other.tiles).count
+    finally:
+        worker.close()
+        shared.close()
 
 
 def test_overwriting_nothing_does_nothing(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from geoseg.inference.metering import Effort, Meter
 from geoseg.inference.whole import LoadPredictor, infer_chunk, read_padded
 from geoseg.io.raster import RasterSource
 from geoseg.io.store.chunks import ChunkStore
+from geoseg.io.store.claim import Claim
 from geoseg.io.store.found import FoundStore
 from geoseg.runtime.faults import ChunkFailure, Docket
 from geoseg.runtime.workplace import Done, Failed, Prepared, Shared
@@ -52,6 +53,8 @@ class SegmentJob:
     """Memory that all chunks of a worker share."""
     found: FoundStore | None = None
     """Where what a detector finds goes; None for models of classes."""
+    claim: Claim | None = None
+    """Looked at before anything is written; None where no other run can come into the same folder."""
 
     def prepare(self, shared: Shared) -> "ChunkWorker":
         """Return what does one chunk; its network is shared by all rasters of a worker whose plans run it alike.
@@ -85,12 +88,18 @@ class ChunkWorker:
         read = partial(read_padded, job.source, chunk.footprint, self._raster.read)
         if job.found is None:
             layers = infer_chunk(self._meter, read, chunk)
+            self._check_claim()
         else:
             layers, found = detect_chunk(self._meter, read, chunk)
+            self._check_claim()
             job.found.write(chunk.name, found)
         stored = [self._meter.spec.layers.index(name) for name in job.store.layers]
         job.store.write(chunk, layers[stored])
         return ChunkResult(effort=self._meter.take_effort(), notes=self._runner.take_notes())
+
+    def _check_claim(self) -> None:
+        if self._job.claim is not None:
+            self._job.claim.check()
 
     def close(self) -> None:
         """Let the raster go."""

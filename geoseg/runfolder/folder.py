@@ -16,6 +16,7 @@ from geoseg.inference.runplan import RunPlan
 from geoseg.io.files import move_folder, move_whole, write_error, write_whole
 from geoseg.io.store.bucket import open_place
 from geoseg.io.store.chunks import ChunkStore, holds_chunks, move_flat_chunks
+from geoseg.io.store.claim import Claim
 from geoseg.io.store.found import FoundStore
 from geoseg.io.store.locks import hold_folder
 from geoseg.io.store.places import Folder, Place
@@ -90,6 +91,11 @@ class RunFolder:
             return Folder(self.work / "chunks")
         except (OSError, UnicodeDecodeError) as exc:
             raise RunFolderError(f"{self.work / _CHUNKS_AT} could not be read: {exc}. Start over with --overwrite.") from exc
+
+    @property
+    def claim(self) -> Claim | None:
+        """What keeps chunks of an earlier run out; None where they lie elsewhere, in a place that is this run's alone."""
+        return None if (self.work / _CHUNKS_AT).exists() else Claim.stake(self.record)
 
     def is_finished(self, fingerprint: dict[str, Any]) -> bool:
         """Tell whether this very run is finished here.
