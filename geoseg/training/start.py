@@ -1,6 +1,7 @@
 """Start a training from the weights of packages, as far as they fit."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from safetensors import SafetensorError
@@ -12,10 +13,15 @@ from geoseg.model.package import ModelPackage
 from geoseg.model.spec import ModelSpec
 
 _LEAST_SHARE = 0.5
+_BLOCK = re.compile(r"(decoder\.blocks\.)(\d+)(\..+)")
+"""Stages of the decoders of U-Net, LinkNet and MAnet, the coarsest first."""
 
 
 def start_from_packages(module: nn.Module, spec: ModelSpec, packages: Sequence[ModelPackage]) -> str | None:
     """Load the tensors of packages whose names and shapes fit a network; the others stay as they are.
+
+    Where a package's network has fewer or more stages, those of its decoder are taken from the finest on, as those of the encoder are:
+    what both know of fine detail is kept, and only the coarsest stages start fresh.
 
     Of several packages the weights are averaged. Models that were trained from the same weights on different data lie close enough to
     each other for that, and their average knows something of each (Wortsman et al. 2022, Model soups). Its batch statistics are the
@@ -52,6 +58,7 @@ def _read_fitting(own: Mapping[str, Tensor], spec: ModelSpec, package: ModelPack
         stored = load_file(package.weights)
     except (OSError, ValueError, SafetensorError) as exc:
         raise ModelError(f"The weights in {package.weights} cannot be read: {exc}.") from exc
+    stored = _count_from_the_finest(stored, _count_blocks(own))
     fitting = {k: v.float() if v.is_floating_point() else v for k, v in stored.items() if k in own and own[k].shape == v.shape}
     theirs, asked = package.spec.network, spec.network
     if len(fitting) < _LEAST_SHARE * len(own):
@@ -61,3 +68,13 @@ def _read_fitting(own: Mapping[str, Tensor], spec: ModelSpec, package: ModelPack
             "Start from a model of the same network, or from random weights."
         )
     return fitting
+
+
+def _count_blocks(names: Iterable[str]) -> int:
+    return 1 + max((int(found[2]) for name in names if (found := _BLOCK.fullmatch(name))), default=-1)
+
+
+def _count_from_the_finest(stored: Mapping[str, Tensor], blocks: int) -> dict[str, Tensor]:
+    """Name a decoder's stages as a network of so many stages names those at the same resolution."""
+    further = blocks - _count_blocks(stored)
+    return {_BLOCK.sub(lambda found: f"{found[1]}{int(found[2]) + further}{found[3]}", name): v for name, v in stored.items()}

@@ -61,6 +61,26 @@ def test_a_start_keeps_what_fits_and_says_what_does_not() -> None:
     assert start_from_packages(build_network(package.spec), package.spec, [package]) is None
 
 
+@pytest.mark.parametrize(
+    ("depth", "channels", "fresh"), [(5, [256, 128, 64, 32, 16], {"encoder.layer4", "decoder.blocks.0"}), (3, [64, 32, 16], set())]
+)
+def test_a_start_at_another_depth_keeps_the_stages_of_the_same_resolution(depth: int, channels: list[int], fresh: set[str]) -> None:
+    package = find_package("aerial")
+    options = {"encoder_depth": depth, "decoder_channels": channels}
+    network = package.spec.network.model_copy(update={"options": options, "stride_px": 2**depth})
+    spec = package.spec.model_copy(update={"network": network})
+    module = build_network(spec)
+    notice = start_from_packages(module, spec, [package])
+    assert (notice is not None) == bool(fresh)
+    stored, own = load_file(package.weights), module.state_dict()
+    for block in range(1, 4):
+        at = "decoder.blocks.{}.conv2.0.weight"
+        torch.testing.assert_close(own[at.format(block + depth - 4)], stored[at.format(block)].float())
+    kept = {name for name, tensor in own.items() if any(torch.equal(tensor, other.float()) for other in stored.values())}
+    convolutions = {name for name, tensor in own.items() if tensor.dim() == 4}
+    assert {name.rsplit(".", 3)[0] if "decoder" in name else ".".join(name.split(".")[:2]) for name in convolutions - kept} == fresh
+
+
 def test_a_start_from_several_packages_is_their_average() -> None:
     packages = [find_package(name) for name in ("aerial", "satellite")]
     module = build_network(packages[0].spec)
