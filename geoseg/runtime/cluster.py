@@ -34,6 +34,8 @@ _MEND_AFTER_S = 3.0
 """Wait for a worker that died to be started again before it is looked whether that will happen."""
 _LOST = (OSError, TimeoutError, RuntimeError)
 """What Dask raises where a scheduler does not answer, or its client has closed."""
+_SILENT = logging.CRITICAL + 1
+"""What matters of what Dask logs is found out and said here. A scheduler calls it critical that a client left who was just told something."""
 _QUIET = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
@@ -92,7 +94,7 @@ def open_cluster(options: ClusterOptions, listener: Listener) -> "Iterator[Clust
     folder = {} if options.scratch is None else {"temporary-directory": str(options.scratch.absolute())}
     with dask.config.set({**_QUIET, **folder}):
         for name in ("distributed", "tornado.application"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+            logging.getLogger(name).setLevel(_SILENT)
         if options.scheduler is not None:
             cluster = Cluster(partial(connect, options.scheduler), options, listener)
             try:

@@ -1,6 +1,7 @@
 """Runs on clusters of real processes: killed workers, a scheduler that is lost and comes back, resources, lost devices."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -213,6 +214,24 @@ class Unknown:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return int, ("no such library",)
+
+
+def test_a_scheduler_that_tells_somebody_who_has_left_is_not_heard_of(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("distributed").addHandler(caplog.handler)
+    with open_cluster(ClusterOptions(workers=1), Listening()) as place:
+        client = place._client
+        scheduler: Any = client.cluster.scheduler
+        tried = threading.Event()
+
+        def tell() -> None:
+            scheduler.client_comms[client.id].comm.abort()
+            scheduler.client_send(client.id, {"op": "event", "topic": "left", "event": 0})
+            tried.set()
+
+        scheduler.loop.add_callback(tell)
+        assert tried.wait(20)
+    logging.getLogger("distributed").removeHandler(caplog.handler)
+    assert caplog.records == []
 
 
 def test_a_job_that_workers_do_not_know_and_a_worker_that_has_gone_by_itself_are_told_apart_from_a_lost_scheduler() -> None:
