@@ -1,4 +1,4 @@
-"""``geoseg models``: list, show, measure, export and import model packages, and write their graphs."""
+"""``geoseg models``: list, show, measure, adapt, export and import model packages, and write their graphs."""
 
 import sys
 from dataclasses import replace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from geoseg.model.package import ModelPackage
     from geoseg.model.spec import ModelSpec
 
-models = typer.Typer(help="List, show, measure, export and import model packages.", no_args_is_help=True, rich_markup_mode=o.HELP)
+models = typer.Typer(help="List, show, measure, adapt, export and import model packages.", no_args_is_help=True, rich_markup_mode=o.HELP)
 
 Wanted = Annotated[str, typer.Argument(metavar="MODEL", help="Shipped model or folder of a model package.", show_default=False)]
 Target = Annotated[Path, typer.Option("-o", "--output", help="What is written; it must not exist.", show_default=False)]
@@ -102,6 +102,34 @@ def probe_model(
     _print_probe(spec, found, speeds)
     if write:
         typer.echo(f"Written to {write_card(package.folder, type(spec).model_validate(spec.model_dump())).folder}")
+
+
+@models.command("adapt")
+def adapt_model(
+    model: Wanted,
+    rasters: Annotated[list[str], typer.Argument(metavar="RASTER...", help="Imagery to fit it to, without labels.", show_default=False)],
+    output: Target,
+    strength: Annotated[
+        float, typer.Option("--strength", help="Share of the imagery's statistics; the rest are those of the training data.")
+    ] = 0.5,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the copy; MODEL-adapted if left out.", show_default=False)] = None,
+    bands: o.Bands = None,
+    assume_crs: o.AssumeCrs = None,
+    aoi: o.Aoi = None,
+    collar: o.Collar = None,
+) -> None:
+    """Fit the batch statistics of MODEL to imagery of another place, season or sensor: a new package, in a minute, without labels."""
+    from geoseg.adapt import AdaptOptions, adapt_package
+    from geoseg.config import make_config
+    from geoseg.inference.opening import open_source
+    from geoseg.model.source import find_model
+
+    options = AdaptOptions(strength=strength)
+    package = find_model(model)
+    given = o.collect(output="out", model=str(package.folder), bands=bands, assume_crs=assume_crs, aoi=aoi, collar=collar)
+    sources = [open_source(make_config({**given, "raster": raster}), package.spec) for raster in rasters]
+    adapted = adapt_package(package, sources, output, options, typer.echo, name=name)
+    typer.echo(f"Model package: {adapted.folder}")
 
 
 def _parse_batches(text: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from geoseg.model.execution import Execution
 from geoseg.model.graph import IMAGE, KEEP, LOGITS
 from geoseg.model.network import build_network, load_weights
 from geoseg.model.onnxfile import SPEC_KEY
-from geoseg.model.package import GRAPH_NAME, ModelPackage, find_package, write_card
+from geoseg.model.package import GRAPH_NAME, WEIGHTS_NAME, ModelPackage, find_package, hash_file, write_card
 from geoseg.model.predictor import Keep
 from geoseg.model.session import open_session
 from geoseg.model.spec import BUILT, ModelSpec
@@ -164,6 +165,21 @@ def add_graph(package: ModelPackage) -> tuple[ModelPackage, float]:
             raise
         raise WriteError(f"The graph could not be written to {package.folder}: {exc}. Check the permissions of the folder.") from exc
     return write_card(package.folder, package.spec), difference
+
+
+def write_graph(folder: Path, spec: ModelSpec, say: Callable[[str], None]) -> None:
+    """Write the graph of the weights that lie in a folder, in place of an older one, so that onnxruntime runs them without torch.
+
+    Where it cannot be written (without onnx, or of a network that ONNX does not express) the package is whole without it.
+    """
+    (folder / GRAPH_NAME).unlink(missing_ok=True)
+    package = ModelPackage(folder=folder, spec=spec, sha256=hash_file(folder / WEIGHTS_NAME))
+    try:
+        _, difference = add_graph(package)
+    except UsageError as exc:
+        say(f"graph: none. {exc}")
+        return
+    say(f"graph: its logits differ from torch's by at most {difference:.1e}")
 
 
 def export_graph_of(folder: str, target: str) -> None:

@@ -4,16 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from geoseg.errors import UsageError
 from geoseg.io.raster import RasterSource
 from geoseg.labels.targets import open_sources
 from geoseg.machine import free_memory_bytes
 from geoseg.model.device import pick_device
 from geoseg.model.execution import Execution
-from geoseg.model.export import add_graph
+from geoseg.model.export import write_graph
 from geoseg.model.load import run_network
 from geoseg.model.network import build_network, load_weights, save_weights
-from geoseg.model.package import CARD_NAME, GRAPH_NAME, WEIGHTS_NAME, ModelPackage, find_package, hash_file
+from geoseg.model.package import CARD_NAME, GRAPH_NAME, WEIGHTS_NAME, ModelPackage, find_package
 from geoseg.model.spec import ModelSpec
 from geoseg.probe import half_tile, measure_field, measure_halo
 from geoseg.training.card import write_measured
@@ -79,21 +78,6 @@ def measure_package(
         spec = spec.model_copy(update={"tile_size_px": window_px})
     halo = measure_halo(run_network(spec, network, Execution(device=pick_device(device))), _large_sources(recipe, data_dir), say)
     return write_measured(folder, spec.model_copy(update={"halo": halo}), recipe.tests, data_dir, say, device)
-
-
-def write_graph(folder: Path, spec: ModelSpec, say: Callable[[str], None]) -> None:
-    """Write the graph of the weights that lie in a folder, in place of an older one, so that onnxruntime runs them without torch.
-
-    Where it cannot be written (without onnx, or of a network that ONNX does not express) the package is whole without it.
-    """
-    (folder / GRAPH_NAME).unlink(missing_ok=True)
-    package = ModelPackage(folder=folder, spec=spec, sha256=hash_file(folder / WEIGHTS_NAME))
-    try:
-        _, difference = add_graph(package)
-    except UsageError as exc:
-        say(f"graph: none. {exc}")
-        return
-    say(f"graph: its logits differ from torch's by at most {difference:.1e}")
 
 
 def _large_sources(recipe: Recipe, data_dir: Path) -> list[RasterSource]:

@@ -11,11 +11,12 @@ import torch
 
 from geoseg.evaluation.evaluate import evaluate_site
 from geoseg.labels.site import Site
+from geoseg.model.export import write_graph
 from geoseg.model.network import build_network, save_weights
 from geoseg.model.package import GRAPH_NAME, WEIGHTS_NAME, find_package, write_card
 from geoseg.training import publish
 from geoseg.training.module import TrainingModule
-from geoseg.training.publish import measure_package, write_graph
+from geoseg.training.publish import measure_package
 from geoseg.training.recipe import LossWeights, Recipe, Schedule
 from tests.doubles import CRS, TRANSFORM, draw_blobs, network_spec, write_raster
 from tests.model.networks import small_spec

@@ -1,0 +1,138 @@
+"""Batch statistics that are fitted to imagery."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from geoseg.adapt import AdaptOptions, adapt_package, draw_windows
+from geoseg.errors import ConfigError, ModelError, RasterError, UsageError
+from geoseg.inference.whole import infer_raster, tiles_of
+from geoseg.io.raster import RasterSource, open_raster, read_whole
+from geoseg.model.execution import Execution
+from geoseg.model.load import load_predictor
+from geoseg.model.package import ModelPackage, find_package, write_card
+from geoseg.model.spec import Metric
+from geoseg.model.statistics import mix_statistics
+from geoseg.scene import SceneOptions, draw_scene
+from tests.doubles import call_geoseg, draw_blobs, write_network, write_raster
+from tests.model.networks import small_spec, write_small
+
+FEW = AdaptOptions(windows=8, window_px=64, batch_size=4)
+
+
+def write_source(path: Path, *, height: int = 160, width: int = 200, **more: Any) -> RasterSource:
+    return open_raster(write_raster(path, draw_blobs(height, width), **more))
+
+
+def test_statistics_are_mixed_with_those_of_all_batches() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.ReLU())
+    layer = network[0]
+    assert isinstance(layer, nn.BatchNorm2d)
+    layer.running_mean, layer.running_var = torch.tensor([2.0]), torch.tensor([9.0])
+    batches = [torch.tensor([4.0, 8.0]).reshape(2, 1, 1, 1), torch.tensor([10.0, 14.0]).reshape(2, 1, 1, 1)]
+    shift = mix_statistics(network, batches, 0.25)
+    # averages of 6 and 12, unbiased variances of 8 and 8
+    torch.testing.assert_close(layer.running_mean, torch.tensor([0.75 * 2 + 0.25 * 9]))
+    torch.testing.assert_close(layer.running_var, torch.tensor([0.75 * 9 + 0.25 * 8]))
+    assert (shift.layers, shift.distance) == (1, pytest.approx(7 / 3, abs=1e-5))
+    assert not network.training
+    assert (layer.momentum, int(layer.num_batches_tracked or 0)) == (0.1, 0)
+
+
+def test_a_network_without_batch_statistics_is_refused() -> None:
+    with pytest.raises(ModelError, match="holds no batch normalization"):
+        mix_statistics(nn.Conv2d(3, 2, 1), [], 0.5)
+
+
+def test_only_statistics_change_and_the_card_says_so(tmp_path: Path) -> None:
+    package = find_package(write_network(tmp_path / "model"))
+    measured = package.spec.model_copy(update={"accuracy": (Metric(dataset="elsewhere", name="IoU", value=0.5),)})
+    package = write_card(package.folder, measured)
+    source, said = write_source(tmp_path / "here.tif"), list[str]()
+    adapted = adapt_package(package, [source], tmp_path / "new" / "adapted", FEW, said.append)
+    before, after = load_file(package.weights), load_file(adapted.weights)
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert torch.equal(tensor, after[name]) != name.endswith(("running_mean", "running_var")), name
+    assert (adapted.spec.name, adapted.spec.version) == ("small-adapted", f"{package.spec.version}+adapted")
+    assert adapted.spec.accuracy == ()
+    assert adapted.spec.halo == package.spec.halo
+    assert "fitted to 8 windows of here.tif, without labels, by 0.5" in adapted.spec.description
+    assert adapted.graph is not None
+    assert said[0] == "looked at 8 windows of 64 px"
+    assert {path.name for path in tmp_path.iterdir()} == {"here.tif", "model", "new"}
+    assert {path.name for path in adapted.folder.parent.iterdir()} == {"adapted"}
+    again = adapt_package(package, [source], tmp_path / "again", FEW, said.append, name="mine")
+    assert (again.sha256, again.spec.name) == (adapted.sha256, "mine")
+
+
+def test_windows_are_drawn_by_area_and_only_where_there_is_data(tmp_path: Path) -> None:
+    spec = find_package(write_network(tmp_path / "model")).spec
+    half = draw_blobs(128, 512)
+    half[:, :, 256:] = 0
+    large = open_raster(write_raster(tmp_path / "large.tif", half, nodata=0))
+    small = write_source(tmp_path / "small.tif", height=64, width=64)
+    windows = draw_windows([large, small], spec, replace(FEW, windows=40))
+    assert len(windows) == 40
+    assert all(pixels.shape == (3, 64, 64) and valid.mean() >= 0.9 for pixels, valid in windows)
+    # a sixteenth of the larger one's area, half of which holds nothing
+    assert 1 <= sum(np.array_equal(pixels, read_whole(small)[0]) for pixels, _ in windows) <= 12
+
+
+def test_what_cannot_be_adapted_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    package, source = find_package(write_network(tmp_path / "model")), write_source(tmp_path / "here.tif")
+
+    def adapt(package: ModelPackage, source: RasterSource, folder: Path = tmp_path / "adapted") -> None:
+        adapt_package(package, [source], folder, FEW, lambda line: None)
+
+    with pytest.raises(UsageError, match=r"model exists\. Choose another --output"):
+        adapt(package, source, package.folder)
+    with pytest.raises(RasterError, match="smaller than 8 px"):
+        adapt(package, write_source(tmp_path / "tiny.tif", height=7, width=90))
+    stripes = draw_blobs(160, 200)
+    stripes[:, ::2] = 0
+    with pytest.raises(RasterError, match="None of 160 windows of 64 px"):
+        adapt(package, open_raster(write_raster(tmp_path / "stripes.tif", stripes, nodata=0)))
+    with pytest.raises(ModelError, match="holds no batch normalization"):
+        adapt(write_small(tmp_path / "plain", small_spec("pixel")), source)
+    whole = package.spec.model_copy(update={"network": package.spec.network.model_copy(update={"library": "onnx"})})
+    with pytest.raises(ModelError, match=r"no network that geoseg builds \(onnx\)"):
+        adapt(replace(package, spec=whole), source)
+    with pytest.raises(ConfigError, match=r"--strength 1\.5: a share above 0 and at most 1"):
+        AdaptOptions(strength=1.5)
+    assert not (tmp_path / "adapted").exists()
+
+
+def test_adapted_to_dim_and_tinted_imagery_a_model_finds_more(tmp_path: Path) -> None:
+    scene = draw_scene(SceneOptions(height_px=768, width_px=768, seed=77))
+    dim = np.clip(scene.pixels * np.array([0.3, 0.36, 0.5]).reshape(3, 1, 1) + 8, 0, 255).astype(np.uint8)
+    source = open_raster(write_raster(tmp_path / "dim.tif", dim))
+    package = find_package("aerial")
+    adapted = adapt_package(package, [source], tmp_path / "adapted", replace(FEW, windows=24, window_px=256), lambda line: None)
+    right = [(classes_of(model, source) == scene.classes).mean() for model in (package, adapted)]
+    assert right[1] > right[0] + 0.02
+
+
+def classes_of(package: ModelPackage, source: RasterSource) -> Any:
+    predictor = load_predictor(package, Execution())
+    return infer_raster(predictor, source, tiles_of(package.spec, source.shape, 48))[0]
+
+
+def test_the_command_adapts_to_several_rasters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_network(tmp_path / "model")
+    rasters = [write_raster(tmp_path / f"{i}.tif", draw_blobs(96, 96, seed=i), crs=None) for i in (1, 2)]
+    words = ("models", "adapt", folder, *rasters, "-o", tmp_path / "adapted")
+    assert call_geoseg(monkeypatch, *words) == 2
+    assert "--assume-crs, for example" in capsys.readouterr().err
+    assert call_geoseg(monkeypatch, *words, "--assume-crs", "EPSG:32645", "--strength", "0.3", "--name", "here") == 0
+    out = capsys.readouterr().out
+    assert "looked at 64 windows of 96 px" in out
+    spec = find_package(tmp_path / "adapted").spec
+    assert spec.name == "here"
+    assert "64 windows of 1.tif, 2.tif, without labels, by 0.3" in spec.description
