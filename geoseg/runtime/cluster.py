@@ -35,7 +35,7 @@ _MEND_AFTER_S = 3.0
 _LOST = (OSError, TimeoutError, RuntimeError)
 """What Dask raises where a scheduler does not answer, or its client has closed."""
 _SILENT = logging.CRITICAL + 1
-"""What matters of what Dask logs is found out and said here. A scheduler calls it critical that a client left who was just told something."""
+"""What matters of what Dask logs is found out and said here. It calls it critical that a client who was just told something has left."""
 _QUIET = {
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
