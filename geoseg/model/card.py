@@ -33,7 +33,8 @@ def card_rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     yield "what", spec.description
     yield "created", spec.created.isoformat() if spec.created else "unknown"
     yield "license", spec.license
-    yield "network", f"{spec.network.architecture} {spec.network.encoder}".strip() + f", stride {spec.network.stride_px} px"
+    enlarged = f", sees its input {spec.network.magnification:g} times larger" if spec.network.magnification != 1 else ""
+    yield "network", f"{spec.network.architecture} {spec.network.encoder}".strip() + f", stride {spec.network.stride_px} px{enlarged}"
     for band, mean, std in zip(spec.bands, spec.mean, spec.std, strict=True):
         yield f"band {band}", f"(value - {mean:g}) / {std:g}"
     yield "resolution", _resolution(package)

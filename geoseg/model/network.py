@@ -1,6 +1,7 @@
 """Build the network that a spec describes, and keep its weights on disk."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from geoseg.errors import ModelError
 from geoseg.model.classics import CLASSICS
+from geoseg.model.magnify import magnify
 from geoseg.model.spec import ModelSpec
 
 
@@ -28,6 +30,7 @@ def build_network(spec: ModelSpec) -> nn.Module:
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as exc:
         wanted = f"{network.architecture} with {network.encoder}" if network.encoder else network.architecture
         raise ModelError(f"Model '{spec.name}' asks for {wanted}, which cannot be built: {exc}.") from exc
+    magnify(module, network.magnification)
     _check_shape(spec, module)
     return module
 
@@ -71,10 +74,12 @@ def _check_shape(spec: ModelSpec, module: nn.Module) -> None:
     stride = spec.network.stride_px
     # some decoders resize what does not fit; their tiles would then lie on another grid than the whole image
     coarsest = int(getattr(getattr(module, "encoder", None), "output_stride", 1))
-    if stride % coarsest:
+    least = (Fraction(coarsest) / Fraction(spec.network.magnification)).numerator
+    if stride % least:
+        enlarged = f" of what it sees {spec.network.magnification:g} times larger" if spec.network.magnification != 1 else ""
         raise ModelError(
-            f"Model '{spec.name}' says stride_px = {stride}, but its encoder has a stride of {coarsest} px. "
-            f"Set stride_px to a multiple of {coarsest}, or encoder_depth to a smaller one."
+            f"Model '{spec.name}' says stride_px = {stride}, but its encoder has a stride of {coarsest} px{enlarged}. "
+            f"Set stride_px to a multiple of {least}, or encoder_depth to a smaller one."
         )
     height, width = stride, 3 * stride
     was_training = module.training

@@ -57,7 +57,8 @@ class NetworkSpec(_Strict):
     """How to build the network before its weights are loaded.
 
     Raises:
-        ValueError: If the encoder or an option would make a library open another file, or fetch one.
+        ValueError: If the encoder or an option would make a library open another file, or fetch one, or a network that geoseg does not
+            build is to be magnified.
     """
 
     library: str = "segmentation_models_pytorch"
@@ -72,6 +73,8 @@ class NetworkSpec(_Strict):
     """Further keyword arguments, for example ``encoder_depth``."""
     stride_px: int = Field(gt=0)
     """Tiles start, and their sizes are, at multiples of it."""
+    magnification: float = Field(default=1.0, ge=1.0, le=4.0, multiple_of=0.25)
+    """How many times as large as it is the network sees its input; its output is made as small again. A multiple of a quarter."""
     global_context: bool = False
     """Whether a pixel depends on the whole tile (global pooling, squeeze-and-excitation, attention)."""
 
@@ -82,6 +85,8 @@ class NetworkSpec(_Strict):
         reaching = sorted(name for name in self.options if name in _REACHING or "path" in name or "pretrained" in name)
         if reaching:
             raise ValueError(f"option '{reaching[0]}' names another file; all weights of a model are in its package. Remove it")
+        if self.magnification != 1 and self.library not in BUILT:
+            raise ValueError(f"magnification is for networks that geoseg builds, not for those of {self.library}. Leave it out")
         return self
 
     @property
