@@ -6,19 +6,21 @@ averages, and all layers above work off center. Mixed with averages of the image
 by covariate shift adaptation").
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from geoseg.errors import ConfigError, ModelError, RasterError, UsageError, WriteError
-from geoseg.inference.whole import Pixels, read_padded
+from geoseg.inference.whole import read_padded
 from geoseg.io.raster import RasterSource
-from geoseg.model.exchange import renamed
 from geoseg.model.package import WEIGHTS_NAME, ModelPackage, find_package, write_card
 from geoseg.model.spec import BUILT, ModelSpec
 from geoseg.pixels.normalize import normalize
@@ -28,7 +30,13 @@ if TYPE_CHECKING:
 
 _LEAST_VALID = 0.9
 _TRIES = 20
+"""Places looked at for each window that is wanted."""
+_SHRINKS = (1, 2, 4)
+"""Where few windows are nearly all data, smaller ones are drawn."""
+_LEAST_STRIDES = 2
+"""Sides of a window; of a single pixel in the coarsest layer there is no variance."""
 _NAMED = 3
+_UNMEASURED = " Its accuracy was not measured since."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +44,7 @@ class AdaptOptions:
     """How much is looked at, and how much it counts.
 
     Raises:
-        ConfigError: If the strength is not above 0 and at most 1.
+        ConfigError: If the strength is not above 0 and at most 1, or a count below its least.
     """
 
     strength: float = 0.5
@@ -45,7 +53,7 @@ class AdaptOptions:
     """Windows that are looked at, drawn over all rasters by their area."""
     window_px: int = 320
     """Largest side of a window, in pixels of the model's grid."""
-    batch_size: int = 8
+    batch_size: int = 4
     """Windows in one forward pass, whose statistics are taken together."""
     seed: int = 0
     """Of the draw."""
@@ -53,6 +61,25 @@ class AdaptOptions:
     def __post_init__(self) -> None:
         if not 0 < self.strength <= 1:
             raise ConfigError(f"--strength {self.strength:g}: a share above 0 and at most 1 was expected, for example 0.5.")
+        for name, least in (("windows", 1), ("window_px", 1), ("batch_size", 2)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} {getattr(self, name)}: at least {least} was expected.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """A window of a raster that is nearly all data."""
+
+    source: RasterSource
+    pixels: NDArray[Any]
+    """(C, side, side) in the raster's dtype."""
+    valid: NDArray[np.bool_]
+    """(side, side), True = data."""
+
+    @property
+    def side(self) -> int:
+        """Its side in pixels of the model's grid."""
+        return int(self.valid.shape[0])
 
 
 def adapt_package(
@@ -74,11 +101,11 @@ def adapt_package(
         name: Name of the copy; None appends ``-adapted``.
 
     Returns:
-        The new package. Its card names no accuracy: that of the other statistics is not its own.
+        The new package. Its card names no accuracy, and imagery for its halo: those of the other statistics are not its own.
 
     Raises:
         ModelError: If the network holds no batch statistics, or is none that geoseg builds.
-        RasterError: If all rasters are too small, or hold no window that is nearly all data.
+        RasterError: If there is no raster, all are too small, hold no window that is nearly all data, or values without averages.
         UsageError: If the folder exists.
         WriteError: If it cannot be written.
     """
@@ -90,7 +117,7 @@ def adapt_package(
             "changed. Take a model that geoseg trained."
         )
     windows = draw_windows(sources, package.spec, options)
-    say(f"looked at {len(windows)} windows of {windows[0][1].shape[0]} px")
+    say(_tell(windows, sources, options.windows))
     # torch takes seconds to load
     from geoseg.model.export import write_graph
     from geoseg.model.network import build_network, load_weights, save_weights
@@ -106,7 +133,7 @@ def adapt_package(
             made = Path(work) / "package"
             made.mkdir()
             save_weights(network, made / WEIGHTS_NAME)
-            spec = renamed(_describe(package.spec, sources, len(windows), options.strength), name or f"{package.spec.name}-adapted")
+            spec = _describe(package.spec, windows, options.strength, name)
             write_graph(made, spec, say)
             write_card(made, spec)
             made.rename(folder)
@@ -115,51 +142,98 @@ def adapt_package(
     return find_package(folder)
 
 
-def draw_windows(sources: Sequence[RasterSource], spec: ModelSpec, options: AdaptOptions) -> list[Pixels]:
-    """Draw windows of the same size that are nearly all data, at random places of rasters in proportion to their area.
+def draw_windows(sources: Sequence[RasterSource], spec: ModelSpec, options: AdaptOptions) -> list[Drawn]:
+    """Draw windows that are nearly all data at random places, of each raster in proportion to the area that is wanted of it.
+
+    A raster that is smaller than a window gives smaller ones. Where few are nearly all data, all are drawn smaller.
+
+    Returns:
+        At most as many as were asked for, at least one.
 
     Raises:
-        RasterError: If no raster is as large as a stride of the network, or none holds such a window.
+        RasterError: If there is no raster, none is large enough for the network, or none holds such a window.
     """
+    if not sources:
+        raise RasterError("There is no raster to fit the model to. Give at least one.")
     stride = spec.network.stride_px
-    side = min(options.window_px, max(min(source.shape) for source in sources)) // stride * stride
-    large = [source for source in sources if side and min(source.shape) >= side]
-    if not large:
-        raise RasterError(f"The rasters are smaller than {stride} px of the model's grid, its stride. Give larger ones.")
-    rng, areas = np.random.default_rng(options.seed), np.array([source.shape[0] * source.shape[1] for source in large], float)
-    found: list[Pixels] = []
-    for _ in range(_TRIES * options.windows):
-        source = large[rng.choice(len(large), p=areas / areas.sum())]
-        row, col = (int(rng.integers(size - side + 1)) for size in source.shape)
-        pixels, valid = read_padded(source, Window(col, row, side, side))
-        if valid.mean() >= _LEAST_VALID:
-            found.append((pixels, valid))
-        if len(found) == options.windows:
-            return found
-    if not found:
+    least = _LEAST_STRIDES * stride
+    areas = [_wanted(source) for source in sources]
+    fields = [(source, area) for source, area in zip(sources, areas, strict=True) if min(area.height, area.width) >= least]
+    if not fields:
+        largest = max(areas, key=lambda area: min(area.height, area.width))
         raise RasterError(
-            f"None of {_TRIES * options.windows} windows of {side} px drawn from the rasters is nearly all data: they consist of nodata, "
-            "masks or narrow stripes. Give others."
+            f"Of the rasters at most {largest.width} x {largest.height} px of the model's grid are wanted; it takes {least} x {least}. "
+            "Give larger ones, or a larger area of interest."
         )
+    best: list[Drawn] = []
+    for shrink in _SHRINKS:
+        found = _draw(fields, max(least, options.window_px // shrink // stride * stride), stride, options)
+        best = max(best, found, key=lambda drawn: sum(window.side**2 for window in drawn))
+        if len(best) == options.windows:
+            break
+    if not best:
+        raise RasterError(
+            f"None of {len(_SHRINKS) * _TRIES * options.windows} windows drawn from the rasters is nearly all data: they, or the area of "
+            "interest, consist of nodata, masks or narrow stripes. Give others."
+        )
+    return best
+
+
+def _draw(fields: Sequence[tuple[RasterSource, Window]], largest: int, stride: int, options: AdaptOptions) -> list[Drawn]:
+    rng, found = np.random.default_rng(options.seed), list[Drawn]()
+    sizes = np.array([area.height * area.width for _, area in fields], float)
+    for _ in range(_TRIES * options.windows):
+        source, area = fields[rng.choice(len(fields), p=sizes / sizes.sum())]
+        side = min(largest, min(area.height, area.width) // stride * stride)
+        row, col = (int(rng.integers(size - side + 1)) for size in (area.height, area.width))
+        pixels, valid = read_padded(source, Window(area.col_off + col, area.row_off + row, side, side))
+        if valid.mean() >= _LEAST_VALID:
+            found.append(Drawn(source=source, pixels=pixels, valid=valid))
+        if len(found) == options.windows:
+            break
     return found
 
 
-def _batches(windows: Sequence[Pixels], spec: ModelSpec, size: int) -> "Iterator[Tensor]":
-    """Yield full batches of scaled windows; the last one is filled up from the start."""
+def _wanted(source: RasterSource) -> Window:
+    """Return the rectangle that holds what is wanted of a raster."""
+    whole = Window(0, 0, source.shape[1], source.shape[0])
+    if source.aoi is None:
+        return whole
+    corners = [~source.geobox.transform * corner for corner in product(source.aoi.bounds[::2], source.aoi.bounds[1::2])]
+    (left, right), (top, bottom) = ((math.floor(min(axis)), math.ceil(max(axis))) for axis in zip(*corners, strict=True))
+    return whole.intersection(Window(left, top, right - left, bottom - top))
+
+
+def _tell(windows: Sequence[Drawn], sources: Sequence[RasterSource], wanted: int) -> str:
+    sides, seen = sorted({window.side for window in windows}), len({window.source.path for window in windows})
+    told = f"looked at {len(windows)} windows of {' to '.join(str(side) for side in sorted({sides[0], sides[-1]}))} px"
+    if seen < len(sources):
+        told += f", of {seen} of {len(sources)} rasters"
+    if len(windows) < wanted:
+        told += f"; {wanted} were wanted, the other places are not nearly all data"
+    return told
+
+
+def _batches(windows: Sequence[Drawn], spec: ModelSpec, size: int) -> "Iterator[Tensor]":
+    """Yield batches of scaled windows of one size; a single one is taken twice."""
     import torch
 
-    for first in range(0, len(windows), size):
-        rows = [windows[i % len(windows)] for i in range(first, first + size)]
-        yield torch.from_numpy(np.stack([normalize(pixels, valid, spec.scaling) for pixels, valid in rows]))
+    for side in sorted({window.side for window in windows}):
+        alike = [window for window in windows if window.side == side]
+        for first in range(0, len(alike), size):
+            scaled = [normalize(window.pixels, window.valid, spec.scaling) for window in alike[first : first + size]]
+            yield torch.from_numpy(np.stack(scaled if len(scaled) > 1 else scaled * 2))
 
 
-def _describe(spec: ModelSpec, sources: Sequence[RasterSource], windows: int, strength: float) -> ModelSpec:
-    names = [Path(source.path).name for source in sources]
+def _describe(spec: ModelSpec, windows: Sequence[Drawn], strength: float, name: str | None) -> ModelSpec:
+    names = sorted({Path(window.source.path).name for window in windows})
     listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    fitted = f"Its batch statistics were fitted to {len(windows)} windows of {listed}, without labels, by {strength:g}."
     changed = {
-        "version": f"{spec.version}+adapted",
-        "description": f"{spec.description} Its batch statistics were fitted to {windows} windows of {listed}, without labels, "
-        f"by {strength:g}; its accuracy was not measured since.",
+        "name": name or f"{spec.name.removesuffix('-adapted')}-adapted",
+        "version": f"{spec.version.removesuffix('+adapted')}+adapted",
+        "description": f"{spec.description.removesuffix(_UNMEASURED)} {fitted}{_UNMEASURED}",
+        "halo": {**spec.halo.model_dump(), "measured_on": ""},
         "accuracy": (),
         "created": None,
     }

@@ -20,7 +20,7 @@ from geoseg.arrays.grid import ArrayImagery, Brought, Seen, see_imagery
 from geoseg.config import RunConfig, make_config
 from geoseg.errors import UsageError
 from geoseg.inference.batching import Batcher
-from geoseg.inference.opening import choose_bands
+from geoseg.inference.opening import check_dtype, choose_bands
 from geoseg.inference.planning import replan
 from geoseg.inference.runplan import RunPlan
 from geoseg.inference.whole import LoadPredictor, averaging, infer_chunk, network_loader, read_padded
@@ -75,8 +75,9 @@ def plan_array(imagery: ArrayImagery, model: str, options: dict[str, Any]) -> Ru
     """
     config = make_config({"raster": imagery.name, "output": Path("unused"), "model": model, **options})
     package = find_model(config.model, config.cache_folder)
-    source = place_source(imagery, package.spec.resolution_m)
-    return replan(config, package, source.choose(choose_bands(config, package.spec, imagery)))
+    source = place_source(imagery, package.spec.resolution_m).choose(choose_bands(config, package.spec, imagery))
+    check_dtype(package.spec, source)
+    return replan(config, package, source)
 
 
 def lay_out(plan: RunPlan, seen: Seen, load: LoadPredictor) -> xr.Dataset:

@@ -115,7 +115,12 @@ def adapt_model(
     name: Annotated[str | None, typer.Option("--name", help="Name of the copy; MODEL-adapted if left out.", show_default=False)] = None,
     bands: o.Bands = None,
     assume_crs: o.AssumeCrs = None,
+    warp: o.Warp = None,
+    trust_vrt: o.TrustVrt = None,
+    stac_sign: o.StacSign = None,
     aoi: o.Aoi = None,
+    bbox: o.Bbox = None,
+    exclude: o.Exclude = None,
     collar: o.Collar = None,
 ) -> None:
     """Fit the batch statistics of MODEL to imagery of another place, season or sensor: a new package, in a minute, without labels."""
@@ -126,10 +131,12 @@ def adapt_model(
 
     options = AdaptOptions(strength=strength)
     package = find_model(model)
-    given = o.collect(output="out", model=str(package.folder), bands=bands, assume_crs=assume_crs, aoi=aoi, collar=collar)
+    where = {"aoi": aoi, "bbox": bbox, "exclude": exclude, "collar": collar}
+    how = {"bands": bands, "assume_crs": assume_crs, "warp": warp, "trust_vrt": trust_vrt, "stac_sign": stac_sign}
+    given = o.collect(output="out", model=str(package.folder), **how, **where)
     sources = [open_source(make_config({**given, "raster": raster}), package.spec) for raster in rasters]
     adapted = adapt_package(package, sources, output, options, typer.echo, name=name)
-    typer.echo(f"Model package: {adapted.folder}")
+    _tell_package(adapted)
 
 
 def _parse_batches(text: str) -> list[int]:
@@ -260,8 +267,12 @@ def import_model(
     ports = {"gives": gives, "outputs": [take] if take else None, "decoder": decoder}
     given = merge(read_sheet(sheet), sheet_of_words({**words, "dtype": dtype}, ports, kind or []))
     package = take_in(source, output, given, name=name, complete=(lambda told: ask_sheet(told, _ask)) if interactive else None)
+    _tell_package(package)
+
+
+def _tell_package(package: "ModelPackage") -> None:
     if package.spec.halo.measured_on == "":
-        typer.echo("Its halo and context are not measured yet: geoseg models probe --raster ... --write")
+        typer.echo(f"Its halo and context are not measured yet: geoseg models probe {package.folder} --raster ... --write")
     typer.echo(f"Model package: {package.folder}")
 
 

@@ -8,8 +8,7 @@ from geoseg.io.raster import RasterOptions, RasterSource, has_data, place_source
 from geoseg.io.sources.arrangement import Arrangement
 from geoseg.io.sources.bands import find_bands, list_lacking, match_bands
 from geoseg.io.sources.gather import gather_imagery
-from geoseg.io.sources.imagery import FileImagery, Imagery
-from geoseg.io.sources.placement import is_of_unknown_width
+from geoseg.io.sources.imagery import FileImagery, Imagery, is_measured
 from geoseg.io.where import Where, find_area
 from geoseg.model.spec import ModelSpec
 
@@ -19,13 +18,14 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
 
     Raises:
         UsageError: If the raster or the area of interest does not fit.
+        ModelError: If its bands or their type do not fit the model.
         RasterError: If no pixel holds data.
     """
     imagery = describe_imagery(config, spec.bands)
     imagery = imagery.each_file(FileImagery.scaled) if spec.values == "scaled" else imagery
-    # nobody knows how wide such pixels are
-    source = place_source(imagery, None if is_of_unknown_width(config.assume_crs) else spec.resolution_m)
+    source = place_source(imagery, spec.resolution_m if is_measured(imagery) else None)
     source = source.choose(choose_bands(config, spec, imagery))
+    check_dtype(spec, source)
     if config.collar == "auto":
         source = replace(source, imagery=source.imagery.each_file(FileImagery.without_collar))
     where = Where(aoi=config.aoi, bbox=config.bbox, exclude=config.exclude)
@@ -35,6 +35,19 @@ def open_source(config: RunConfig, spec: ModelSpec) -> RasterSource:
             f"No pixel of {source.path} holds data: all of it is nodata, masked or transparent. Check the file with gdalinfo -stats."
         )
     return source
+
+
+def check_dtype(spec: ModelSpec, source: RasterSource) -> None:
+    """Refuse a raster whose values a model does not know how to scale.
+
+    Raises:
+        ModelError: If it is for values of another type.
+    """
+    if spec.dtype is not None and str(source.dtype) != spec.dtype:
+        raise ModelError(
+            f"Model '{spec.name}' scales {spec.dtype} values; {source.path} holds {source.dtype}. Convert it (gdal_translate -ot -scale), "
+            "or import the model with mean, std and dtype for such values."
+        )
 
 
 def describe_imagery(config: RunConfig, wanted: tuple[str, ...] = ()) -> Imagery:

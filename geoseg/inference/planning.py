@@ -59,17 +59,8 @@ def find_asked(config: RunConfig) -> ModelPackage:
     return replace(package, spec=package.spec.model_copy(update={"asked_layers": measured}))
 
 
-def _check_dtype(spec: ModelSpec, source: RasterSource) -> None:
-    if spec.dtype is not None and str(source.dtype) != spec.dtype:
-        raise ModelError(
-            f"Model '{spec.name}' scales {spec.dtype} values; {source.path} holds {source.dtype}. Convert it (gdal_translate -ot -scale), "
-            "or import the model with mean, std and dtype for such values."
-        )
-
-
 def replan(config: RunConfig, package: ModelPackage, source: RasterSource) -> RunPlan:
     """Settle a run again for a source that is open already; see :func:`plan_run`."""
-    _check_dtype(package.spec, source)
     execution = choose_execution(config, package)
     if package.spec.detects:
         _check_detector(config, package.spec)

@@ -9,8 +9,8 @@ from geoseg.config import Output, RunConfig
 from geoseg.io.ground import pixel_size_m
 from geoseg.io.raster import RasterSource
 from geoseg.io.sources.address import checksum_names
-from geoseg.io.sources.imagery import list_files
-from geoseg.io.sources.placement import describe_placement, is_of_unknown_width
+from geoseg.io.sources.imagery import is_measured, list_files
+from geoseg.io.sources.placement import describe_placement
 from geoseg.machine import count_cores
 from geoseg.model.averaged import View, count_passes, list_views
 from geoseg.model.execution import Backend, Execution
@@ -167,7 +167,7 @@ class RunPlan:
         coarsest, size = self.package.spec.coarsest_m, pixel_size_m(self.source.geobox)
         files = [(file.name, file.options.placed) for file in list_files(self.source.imagery)]
         placed = tuple(describe_placement(name, placement) for name, placement in files if placement is not None)
-        if coarsest is None or size <= coarsest or is_of_unknown_width(self.config.assume_crs):
+        if coarsest is None or size <= coarsest or not is_measured(self.source.imagery):
             return placed
         return (
             *placed,

@@ -254,7 +254,9 @@ def trace_onnx(module: nn.Module, tile: Tensor, free: dict[int, str], *, folded:
             )
             return onnx.load(f"{work}/traced.onnx")
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as exc:
-        raise ModelError(f"The network cannot be expressed in ONNX: {exc}") from exc
+        # what follows is torch's graph
+        first = str(exc).strip().partition("\n")[0].partition("  [Caused by")[0]
+        raise ModelError(f"The network cannot be expressed in ONNX: {first}") from exc
 
 
 def _import_onnx() -> Any:

@@ -337,6 +337,11 @@ def list_files(imagery: Imagery) -> list[FileImagery]:
     return found
 
 
+def is_measured(imagery: Imagery) -> bool:
+    """Tell whether the width of its pixels on the ground is known: that of all files, none of which lies in coordinates of pixels."""
+    return all(file.options.placed is None or file.options.placed.is_measured for file in list_files(imagery))
+
+
 def _depends_on(dataset: Any, name: str) -> Iterator[str]:
     if dataset.driver == "VRT":
         yield from (found for found in dataset.files if found != gdal_name(name))

@@ -38,6 +38,8 @@ class Placement:
     """CRS."""
     is_place: bool = True
     """Whether it lies there on the earth; else its coordinates are only those of its pixels."""
+    is_measured: bool = True
+    """Whether anybody knows how wide its pixels are on the ground."""
 
 
 def describe_placement(name: str, placed: Placement) -> str:
@@ -71,12 +73,8 @@ def place_nowhere(asked: str, height_px: int) -> Placement | None:
         width_m = math.nan
     if not 0 < width_m < math.inf:
         raise RasterError(f"--assume-crs pixels:METRES takes the width of a pixel, for example pixels:0.3; got {asked!r}.")
-    return Placement(transform=Affine(width_m, 0.0, 0.0, 0.0, -width_m, height_px * width_m), crs=_PLANE, is_place=False)
-
-
-def is_of_unknown_width(asked: str | None) -> bool:
-    """Tell whether ``pixels`` was asked for without saying how wide they are."""
-    return asked is not None and asked.strip().lower().rstrip(":") == PIXELS
+    transform = Affine(width_m, 0.0, 0.0, 0.0, -width_m, height_px * width_m)
+    return Placement(transform=transform, crs=_PLANE, is_place=False, is_measured=bool(size))
 
 
 def may_be_placed(path: Path) -> bool:

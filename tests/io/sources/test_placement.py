@@ -203,6 +203,9 @@ def test_the_width_of_a_pixel_may_be_told(tmp_path: Path) -> None:
     package = write_package(tmp_path / "model", spec)
     for asked in (PIXELS, "Pixels", "pixels:"):
         assert plan_run(configure(tmp_path / "town.png", package, tmp_path / "out", assume_crs=asked)).source.decimation == 1
+    # one that says where it lies says how wide its pixels are
+    placed = write_raster(tmp_path / "placed.tif", np.full((3, 40, 60), 30, np.uint8))
+    assert plan_run(configure(placed, package, tmp_path / "out", assume_crs=PIXELS)).source.decimation == 8
 
 
 @pytest.mark.filterwarnings("ignore:Dataset has no geotransform")
