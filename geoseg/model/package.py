@@ -285,6 +285,7 @@ def _mlm_properties(spec: ModelSpec) -> dict[str, Any]:
             "stitch": spec.stitch,
             "receptive_field_px": spec.receptive_field_px,
             "memory_bytes_per_px": spec.memory_bytes_per_px,
+            **({"magnification": network.magnification} if network.magnification != 1 else {}),
             **network.options,
         },
         "mlm:input": [_mlm_input(spec)],

@@ -239,4 +239,6 @@ def _fingerprint(recipe: Recipe) -> str:
     classes = ", ".join(f"{c.value} {c.name} ({c.kind})" for c in model.classes)
     heads = ", ".join(f"{name} {head.start}:{head.stop} {head.activation}" for name, head in sorted(model.heads.items()))
     scaling = ", ".join(f"{b} ({m:g}, {s:g})" for b, m, s in zip(model.bands, model.mean, model.std, strict=True))
-    return f"{network.architecture} with {network.encoder} {network.options}; bands {scaling}; classes {classes}; heads {heads}"
+    # checkpoints of earlier versions say nothing of it
+    larger = f", {network.magnification:g} times larger" if network.magnification != 1 else ""
+    return f"{network.architecture} with {network.encoder} {network.options}{larger}; bands {scaling}; classes {classes}; heads {heads}"

@@ -65,6 +65,9 @@ def test_weights_of_other_classes_are_refused() -> None:
     turned = recipe.model.model_copy(update={"classes": recipe.model.classes[::-1]})
     with pytest.raises(ConfigError, match="another network"):
         training_module.TrainingModule(recipe.model_copy(update={"model": turned})).on_load_checkpoint(checkpoint)
+    larger = recipe.model.model_copy(update={"network": recipe.model.network.model_copy(update={"magnification": 2.0})})
+    with pytest.raises(ConfigError, match="another network"):
+        training_module.TrainingModule(recipe.model_copy(update={"model": larger})).on_load_checkpoint(checkpoint)
 
 
 @pytest.mark.usefixtures("_tiny")
