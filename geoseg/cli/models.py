@@ -272,7 +272,10 @@ def import_model(
 
 def _tell_package(package: "ModelPackage") -> None:
     if package.spec.halo.measured_on == "":
-        typer.echo(f"Its halo and context are not measured yet: geoseg models probe {package.folder} --raster ... --write")
+        seen = package.spec.network.global_context or package.spec.receptive_field_px is not None
+        typer.echo(
+            f"Its halo {'is' if seen else 'and context are'} not measured yet: geoseg models probe {package.folder} --raster ... --write"
+        )
     typer.echo(f"Model package: {package.folder}")
 
 

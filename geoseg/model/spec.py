@@ -7,7 +7,16 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from geoseg.model.execution import Backend
 from geoseg.pixels.classes import ClassKind, ClassScheme, LandClass
@@ -88,6 +97,12 @@ class NetworkSpec(_Strict):
         if self.magnification != 1 and self.library not in BUILT:
             raise ValueError(f"magnification is for networks that geoseg builds, not for those of {self.library}. Leave it out")
         return self
+
+    @model_serializer(mode="wrap")
+    def _dump(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Say nothing of a magnification of 1: checksums and cards of such networks stay those of versions that knew of none."""
+        told: dict[str, Any] = dump(self)
+        return {name: value for name, value in told.items() if name != "magnification" or value != 1}
 
     @property
     def is_whole(self) -> bool:

@@ -15,7 +15,7 @@ from geoseg.model.export import add_graph, export_onnx, export_torch
 from geoseg.model.load import load_predictor
 from geoseg.model.magnify import magnify
 from geoseg.model.network import build_network
-from geoseg.model.package import ModelPackage
+from geoseg.model.package import ModelPackage, find_package
 from geoseg.model.receptive import measure_receptive_field
 from geoseg.model.spec import ModelSpec, NetworkSpec
 from tests.model.networks import drawn, small_spec, write_small
@@ -93,6 +93,14 @@ def test_a_stride_that_the_factor_breaks_is_refused_with_one_that_fits() -> None
     )
     with pytest.raises(ModelError, match=r"stride of 16 px of what it sees 1\.25 times larger\. Set stride_px to a multiple of 64"):
         build_network(spec_of(1.25).model_copy(update={"network": network}))
+
+
+def test_a_network_that_is_not_magnified_keeps_the_checksum_of_versions_that_knew_of_none() -> None:
+    plain, magnified = spec_of(1.0), spec_of(1.5)
+    assert "magnification" not in plain.network.model_dump()
+    assert magnified.network.model_dump()["magnification"] == 1.5
+    assert plain.result_sha256 != magnified.result_sha256
+    assert find_package("aerial").spec.result_sha256.startswith("fa54bba0")
 
 
 @pytest.mark.parametrize(

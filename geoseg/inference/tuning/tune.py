@@ -213,7 +213,9 @@ def _identify(plan: RunPlan, candidates: list[Candidate]) -> str:
     versions = [f"{name} {_version(name)}" for name in _VERSIONS]
     ways = " ".join(sorted({c.describe() for c in candidates}))
     threads = plan.execution.threads
-    network = [checksum[:16] for checksum in (plan.package.sha256, plan.package.graph_sha256) if checksum]
+    # the same weights may be seen through another magnification
+    checksums = plan.package.sha256, plan.package.spec.result_sha256, plan.package.graph_sha256
+    network = [checksum[:16] for checksum in checksums if checksum]
     return "; ".join([*network, machine, f"{threads} threads", f"geoseg {__version__}", *versions, plan.source.dtype, ways])
 
 
