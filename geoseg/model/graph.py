@@ -24,7 +24,7 @@ LAYOUT_KEY = "geoseg_weights_layout"
 """Metadata of a graph: the layout of the safetensors file that it points into."""
 _EXPORT = "import sys; from geoseg.model.export import export_graph_of; export_graph_of(sys.argv[1], sys.argv[2])"
 _TIMEOUT_S = 600
-_WRITTEN_AS = 3
+_WRITTEN_AS = 4
 """Goes up when the same version of geoseg begins to write other graphs."""
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from geoseg.model.graph import IMAGE, LAYOUT_KEY
@@ -14,6 +15,8 @@ from geoseg.model.subpixel import convolve_before_enlarging
 from geoseg.model.trim import trim_to_keep
 
 _TYPES = {"F16": TensorProto.FLOAT16, "BF16": TensorProto.BFLOAT16, "F32": TensorProto.FLOAT}
+
+_NO_VECTOR = np.zeros(())
 
 
 def slim_graph(model: Any, weights: Path, shape: tuple[int, int]) -> Any:
@@ -32,6 +35,7 @@ def slim_graph(model: Any, weights: Path, shape: tuple[int, int]) -> Any:
     Returns:
         The same model.
     """
+    _fold_concatenations(model.graph)
     sizes = _sizes(model, shape)
     _scale_by_factors(model, sizes)
     convolve_before_enlarging(model, sizes)
@@ -42,6 +46,23 @@ def slim_graph(model: Any, weights: Path, shape: tuple[int, int]) -> Any:
         node.doc_string = ""
     helper.set_model_props(model, {LAYOUT_KEY: layout_of(weights)})
     return model
+
+
+def _fold_concatenations(graph: Any) -> None:
+    """Make vectors of the constants that they are put together from: factors of enlargements are, and sizes are inferred from vectors alone."""
+    constants: dict[str, NDArray[Any]] = {}
+    nodes = []
+    for node in graph.node:
+        known = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Constant" and "value" in known:
+            constants[node.output[0]] = numpy_helper.to_array(known["value"])
+        elif node.op_type == "Concat" and node.input and all(constants.get(name, _NO_VECTOR).ndim == 1 for name in node.input):
+            vector = constants[node.output[0]] = np.concatenate([constants[name] for name in node.input])
+            graph.initializer.append(numpy_helper.from_array(vector, node.output[0]))
+            continue
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _point_to(graph: Any, places: dict[str, Place]) -> None:

@@ -1,8 +1,10 @@
 """Networks that see their input enlarged."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from pydantic import ValidationError
@@ -12,10 +14,11 @@ from torch.nn.functional import interpolate
 from geoseg.errors import ModelError
 from geoseg.model.execution import Backend, Execution
 from geoseg.model.export import add_graph, export_onnx, export_torch
+from geoseg.model.graph import IMAGE, KEEP
 from geoseg.model.load import load_predictor
 from geoseg.model.magnify import magnify
-from geoseg.model.network import build_network
-from geoseg.model.package import ModelPackage, find_package
+from geoseg.model.network import build_network, save_weights
+from geoseg.model.package import WEIGHTS_NAME, ModelPackage, find_package, write_card
 from geoseg.model.receptive import measure_receptive_field
 from geoseg.model.spec import ModelSpec, NetworkSpec
 from tests.model.networks import drawn, small_spec, write_small
@@ -85,6 +88,32 @@ def test_all_exports_hold_the_magnification(magnified: ModelPackage, tmp_path: P
     package, difference = add_graph(write_small(tmp_path / "package", spec_of(1.25, 128)))
     assert package.graph is not None
     assert difference < 1e-3
+
+
+def test_the_graph_of_a_magnified_network_is_made_as_fast_as_that_of_any(tmp_path: Path) -> None:
+    spec = spec_of(1.5, 16)
+    network = NetworkSpec(
+        architecture="unet", encoder="resnet18", stride_px=16, magnification=1.5, options={"encoder_depth": 3, "decoder_channels": [64, 64, 8]}
+    )
+    spec = spec.model_copy(update={"network": network})
+    torch.manual_seed(6)
+    save_weights(build_network(spec), tmp_path / WEIGHTS_NAME)
+    write_card(tmp_path, spec)
+    package, _ = add_graph(find_package(tmp_path))
+    assert package.graph is not None
+    graph = onnx.load(package.graph, load_external_data=False).graph
+    assert [port.name for port in graph.input] == [IMAGE, KEEP]
+    resized = [node for node in graph.node if node.op_type == "Resize"]
+    # from and to the larger size, and one in the decoder that no convolution could be computed before
+    assert len(resized) == 3
+    assert all(len(node.input) == 3 for node in resized), "sizes are computed instead of factors"
+    pixels, valid = drawn(64, 96)
+    keep = slice(5, 40), slice(30, 96)
+    load = partial(load_predictor, package)
+    made = load(Execution(backend="onnx", threads=1)).predict(pixels, valid, keep)
+    whole = load(Execution(threads=1)).predict(pixels, valid)[:, :, *keep]
+    assert (made[:, 0] != whole[:, 0]).mean() < 0.001
+    assert np.abs(made[:, 1:].astype(int) - whole[:, 1:]).max() <= 1
 
 
 def test_a_stride_that_the_factor_breaks_is_refused_with_one_that_fits() -> None:

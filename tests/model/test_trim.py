@@ -21,20 +21,27 @@ def _convolve(given: str, made: str, weights: str, side: int, **more: Any) -> An
     return helper.make_node("Conv", [given, weights], [made], **attributes)
 
 
-def _network(last: str = "Conv", step: int = 2) -> Any:
-    """Return a network with random weights: two maps of half or full resolution, their sum, enlargement, a last layer."""
+def _network(last: str = "Conv", step: int = 2, factor: float = 1) -> Any:
+    """Return a network with random weights: two maps of half or full resolution, their sum, enlargement, a last layer.
+
+    With a factor it sees its input that many times larger.
+    """
     draw = np.random.default_rng(3).standard_normal
     weights = {"a": draw((4, 3, 3, 3)), "b": draw((4, 3, 5, 5)), "c": draw((4, 4, 3, 3)), "d": draw((2, 4, 3, 3)), "factors": [1, 1, 2, 2]}
     resized = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    seen, made, linear = (IMAGE, LOGITS, {}) if factor == 1 else ("seen", "made", {"mode": "linear"})
+    weights |= {"enlarge": [1, 1, factor, factor], "reduce": [1, 1, 1 / factor, 1 / factor]}
     nodes = [
-        _convolve(IMAGE, "one", "a", 3, strides=[step] * 2),
-        _convolve(IMAGE, "other", "b", 5, strides=[step] * 2),
+        *([] if factor == 1 else [helper.make_node("Resize", [IMAGE, "", "enlarge"], [seen], **linear)]),
+        _convolve(seen, "one", "a", 3, strides=[step] * 2),
+        _convolve(seen, "other", "b", 5, strides=[step] * 2),
         helper.make_node("Add", ["one", "other"], ["sum"]),
         helper.make_node("Relu", ["sum"], ["bent"]),
         _convolve("bent", "mixed", "c", 3),
         *([helper.make_node("Resize", ["mixed", "", "factors"], ["large"], **resized)] if step == 2 else []),
         _convolve("large" if step == 2 else "mixed", "found", "d", 3),
-        _convolve("found", LOGITS, "e", 1) if last == "Conv" else helper.make_node(last, ["found"], [LOGITS]),
+        _convolve("found", made, "e", 1) if last == "Conv" else helper.make_node(last, ["found"], [made]),
+        *([] if factor == 1 else [helper.make_node("Resize", [made, "", "reduce"], [LOGITS], **linear)]),
     ]
     weights["e"] = draw((2, 2, 1, 1))
     image = helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, ["n", 3, "h", "w"])
@@ -44,21 +51,23 @@ def _network(last: str = "Conv", step: int = 2) -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def _sizes(step: int = 2) -> dict[str, tuple[int, ...]]:
-    small, whole = (HEIGHT // step, WIDTH // step), (HEIGHT, WIDTH)
+def _sizes(step: int = 2, factor: float = 1) -> dict[str, tuple[int, ...]]:
+    whole = round(HEIGHT * factor), round(WIDTH * factor)
+    small = whole[0] // step, whole[1] // step
     of_small = dict.fromkeys(("one", "other", "sum", "bent", "mixed"), (1, 4, *small))
-    return {IMAGE: (1, 3, *whole), "large": (1, 4, *whole), "found": (1, 2, *whole), LOGITS: (1, 2, *whole), **of_small}
+    of_whole = {"seen": (1, 3, *whole), "large": (1, 4, *whole), "found": (1, 2, *whole), "made": (1, 2, *whole)}
+    return {IMAGE: (1, 3, HEIGHT, WIDTH), LOGITS: (1, 2, HEIGHT, WIDTH), **of_whole, **of_small}
 
 
 def _open(model: Any) -> Any:
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
-@pytest.fixture(scope="module")
-def both() -> tuple[Any, Any]:
-    model = _network()
+@pytest.fixture(scope="module", params=[1, 1.25, 1.5, 2, 2.5], ids=lambda factor: f"seen {factor} times larger")
+def both(request: pytest.FixtureRequest) -> tuple[Any, Any]:
+    model = _network(factor=request.param)
     whole = _open(model)
-    trim_to_keep(model, _sizes())
+    trim_to_keep(model, _sizes(factor=request.param))
     return whole, _open(model)
 
 
@@ -76,9 +85,22 @@ def test_a_part_is_that_of_the_whole_tile(both: tuple[Any, Any], rows: tuple[int
     np.testing.assert_allclose(made, expected[:, :, slice(*rows), slice(*cols)], atol=1e-5)
 
 
-@pytest.mark.parametrize(("last", "step"), [("Softmax", 2), ("Conv", 1)], ids=["a last layer of another kind", "full resolution"])
-def test_graphs_that_cannot_be_cut_or_need_not_stay_as_they_are(last: str, step: int) -> None:
-    model, before = _network(last, step), onnx.ModelProto()
+@pytest.mark.parametrize(
+    ("last", "step", "factor"),
+    [("Softmax", 2, 1), ("Conv", 1, 1), ("Conv", 1, 1.5)],
+    ids=["a last layer of another kind", "full resolution", "the resolution that a magnified network sees"],
+)
+def test_graphs_that_cannot_be_cut_or_need_not_stay_as_they_are(last: str, step: int, factor: float) -> None:
+    model, before = _network(last, step, factor), onnx.ModelProto()
     before.CopyFrom(model)
-    trim_to_keep(model, _sizes(step))
+    trim_to_keep(model, _sizes(step, factor))
+    assert model == before
+
+
+def test_an_output_made_small_by_an_average_of_many_pixels_is_not_cut() -> None:
+    model = _network(factor=2.5)
+    model.graph.node[-1].attribute.append(helper.make_attribute("antialias", 1))
+    before = onnx.ModelProto()
+    before.CopyFrom(model)
+    trim_to_keep(model, _sizes(factor=2.5))
     assert model == before
