@@ -6,11 +6,9 @@ averages, and all layers above work off center. Mixed with averages of the image
 by covariate shift adaptation").
 """
 
-import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +50,7 @@ class AdaptOptions:
     windows: int = 64
     """Windows that are looked at, drawn over all rasters by their area."""
     window_px: int = 320
-    """Largest side of a window, in pixels of the model's grid."""
+    """Largest side of a window, in pixels as the network sees them, magnified."""
     batch_size: int = 4
     """Windows in one forward pass, whose statistics are taken together."""
     seed: int = 0
@@ -157,7 +155,7 @@ def draw_windows(sources: Sequence[RasterSource], spec: ModelSpec, options: Adap
         raise RasterError("There is no raster to fit the model to. Give at least one.")
     stride = spec.network.stride_px
     least = _LEAST_STRIDES * stride
-    areas = [_wanted(source) for source in sources]
+    areas = [source.wanted() for source in sources]
     fields = [(source, area) for source, area in zip(sources, areas, strict=True) if min(area.height, area.width) >= least]
     if not fields:
         largest = max(areas, key=lambda area: min(area.height, area.width))
@@ -166,14 +164,16 @@ def draw_windows(sources: Sequence[RasterSource], spec: ModelSpec, options: Adap
             "Give larger ones, or a larger area of interest."
         )
     best: list[Drawn] = []
-    for shrink in _SHRINKS:
-        found = _draw(fields, max(least, options.window_px // shrink // stride * stride), stride, options)
+    largest_px = int(options.window_px / spec.network.magnification)
+    sides = list(dict.fromkeys(max(least, largest_px // shrink // stride * stride) for shrink in _SHRINKS))
+    for side in sides:
+        found = _draw(fields, side, stride, options)
         best = max(best, found, key=lambda drawn: sum(window.side**2 for window in drawn))
         if len(best) == options.windows:
             break
     if not best:
         raise RasterError(
-            f"None of {len(_SHRINKS) * _TRIES * options.windows} windows drawn from the rasters is nearly all data: they, or the area of "
+            f"None of {len(sides) * _TRIES * options.windows} windows drawn from the rasters is nearly all data: they, or the area of "
             "interest, consist of nodata, masks or narrow stripes. Give others."
         )
     return best
@@ -194,16 +194,6 @@ def _draw(fields: Sequence[tuple[RasterSource, Window]], largest: int, stride: i
     return found
 
 
-def _wanted(source: RasterSource) -> Window:
-    """Return the rectangle that holds what is wanted of a raster."""
-    whole = Window(0, 0, source.shape[1], source.shape[0])
-    if source.aoi is None:
-        return whole
-    corners = [~source.geobox.transform * corner for corner in product(source.aoi.bounds[::2], source.aoi.bounds[1::2])]
-    (left, right), (top, bottom) = ((math.floor(min(axis)), math.ceil(max(axis))) for axis in zip(*corners, strict=True))
-    return whole.intersection(Window(left, top, right - left, bottom - top))
-
-
 def _tell(windows: Sequence[Drawn], sources: Sequence[RasterSource], wanted: int) -> str:
     sides, seen = sorted({window.side for window in windows}), len({window.source.path for window in windows})
     told = f"looked at {len(windows)} windows of {' to '.join(str(side) for side in sorted({sides[0], sides[-1]}))} px"
@@ -215,13 +205,15 @@ def _tell(windows: Sequence[Drawn], sources: Sequence[RasterSource], wanted: int
 
 
 def _batches(windows: Sequence[Drawn], spec: ModelSpec, size: int) -> "Iterator[Tensor]":
-    """Yield batches of scaled windows of one size; a single one is taken twice."""
+    """Yield batches of at least two scaled windows of one size; one that is alone of its size is taken twice."""
     import torch
 
     for side in sorted({window.side for window in windows}):
         alike = [window for window in windows if window.side == side]
-        for first in range(0, len(alike), size):
-            scaled = [normalize(window.pixels, window.valid, spec.scaling) for window in alike[first : first + size]]
+        # a last one that would be alone goes with those before it
+        starts = [first for first in range(0, len(alike), size) if first == 0 or len(alike) - first > 1]
+        for first, end in zip(starts, [*starts[1:], len(alike)], strict=True):
+            scaled = [normalize(window.pixels, window.valid, spec.scaling) for window in alike[first:end]]
             yield torch.from_numpy(np.stack(scaled if len(scaled) > 1 else scaled * 2))
 
 

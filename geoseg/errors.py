@@ -6,6 +6,7 @@ Every leaf is also the builtin that fits, so ``except ValueError`` keeps working
     ├── UsageError                (ValueError)    what was asked cannot be done as asked; exit code 2
     │   ├── ConfigError                           a configuration file or option
     │   ├── RasterError                           an input raster
+    │   ├── AreaError                             an area of interest that holds nothing of a raster
     │   ├── ModelError                            a model package
     │   ├── LabelError                            training or evaluation labels
     │   └── RunFolderError                        an output folder
@@ -47,6 +48,10 @@ class ConfigError(UsageError):
 
 class RasterError(UsageError):
     """An input raster cannot be used as it is."""
+
+
+class AreaError(UsageError):
+    """An area of interest, or what is excluded, leaves nothing of a raster."""
 
 
 class ModelError(UsageError):

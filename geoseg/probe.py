@@ -1,6 +1,7 @@
 """Measure what a model takes and needs on this machine: halo, memory, speed, receptive field."""
 
 import datetime
+import math
 import os
 import statistics
 import threading
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from rasterio.windows import Window
 
 from geoseg.inference.whole import infer_raster, tiles_of
 from geoseg.io.raster import RasterSource
-from geoseg.machine import name_processor
+from geoseg.machine import free_memory_bytes, name_processor
 from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
 from geoseg.model.package import find_package
@@ -26,6 +28,11 @@ from geoseg.pixels.classes import NODATA_CLASS
 from geoseg.tiling import TilePlan, halo_step
 
 _DEFAULT_SHARE, _EXACT_SHARE = 0.005, 0.0005
+_MOST_PX = 4096**2
+"""Of a raster, that the halo is measured on; more would only take longer."""
+_PLACES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
+"""Where a part of a raster is looked for, as shares of the rows and columns that it leaves."""
+_ENOUGH_VALID = 0.9
 
 
 def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callable[[str], None]) -> Halo:
@@ -35,7 +42,7 @@ def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callabl
 
     Args:
         predictor: The model.
-        sources: Rasters larger than half a tile that fit into memory in one piece.
+        sources: Rasters, or parts of them, larger than half a tile that fit into memory in one piece; see :func:`find_piece`.
         say: Takes one line per halo.
 
     Returns:
@@ -47,16 +54,16 @@ def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callabl
         quarter = spec.tile_size_px // 4 // stride * stride
         say(f"halo: {quarter} px, a quarter of the tile; the network sees the whole tile, so tiles are blended over it")
         return Halo(default_px=quarter, exact_px=quarter, measured_on="not measured: the network sees the whole tile")
-    if not sources:
+    whole = [infer_raster(predictor, source, _one_tile(spec, source)) for source in sources]
+    pairs = [pair for pair in zip(sources, whole, strict=True) if (pair[1][0] != NODATA_CLASS).any()]
+    if not pairs:
         say(
-            f"halo: no raster of the sites is larger than half a tile, {half_tile(spec)} px, and fits into memory in one piece, "
-            "to measure it on; the recipe's stands"
+            f"halo: no raster is larger than half a tile, {half_tile(spec)} px, holds data, and fits into memory in one piece, "
+            "to measure it on; the one that is there stands"
         )
         fits = _widest_halo(spec)
         stands = {"default_px": min(spec.halo.default_px, fits), "exact_px": min(spec.halo.exact_px, fits)}
         return spec.halo.model_copy(update=stands)
-    whole = [infer_raster(predictor, source, _one_tile(spec, source)) for source in sources]
-    pairs = [pair for pair in zip(sources, whole, strict=True) if (pair[1][0] != NODATA_CLASS).any()]
     found: dict[float, int] = {}
     half = spec.model_copy(update={"tile_size_px": half_tile(spec)})
     widest = _widest_halo(half)
@@ -66,17 +73,62 @@ def measure_halo(predictor: Predictor, sources: list[RasterSource], say: Callabl
         for source, reference in pairs:
             tiled = infer_raster(predictor, source, tiles_of(half, source.shape, halo))
             shares.append(float((tiled[0] != reference[0])[reference[0] != NODATA_CLASS].mean()))
-        differ = max(shares, default=0.0)
+        differ = max(shares)
         say(f"halo {halo} px: at most {differ:.4%} of the labels differ from whole-image inference")
         for limit in (_DEFAULT_SHARE, _EXACT_SHARE):
             if differ <= limit:
                 found.setdefault(limit, halo)
         if _EXACT_SHARE in found:
             break
-    names = ", ".join(f"{Path(s.path).parent.name}/{Path(s.path).name}" for s in sources)
+    names = ", ".join(_name(source) for source, _ in pairs)
     if _EXACT_SHARE not in found:
         names += f"; at {widest} px, the widest that half a tile takes, still {differ:.2%} of the labels differ"
     return Halo(default_px=found.get(_DEFAULT_SHARE, widest), exact_px=found.get(_EXACT_SHARE, widest), measured_on=names)
+
+
+def find_piece(source: RasterSource, spec: ModelSpec) -> RasterSource | None:
+    """Return the part of a raster that the halo is measured on: all that is wanted of it where that fits into memory in one piece.
+
+    Of larger ones it is a part that is nearly all data, near the middle if there is one.
+
+    Args:
+        source: The raster.
+        spec: The model; its ``memory_bytes_per_px`` is believed.
+
+    Returns:
+        Pixels of one forward pass; None where they would not be more than half a tile wide and high.
+    """
+    most_px = min(_MOST_PX, free_memory_bytes() // 2 // spec.memory_bytes_per_px)
+    area = source.wanted()
+    height, width = _shrink(area.height, area.width, most_px)
+    if min(height, width) <= half_tile(spec):
+        return None
+    spare = area.height - height, area.width - width
+    best, most_valid = area, -1.0
+    for down, right in _PLACES if any(spare) else _PLACES[:1]:
+        window = Window(area.col_off + int(right * spare[1]), area.row_off + int(down * spare[0]), width, height)
+        valid = float(source.read(window)[1].mean()) if any(spare) else 1.0
+        if valid > most_valid:
+            best, most_valid = window, valid
+        if valid >= _ENOUGH_VALID:
+            break
+    return source.crop(best)
+
+
+def _shrink(height: int, width: int, most_px: int) -> tuple[int, int]:
+    """Return the sides of a rectangle inside another one that holds no more pixels than this, as square as it can be."""
+    if height * width <= most_px:
+        return height, width
+    side = min(math.isqrt(most_px), height, width)
+    longer = most_px // max(1, side)
+    return (side, min(width, longer)) if height <= width else (min(height, longer), side)
+
+
+def _name(source: RasterSource) -> str:
+    """Return what a raster is called in a card, and how much of it was taken."""
+    path, (height, width) = Path(source.path), source.shape
+    whole = [-(-side // source.decimation) for side in source.imagery.geobox.shape]
+    return f"{path.parent.name}/{path.name}" + (f" ({width} x {height} px of it)" if [height, width] != whole else "")
 
 
 def _widest_halo(spec: ModelSpec) -> int:

@@ -1,6 +1,7 @@
 """Batch statistics that are fitted to imagery."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import shapely
 import torch
+from affine import Affine
 from safetensors.torch import load_file
 from torch import nn
 
@@ -17,11 +19,12 @@ from geoseg.adapt import AdaptOptions, adapt_package, draw_windows
 from geoseg.errors import ConfigError, ModelError, RasterError, UsageError
 from geoseg.inference.whole import infer_raster, tiles_of
 from geoseg.io.raster import RasterSource, open_raster, read_whole
+from geoseg.model import statistics
 from geoseg.model.execution import Execution
 from geoseg.model.load import load_predictor
 from geoseg.model.package import ModelPackage, find_package, write_card
 from geoseg.model.spec import Metric
-from geoseg.model.statistics import mix_statistics
+from geoseg.model.statistics import Shift, mix_statistics
 from geoseg.scene import SceneOptions, draw_scene
 from tests.doubles import CRS, TRANSFORM, call_geoseg, draw_blobs, write_network, write_raster
 from tests.model.networks import small_spec, write_small
@@ -142,6 +145,30 @@ def test_windows_shrink_where_few_are_nearly_all_data(tmp_path: Path) -> None:
     assert all(window.valid.mean() >= 0.9 for window in windows)
 
 
+def test_a_network_that_sees_its_input_larger_is_given_smaller_windows(tmp_path: Path) -> None:
+    spec = find_package(write_network(tmp_path / "model")).spec
+    larger = spec.model_copy(update={"network": spec.network.model_copy(update={"magnification": 2.0})})
+    windows = draw_windows([write_source(tmp_path / "here.tif")], larger, FEW)
+    assert [window.side for window in windows] == [32] * 8
+
+
+@pytest.mark.parametrize(("windows", "batches"), [(8, [4, 4]), (9, [4, 5]), (10, [4, 4, 2]), (1, [2])])
+def test_no_window_counts_twice_while_there_is_another_of_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, windows: int, batches: list[int]
+) -> None:
+    seen: list[int] = []
+
+    def count(network: nn.Module, given: Iterator[torch.Tensor], strength: float) -> Shift:
+        seen.extend(len(batch) for batch in given)
+        return Shift(layers=1, distance=0.0)
+
+    monkeypatch.setattr(statistics, "mix_statistics", count)
+    package = find_package(write_network(tmp_path / "model"))
+    options = replace(FEW, windows=windows)
+    adapt_package(package, [write_source(tmp_path / "here.tif")], tmp_path / "adapted", options, lambda line: None)
+    assert seen == batches
+
+
 def test_too_few_windows_are_told_of(tmp_path: Path) -> None:
     package = find_package(write_network(tmp_path / "model"))
     sparse = draw_blobs(300, 300)
@@ -165,6 +192,8 @@ def test_what_cannot_be_adapted_is_refused_before_anything_is_written(tmp_path: 
     stripes[:, ::2] = 0
     with pytest.raises(RasterError, match="None of 480 windows drawn"):
         adapt(package, open_raster(write_raster(tmp_path / "stripes.tif", stripes, nodata=0)))
+    with pytest.raises(RasterError, match="None of 160 windows drawn"):
+        adapt_package(package, [open_raster(tmp_path / "stripes.tif")], tmp_path / "adapted", replace(FEW, window_px=16), lambda line: None)
     with pytest.raises(ModelError, match="holds no batch normalization"):
         adapt(write_small(tmp_path / "plain", small_spec("pixel")), source)
     whole = package.spec.model_copy(update={"network": package.spec.network.model_copy(update={"library": "onnx"})})
@@ -225,6 +254,21 @@ def test_the_command_looks_at_the_bands_and_the_area_that_are_asked_for(tmp_path
     everywhere, there = weigh("everywhere", raster), weigh("there", inner)
     assert weigh("area", raster, "--aoi", tmp_path / "area.geojson") == there != everywhere
     assert weigh("bands", raster, "--bands", "5,4,3", "--aoi", tmp_path / "area.geojson") != there
+
+
+def test_rasters_outside_the_area_are_left_out_while_one_is_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, here = write_network(tmp_path / "model"), write_raster(tmp_path / "here.tif", draw_blobs(96, 96))
+    there = write_raster(tmp_path / "there.tif", draw_blobs(96, 96), transform=Affine.translation(5000, 0) * TRANSFORM)
+    (left, top), (right, bottom) = TRANSFORM * (0, 0), TRANSFORM * (96, 96)
+    gpd.GeoDataFrame(geometry=[shapely.box(left, bottom, right, top)], crs=CRS).to_file(tmp_path / "area.geojson")
+    words = ("-o", tmp_path / "adapted", "--aoi", tmp_path / "area.geojson")
+    assert call_geoseg(monkeypatch, "models", "adapt", folder, there, *words) == 2
+    assert f"does not touch {there}" in capsys.readouterr().err
+    assert call_geoseg(monkeypatch, "models", "adapt", folder, there, here, *words) == 0
+    assert f"A raster is left out: The area of interest {tmp_path / 'area.geojson'} does not touch {there}" in capsys.readouterr().err
+    assert "windows of here.tif, without" in find_package(tmp_path / "adapted").spec.description
 
 
 def test_values_of_another_type_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

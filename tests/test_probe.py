@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
 from numpy.typing import NDArray
+from rasterio.windows import Window
 
+from geoseg import probe
 from geoseg.errors import DeviceMemoryError
 from geoseg.io.raster import open_raster
 from geoseg.model.package import find_package
 from geoseg.model.predictor import Keep, NeighborhoodPredictor, double_spec
-from geoseg.model.spec import ModelSpec, Throughput
+from geoseg.model.spec import Halo, ModelSpec, Throughput
 from geoseg.probe import (
     Machine,
     describe_machine,
+    find_piece,
     keep_measurements,
     measure_field,
     measure_halo,
@@ -135,3 +139,42 @@ def test_a_halo_that_was_not_reached_is_not_claimed(tmp_path: Path) -> None:
     source = open_raster(write_raster(tmp_path / "image.tif", draw_blobs(150, 150)))
     halo = measure_halo(NeighborhoodPredictor(spec=double_spec(stride_px=8), radius_px=40), [source], lambda line: None)
     assert "of the labels differ" in halo.measured_on
+
+
+def test_without_data_to_compare_nothing_is_claimed(tmp_path: Path) -> None:
+    """A share of no pixels is no agreement."""
+    pixels = np.zeros((3, 150, 150), np.uint8)
+    source = open_raster(write_raster(tmp_path / "image.tif", pixels, nodata=0))
+    spec = double_spec(stride_px=8).model_copy(update={"halo": Halo(default_px=16, exact_px=24)})
+    said: list[str] = []
+    halo = measure_halo(NeighborhoodPredictor(spec=spec, radius_px=8), [source], said.append)
+    assert halo == spec.halo
+    assert "holds data" in said[0]
+
+
+def test_a_raster_that_fits_is_taken_whole_and_of_a_larger_one_the_part_that_holds_data(tmp_path: Path, monkeypatch: Any) -> None:
+    pixels = draw_blobs(150, 200)
+    pixels[:, 40:, :120] = 0
+    source = open_raster(write_raster(tmp_path / "image.tif", pixels, nodata=0))
+    spec = double_spec().model_copy(update={"memory_bytes_per_px": 100})
+    monkeypatch.setattr(probe, "free_memory_bytes", lambda: 2 * 100 * 150 * 200)
+    piece = find_piece(source, spec)
+    assert piece is not None
+    assert (piece.shape, piece.origin) == (source.shape, (0, 0))
+    monkeypatch.setattr(probe, "free_memory_bytes", lambda: 2 * 100 * 75 * 75)
+    piece = find_piece(source, spec)
+    assert piece is not None
+    assert (piece.shape, piece.origin) == ((75, 75), (0, 125))
+    np.testing.assert_array_equal(piece.read(Window(1, 2, 30, 20))[0], pixels[:, 2:22, 126:156])
+    halo = measure_halo(NeighborhoodPredictor(spec=double_spec(stride_px=8), radius_px=8), [piece], lambda line: None)
+    assert halo.measured_on.endswith("image.tif (75 x 75 px of it)")
+    monkeypatch.setattr(probe, "free_memory_bytes", lambda: 2 * 100 * 32 * 32)
+    assert find_piece(source, spec) is None
+
+
+def test_of_a_raster_only_what_is_wanted_is_looked_at(tmp_path: Path) -> None:
+    source = open_raster(write_raster(tmp_path / "image.tif", draw_blobs(150, 200)))
+    corners = [source.geobox.transform * corner for corner in ((20, 30), (110, 90))]
+    piece = find_piece(replace(source, aoi=shapely.box(*np.sort(np.array(corners), axis=0).ravel())), double_spec())
+    assert piece is not None
+    assert (piece.shape, piece.origin) == ((60, 90), (30, 20))

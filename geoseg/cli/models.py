@@ -9,7 +9,7 @@ import typer
 
 from geoseg.cli import options as o
 from geoseg.cli.tables import print_table
-from geoseg.errors import ConfigError, GeosegError, UsageError
+from geoseg.errors import AreaError, ConfigError, GeosegError, UsageError
 
 if TYPE_CHECKING:
     from geoseg.io.raster import RasterSource
@@ -70,6 +70,15 @@ def probe_model(
     batches: Annotated[str, typer.Option("--batches", metavar="LIST", help="Batch sizes to time.")] = "1,2,4",
     device: o.Device = None,
     write: Annotated[bool, typer.Option("--write", help="Write what was measured into the card.")] = False,
+    bands: o.Bands = None,
+    assume_crs: o.AssumeCrs = None,
+    warp: o.Warp = None,
+    trust_vrt: o.TrustVrt = None,
+    stac_sign: o.StacSign = None,
+    aoi: o.Aoi = None,
+    bbox: o.Bbox = None,
+    exclude: o.Exclude = None,
+    collar: o.Collar = None,
 ) -> None:
     """Measure receptive field, halo, speed and memory of MODEL on this machine."""
     from geoseg import probe
@@ -81,7 +90,17 @@ def probe_model(
 
     sizes = _parse_batches(batches)
     package = find_package(model)
-    sources = _open_sources(package, raster or [], data, recipe)
+    if (data is None) != (recipe is None):
+        raise UsageError("--data and --recipe belong together: the recipe names its sites below the data folder.")
+    how = {"bands": bands, "assume_crs": assume_crs, "warp": warp, "trust_vrt": trust_vrt, "stac_sign": stac_sign}
+    sources = _open_rasters(package, raster or [], {**how, "aoi": aoi, "bbox": bbox, "exclude": exclude, "collar": collar})
+    if data is not None and recipe is not None:
+        sources += _open_sites(package, data, recipe)
+    half = probe.half_tile(package.spec)
+    large = [source for source in sources if min(source.wanted().height, source.wanted().width) > half]
+    if sources and not large:
+        given = ", ".join(f"{s.wanted().width} x {s.wanted().height}" for s in sources[:3])
+        raise UsageError(f"The halo is measured on rasters larger than half a tile, {half} px; given were {given} px of the model's grid.")
     where = pick_device(device or "auto")
     found: dict[str, Any] = {}
     if probe.knows_field(package.spec):
@@ -95,8 +114,10 @@ def probe_model(
     # memory first: what earlier passes leave behind would hide what this one takes
     if where == "cpu":
         found["memory_bytes_per_px"] = probe.measure_memory(predictor)
-    if sources:
-        found["halo"] = probe.measure_halo(predictor, sources, typer.echo)
+    if large:
+        believed = package.spec.model_copy(update=found)
+        pieces = [piece for source in large if (piece := probe.find_piece(source, believed)) is not None]
+        found["halo"] = probe.measure_halo(predictor, pieces, typer.echo)
     speeds = probe.measure_throughput(predictor, probe.describe_machine(where), probe.tile_sizes_of(package.spec), sizes)
     spec = probe.keep_measurements(package.spec.model_copy(update=found), speeds)
     _print_probe(spec, found, speeds)
@@ -125,16 +146,12 @@ def adapt_model(
 ) -> None:
     """Fit the batch statistics of MODEL to imagery of another place, season or sensor: a new package, in a minute, without labels."""
     from geoseg.adapt import AdaptOptions, adapt_package
-    from geoseg.config import make_config
-    from geoseg.inference.opening import open_source
     from geoseg.model.source import find_model
 
     options = AdaptOptions(strength=strength)
     package = find_model(model)
-    where = {"aoi": aoi, "bbox": bbox, "exclude": exclude, "collar": collar}
     how = {"bands": bands, "assume_crs": assume_crs, "warp": warp, "trust_vrt": trust_vrt, "stac_sign": stac_sign}
-    given = o.collect(output="out", model=str(package.folder), **how, **where)
-    sources = [open_source(make_config({**given, "raster": raster}), package.spec) for raster in rasters]
+    sources = _open_rasters(package, rasters, {**how, "aoi": aoi, "bbox": bbox, "exclude": exclude, "collar": collar})
     adapted = adapt_package(package, sources, output, options, typer.echo, name=name)
     _tell_package(adapted)
 
@@ -146,26 +163,30 @@ def _parse_batches(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _open_sources(package: "ModelPackage", rasters: list[str], data: Path | None, recipe: Path | None) -> "list[RasterSource]":
+def _open_rasters(package: "ModelPackage", rasters: list[str], options: dict[str, Any]) -> "list[RasterSource]":
+    """Open rasters on the model's grid; those that lie outside the wanted area are named and left out, while one is left."""
     from geoseg.config import make_config
     from geoseg.inference.opening import open_source
-    from geoseg.probe import half_tile
 
-    if (data is None) != (recipe is None):
-        raise UsageError("--data and --recipe belong together: the recipe names its sites below the data folder.")
-    spec = package.spec
-    sources = [open_source(make_config({"raster": name, "output": "out", "model": str(package.folder)}), spec) for name in rasters]
-    if data is not None and recipe is not None:
-        from geoseg.labels.targets import open_sources
-        from geoseg.training.recipe import read_recipe
+    given = o.collect(output="out", model=str(package.folder), **options)
+    sources, outside = list["RasterSource"](), list[AreaError]()
+    for raster in rasters:
+        try:
+            sources.append(open_source(make_config({**given, "raster": raster}), package.spec))
+        except AreaError as exc:
+            outside.append(exc)
+    if outside and not sources:
+        raise outside[0]
+    for left_out in outside:
+        print(f"A raster is left out: {left_out}", file=sys.stderr)
+    return sources
 
-        sources += [source for site in read_recipe(recipe).sites for source in open_sources(site, spec, data)]
-    half = half_tile(spec)
-    large = [source for source in sources if min(source.shape) > half]
-    if sources and not large:
-        sizes = ", ".join(f"{s.shape[1]} x {s.shape[0]}" for s in sources[:3])
-        raise UsageError(f"The halo is measured on rasters larger than half a tile, {half} px; given were {sizes} px of the model's grid.")
-    return large
+
+def _open_sites(package: "ModelPackage", data: Path, recipe: Path) -> "list[RasterSource]":
+    from geoseg.labels.targets import open_sources
+    from geoseg.training.recipe import read_recipe
+
+    return [source for site in read_recipe(recipe).sites for source in open_sources(site, package.spec, data)]
 
 
 def _print_probe(spec: "ModelSpec", found: dict[str, Any], speeds: Any) -> None:

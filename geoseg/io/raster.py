@@ -1,7 +1,9 @@
 """The raster source: one pixel grid, everything after lives in it."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -61,6 +63,8 @@ class RasterSource:
     """Shape, transform and CRS of the run's grid."""
     decimation: int = 1
     """Source pixels per run pixel along each axis; they are averaged."""
+    origin: tuple[int, int] = (0, 0)
+    """Row and column of its first pixel on the grid of the whole imagery; see :meth:`crop`."""
     dtype: str = "uint8"
     """Data type of the source bands."""
     aoi: BaseGeometry | None = None
@@ -101,6 +105,15 @@ class RasterSource:
         """Return it with these bands, 1-based, in the model's order."""
         return replace(self, bands=tuple(bands), imagery=self.imagery.choose(bands))
 
+    def crop(self, window: Window) -> "RasterSource":
+        """Return a part of it.
+
+        Args:
+            window: Integer rectangle inside the grid.
+        """
+        origin = self.origin[0] + window.row_off, self.origin[1] + window.col_off
+        return replace(self, geobox=self.geobox[window.toslices()], origin=origin)
+
     def read_from(self, reader: Reader, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Read a window from the open imagery of this raster; see :meth:`read`."""
         pixels = np.empty((len(self.bands), window.height, window.width), self.dtype)
@@ -114,6 +127,15 @@ class RasterSource:
             valid &= self._inside_aoi(window)
         return pixels, valid
 
+    def wanted(self) -> Window:
+        """Return the rectangle of the grid that holds the area of interest."""
+        whole = Window(0, 0, self.shape[1], self.shape[0])
+        if self.aoi is None:
+            return whole
+        corners = [~self.geobox.transform * corner for corner in product(self.aoi.bounds[::2], self.aoi.bounds[1::2])]
+        (left, right), (top, bottom) = ((math.floor(min(axis)), math.ceil(max(axis))) for axis in zip(*corners, strict=True))
+        return whole.intersection(Window(left, top, right - left, bottom - top))
+
     def touches_aoi(self, window: Window) -> bool:
         """Tell whether any of a window may lie in the area of interest."""
         if self.aoi is None:
@@ -123,8 +145,8 @@ class RasterSource:
 
     def _window_below(self, window: Window) -> Window:
         """Return the pixels of the imagery below a window of the grid."""
-        k = self.decimation
-        full = Window(window.col_off * k, window.row_off * k, window.width * k, window.height * k)
+        k, (top, left) = self.decimation, self.origin
+        full = Window((left + window.col_off) * k, (top + window.row_off) * k, window.width * k, window.height * k)
         height, width = self.imagery.geobox.shape
         return full.intersection(Window(0, 0, width, height))
 

@@ -10,7 +10,7 @@ from rasterio.warp import transform_bounds, transform_geom
 from shapely.geometry import mapping, shape
 from shapely.geometry.base import BaseGeometry
 
-from geoseg.errors import UsageError
+from geoseg.errors import AreaError, UsageError
 from geoseg.io.sources.dataset import FOREIGN
 
 _STEP_DEG = 0.01
@@ -41,21 +41,22 @@ def find_area(where: Where, geobox: GeoBox, raster: str) -> BaseGeometry | None:
 
     Raises:
         MissingFileError: If a vector file is not there.
-        UsageError: If nothing of the raster is wanted, or a file holds no polygons.
+        AreaError: If nothing of the raster is wanted.
+        UsageError: If a file holds no polygons.
     """
     area: BaseGeometry | None = None
     if where.aoi is not None:
         polygons = _read_polygons(where.aoi, geobox, "area of interest")
         area = shapely.intersection(polygons, geobox.extent.geom)
         if area.area == 0:
-            raise UsageError(
+            raise AreaError(
                 f"The area of interest {where.aoi} does not touch {raster}: it spans {_bounds(polygons.bounds)}, "
                 f"the raster {_bounds(geobox.boundingbox)} in {geobox.crs}. Check its CRS."
             )
     if where.bbox is not None:
         area = shapely.intersection(_project_box(where.bbox, geobox), geobox.extent.geom if area is None else area)
         if area.area == 0:
-            raise UsageError(
+            raise AreaError(
                 f"The box {_bounds(where.bbox)} (west, south, east, north in degrees) holds nothing of {raster}, "
                 f"which spans {_bounds(in_degrees(geobox))}. Check --bbox."
             )
@@ -63,7 +64,7 @@ def find_area(where: Where, geobox: GeoBox, raster: str) -> BaseGeometry | None:
         excluded = _read_polygons(where.exclude, geobox, "excluded area")
         area = shapely.difference(geobox.extent.geom if area is None else area, excluded)
         if area.area == 0:
-            raise UsageError(f"The excluded area {where.exclude} leaves nothing of {raster}. Check --exclude.")
+            raise AreaError(f"The excluded area {where.exclude} leaves nothing of {raster}. Check --exclude.")
     return area
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from geoseg.model.package import ModelPackage
+from geoseg.model.spec import NetworkSpec
 
 
 def summarize(package: ModelPackage) -> tuple[str, ...]:
@@ -33,8 +34,7 @@ def card_rows(package: ModelPackage) -> Iterator[tuple[str, str]]:
     yield "what", spec.description
     yield "created", spec.created.isoformat() if spec.created else "unknown"
     yield "license", spec.license
-    enlarged = f", sees its input {spec.network.magnification:g} times larger" if spec.network.magnification != 1 else ""
-    yield "network", f"{spec.network.architecture} {spec.network.encoder}".strip() + f", stride {spec.network.stride_px} px{enlarged}"
+    yield "network", f"{name_network(spec.network)}, stride {spec.network.stride_px} px"
     for band, mean, std in zip(spec.bands, spec.mean, spec.std, strict=True):
         yield f"band {band}", f"(value - {mean:g}) / {std:g}"
     yield "resolution", _resolution(package)
@@ -70,3 +70,9 @@ def _field(package: ModelPackage) -> str:
     if spec.network.global_context:
         return "the whole tile"
     return "not measured" if spec.receptive_field_px is None else f"{spec.receptive_field_px} px"
+
+
+def name_network(network: NetworkSpec) -> str:
+    """Return what a network is, in a few words."""
+    enlarged = f", sees its input {network.magnification:g} times larger" if network.magnification != 1 else ""
+    return f"{network.architecture} {network.encoder}".strip() + enlarged

@@ -9,7 +9,8 @@ from torch.nn.functional import interpolate
 def magnify(module: nn.Module, factor: float) -> None:
     """Let a network see its input some times larger, and make its output as small again.
 
-    Its tensors keep their names, so that weights fit with any factor.
+    Its tensors keep their names, so that weights fit with any factor. Places between pixels are counted in float32 from a tile's first
+    one, so what tiles give of a pixel may differ by what this rounds, where factors are no whole numbers.
 
     Args:
         module: From pixels (N, C, H, W) to logits (N, K, H, W); it is changed. The factor has to make whole numbers of H and W.

@@ -84,6 +84,10 @@ def _check_shape(spec: ModelSpec, module: nn.Module) -> None:
     height, width = stride, 3 * stride
     was_training = module.training
     advice = "Set stride_px to the network's (2 to the power of its depth, or the patch size), or choose options that keep the size."
+    if spec.network.magnification != 1:
+        advice += (
+            f" It sees its input {spec.network.magnification:g} times larger: so many times stride_px has to be a multiple of its stride."
+        )
     try:
         with torch.inference_mode():
             found = tuple(module.eval()(torch.zeros(1, len(spec.bands), height, width)).shape)

@@ -49,7 +49,7 @@ def slim_graph(model: Any, weights: Path, shape: tuple[int, int]) -> Any:
 
 
 def _fold_concatenations(graph: Any) -> None:
-    """Make vectors of the constants that they are put together from: factors of enlargements are, and sizes are inferred from vectors alone."""
+    """Make vectors of the constants that they are put together from: no size is inferred from factors that are not vectors."""
     constants: dict[str, NDArray[Any]] = {}
     nodes = []
     for node in graph.node:

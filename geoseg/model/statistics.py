@@ -24,7 +24,8 @@ def mix_statistics(network: nn.Module, batches: Iterable[Tensor], strength: floa
     """Move the statistics of batch normalization towards those of some batches; weights stay as they are.
 
     As in training, each layer's input is centered by the batch's own statistics while those above are taken; those of several
-    batches are averaged by their pixels. A layer that no pixel passes keeps what it has.
+    batches are averaged by their pixels. A layer that no pixel passes keeps what it has;
+    of one that a pass goes through several times the last time counts.
 
     Args:
         network: Changed in place, and left in evaluation mode.

@@ -125,7 +125,11 @@ def _is_nearest(node: Any) -> bool:
 def _reduction(node: Any, before: tuple[int, ...], after: tuple[int, ...]) -> Fraction | None:
     """Return pixels made of one pixel along both sides, by a linear interpolation that looks at neighbors only."""
     known = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if known.get("mode") != b"linear" or known.get("antialias") or known.get("coordinate_transformation_mode", b"half_pixel") not in _HALF_PIXEL:
+    if (
+        known.get("mode") != b"linear"
+        or known.get("antialias")
+        or known.get("coordinate_transformation_mode", b"half_pixel") not in _HALF_PIXEL
+    ):
         return None
     if len(before) != 4 or len(after) != 4 or before[:2] != after[:2]:
         return None

@@ -18,7 +18,7 @@ from geoseg.model.pixelfeatures import feature_radius, pixel_features
 from geoseg.model.pixelwise import BaselineOptions, baseline_options
 from geoseg.model.spec import Halo, ModelSpec
 from geoseg.tiling import partition
-from geoseg.training.card import write_measured
+from geoseg.training.card import with_memory, write_measured
 from geoseg.training.recipe import Recipe
 
 _BLOCK_PX = 512
@@ -62,7 +62,7 @@ def fit_baseline(recipe: Recipe, data_dir: Path, folder: Path, say: Callable[[st
     stride = recipe.model.network.stride_px
     halo = -(-radius // stride) * stride
     spec = recipe.model.model_copy(update={"halo": Halo(default_px=halo, exact_px=halo, measured_on="exact: the reach of the features")})
-    return write_measured(folder, spec, recipe.tests, data_dir, say)
+    return write_measured(folder, with_memory(folder, spec, say), recipe.tests, data_dir, say)
 
 
 def _need_libraries() -> None:

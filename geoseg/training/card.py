@@ -17,25 +17,30 @@ from geoseg.probe import measure_package_memory
 _TUNABLES = "GLIBC_TUNABLES"
 
 
-def write_measured(
-    folder: Path, spec: ModelSpec, tests: tuple[Site, ...], data_dir: Path, say: Callable[[str], None], device: str = "auto"
-) -> ModelPackage:
-    """Write the card of the weights that lie in a folder, with the memory that they take and the accuracy that they reach.
-
-    The model is measured as users run it: from its package, with the halo that its card names.
-    """
+def with_memory(folder: Path, spec: ModelSpec, say: Callable[[str], None]) -> ModelSpec:
+    """Measure the memory that the weights in a folder take, and say so in their spec; their card is written anew."""
     package = write_card(folder, _checked(spec.model_copy(update={"accuracy": ()})))
     # in a new process: what training has left in this one would hide what a pass takes
     with _untuned_allocator(), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
         memory = fresh.submit(measure_package_memory, package.folder).result()
     say(f"memory: {memory} bytes per pixel of a batch")
-    measured = package.spec.model_copy(update={"memory_bytes_per_px": memory})
+    return package.spec.model_copy(update={"memory_bytes_per_px": memory})
+
+
+def write_measured(
+    folder: Path, spec: ModelSpec, tests: tuple[Site, ...], data_dir: Path, say: Callable[[str], None], device: str = "auto"
+) -> ModelPackage:
+    """Write the card of the weights that lie in a folder, with the accuracy that they reach.
+
+    The model is measured as users run it: from its package, with the halo that its card names.
+    """
+    package = write_card(folder, _checked(spec.model_copy(update={"accuracy": ()})))
     metrics = []
     for site in tests:
         for metric in evaluate_site(package, site, data_dir, EvaluateOptions(pictures=0), device).card():
             say(f"{metric.dataset}: {metric.name} {metric.value:.4f}")
             metrics.append(metric)
-    return write_card(folder, _checked(measured.model_copy(update={"accuracy": tuple(metrics)})))
+    return write_card(folder, _checked(package.spec.model_copy(update={"accuracy": tuple(metrics)})))
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """From trained weights to a model package: halo, memory and accuracy are measured, then written into its card."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from geoseg.io.raster import RasterSource
 from geoseg.labels.targets import open_sources
-from geoseg.machine import free_memory_bytes
 from geoseg.model.device import pick_device
 from geoseg.model.execution import Execution
 from geoseg.model.export import write_graph
@@ -14,8 +14,8 @@ from geoseg.model.load import run_network
 from geoseg.model.network import build_network, load_weights, save_weights
 from geoseg.model.package import CARD_NAME, GRAPH_NAME, WEIGHTS_NAME, ModelPackage, find_package
 from geoseg.model.spec import ModelSpec
-from geoseg.probe import half_tile, measure_field, measure_halo
-from geoseg.training.card import write_measured
+from geoseg.probe import find_piece, measure_field, measure_halo
+from geoseg.training.card import with_memory, write_measured
 from geoseg.training.loop import TrainingModule
 from geoseg.training.recipe import Recipe
 
@@ -76,18 +76,17 @@ def measure_package(
     if sees_all and spec.tile_size_px != window_px:
         say(f"tile size: {window_px} px, the windows it learned from, since a whole tile decides on each of its pixels")
         spec = spec.model_copy(update={"tile_size_px": window_px})
-    halo = measure_halo(run_network(spec, network, Execution(device=pick_device(device))), _large_sources(recipe, data_dir), say)
+    spec = with_memory(folder, spec, say)
+    halo = measure_halo(run_network(spec, network, Execution(device=pick_device(device))), _pieces(recipe, spec, data_dir), say)
     return write_measured(folder, spec.model_copy(update={"halo": halo}), recipe.tests, data_dir, say, device)
 
 
-def _large_sources(recipe: Recipe, data_dir: Path) -> list[RasterSource]:
-    """Return the largest raster of each site, of those that fit into memory in one piece."""
-    side, most_px = half_tile(recipe.model), free_memory_bytes() / 2 / recipe.model.memory_bytes_per_px
-    largest = []
+def _pieces(recipe: Recipe, spec: ModelSpec, data_dir: Path) -> list[RasterSource]:
+    """Return the largest raster of each site, or as much of it as fits into memory in one piece."""
+    found = []
     for site in recipe.sites:
-        if site.kind == "run":
-            continue
-        sources = open_sources(site, recipe.model, data_dir)
-        large = [s for s in sources if min(s.shape) > side and s.shape[0] * s.shape[1] < most_px]
-        largest += sorted(large, key=lambda s: s.shape[0] * s.shape[1])[-1:]
-    return largest
+        sources = [] if site.kind == "run" else open_sources(site, spec, data_dir)
+        largest_first = sorted(sources, key=lambda source: source.shape[0] * source.shape[1], reverse=True)
+        pieces = (find_piece(source, spec) for source in largest_first)
+        found += list(islice((piece for piece in pieces if piece is not None), 1))
+    return found

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from geoseg.labels.coding import NOT_BUILDING, UNLABELLED
+from geoseg.model.card import name_network
 from geoseg.model.spec import ModelSpec
 from geoseg.runfolder.page import Page
 from geoseg.training.history import EpochDone, best_epoch
@@ -125,9 +126,9 @@ def _rgb(color: str) -> list[int]:
 
 
 def _main_numbers(recipe: Recipe) -> list[tuple[Any, ...]]:
-    network, schedule = recipe.model.network, recipe.schedule
+    schedule = recipe.schedule
     return [
-        ("network", f"{network.architecture}, {network.encoder}"),
+        ("network", name_network(recipe.model.network)),
         ("start from", ", ".join(recipe.start_from) or "random weights"),
         ("sites", ", ".join(site.name for site in recipe.sites)),
         ("validation", ", ".join(site.name for site in recipe.validation) or "none"),

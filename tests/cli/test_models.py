@@ -6,9 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from geoseg import probe
 from geoseg.model.package import CARD_NAME, GRAPH_NAME, WEIGHTS_NAME, find_package, shipped_models
 from tests.doubles import call_geoseg, draw_blobs, write_network, write_package, write_raster
 from tests.model.networks import write_small
@@ -96,6 +98,21 @@ def test_probe_writes_what_it_prints_into_the_card(tmp_path: Path, monkeypatch: 
         assert f"{measured.mpx_per_s:.3g} Mpx/s" in out
     assert f"{spec.memory_bytes_per_px} bytes per pixel" in out
     assert spec.created == before.created
+
+
+@pytest.mark.usefixtures("fake_field")
+def test_probe_takes_the_rasters_that_runs_take(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    folder = write_network(tmp_path / "network")
+    raster = write_raster(tmp_path / "image.tif", np.concatenate([draw_blobs(272, 300)] * 2), crs=None)
+    words = ("probe", folder, "--raster", raster, "--batches", "1", "--device", "cpu", "--write")
+    code, _, err = geoseg(monkeypatch, capsys, *words)
+    assert code == 2
+    assert "--assume-crs" in err
+    monkeypatch.setattr(probe, "free_memory_bytes", lambda: 2 * 200**2 * find_package(folder).spec.memory_bytes_per_px)
+    monkeypatch.setattr(probe, "measure_memory", lambda predictor: predictor.spec.memory_bytes_per_px)
+    code, _, err = geoseg(monkeypatch, capsys, *words, "--assume-crs", "EPSG:32645", "--bands", "6,5,4")
+    assert (code, err) == (0, "")
+    assert find_package(folder).spec.halo.measured_on.endswith("image.tif (200 x 200 px of it)")
 
 
 @pytest.mark.usefixtures("fake_field")

@@ -93,7 +93,11 @@ def test_all_exports_hold_the_magnification(magnified: ModelPackage, tmp_path: P
 def test_the_graph_of_a_magnified_network_is_made_as_fast_as_that_of_any(tmp_path: Path) -> None:
     spec = spec_of(1.5, 16)
     network = NetworkSpec(
-        architecture="unet", encoder="resnet18", stride_px=16, magnification=1.5, options={"encoder_depth": 3, "decoder_channels": [64, 64, 8]}
+        architecture="unet",
+        encoder="resnet18",
+        stride_px=16,
+        magnification=1.5,
+        options={"encoder_depth": 3, "decoder_channels": [64, 64, 8]},
     )
     spec = spec.model_copy(update={"network": network})
     torch.manual_seed(6)
