@@ -106,7 +106,7 @@ class RasterSource:
         return replace(self, bands=tuple(bands), imagery=self.imagery.choose(bands))
 
     def crop(self, window: Window) -> "RasterSource":
-        """Return a part of it.
+        """Return a part of it, for reading; what looks at rasters from afar, as :func:`has_data`, looks at whole ones.
 
         Args:
             window: Integer rectangle inside the grid.
