@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+import shapely.affinity
 from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,6 +77,19 @@ def test_any_window_equals_the_same_part_of_the_whole(holey: Path, resolution_m:
         pixels, valid = source.read(window)
     np.testing.assert_array_equal(pixels, all_pixels[:, *slices(window)])
     np.testing.assert_array_equal(valid, all_valid[slices(window)])
+
+
+@pytest.mark.parametrize("resolution_m", [None, 4.0])
+def test_a_part_of_a_part_is_what_lies_there_in_the_whole(holey: Path, resolution_m: float | None) -> None:
+    source = open_raster(holey, resolution_m=resolution_m)
+    area = shapely.affinity.affine_transform(shapely.box(30, 20, 100, 90).buffer(5), source.geobox.transform.to_shapely())
+    source = replace(source, aoi=area)
+    assert source.wanted() == Window(25, 15, 80, 80)
+    part = source.crop(source.wanted()).crop(Window(3, 2, 70, 75))
+    assert part.shape == (75, 70)
+    for made, whole in zip(read_whole(part), source.read(Window(28, 17, 70, 75)), strict=True):
+        np.testing.assert_array_equal(made, whole)
+    assert part.wanted() == Window(0, 0, 70, 75)
 
 
 @pytest.mark.parametrize(("resolution_m", "k"), [(None, 1), (1.0, 1), (2.9, 1), (4.0, 2), (10.1, 5)])
