@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from geoseg.errors import ModelError
@@ -119,7 +119,8 @@ def _drop_unused_stages(module: nn.Module) -> None:
 
 def save_weights(module: nn.Module, path: Path) -> None:
     """Write a network's weights as float16 safetensors; tensors whose values are too large for it as float32, integers as they are."""
-    save_file({k: _narrow(v).contiguous() for k, v in module.state_dict().items()}, path)
+    # safetensors' own writer leaves a file that only its owner may read
+    path.write_bytes(save({k: _narrow(v).contiguous() for k, v in module.state_dict().items()}))
 
 
 def _narrow(tensor: torch.Tensor) -> torch.Tensor:

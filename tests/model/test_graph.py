@@ -1,5 +1,6 @@
 """Graphs of packages: beside the weights or exported once, verified, and pointing nowhere but into the weights."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -103,6 +104,16 @@ def test_a_package_gets_its_graph_and_a_newer_one_in_place_of_it(bare: ModelPack
     assert difference < 1e-3
     assert contents(package.folder) == {GRAPH_NAME, WEIGHTS_NAME, "model.json"}
     assert find_package(package.folder) == package
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_all_files_of_a_package_may_be_read_by_whom_the_user_lets(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        package, _ = add_graph(write_small(tmp_path / "package"))
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in package.folder.iterdir()} == {0o644}
 
 
 def test_weights_too_large_for_float16_are_kept_exactly(tmp_path: Path) -> None:
