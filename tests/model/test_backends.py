@@ -17,6 +17,8 @@ from geoseg.model.predictor import Predictor
 from tests.model.networks import drawn, small_spec, write_small
 
 EAGER = Execution(threads=1)
+LEAST_AGREEMENT = {"float32": 0.999, "float16": 0.999, "bfloat16": 0.998}
+"""Share of labels; 16 bits that are not taken unasked may change more."""
 MOST_STEPS = {"float32": 1, "float16": 2, "bfloat16": 8}
 """By how many steps of the uint8 confidence and evidence may differ."""
 
@@ -45,7 +47,7 @@ def other(request: pytest.FixtureRequest, small: ModelPackage, cache: Path) -> P
 def assert_agree(made: NDArray[np.uint8], expected: NDArray[np.uint8], precision: str = "float32") -> None:
     assert made.shape == expected.shape
     assert made.dtype == np.uint8
-    assert (made[:, 0] == expected[:, 0]).mean() >= 0.999
+    assert (made[:, 0] == expected[:, 0]).mean() >= LEAST_AGREEMENT[precision]
     assert np.abs(made[:, 1:].astype(int) - expected[:, 1:]).max() <= MOST_STEPS[precision]
 
 
