@@ -38,13 +38,13 @@ def vary_window(pixels: Tensor, rng: np.random.Generator, augmentation: Augmenta
     Returns:
         (C, H, W) float32 in 0..255.
     """
-    if _falls(augmentation.shadow, rng):
+    if falls(augmentation.shadow, rng):
         pixels = cast_shadow(pixels, rng, augmentation.shadow_strength)
     pixels = vary_colors(pixels, rng, augmentation)
-    if _falls(augmentation.jpeg, rng):
+    if falls(augmentation.jpeg, rng):
         low, high = augmentation.jpeg_quality
         pixels = compress(pixels, int(rng.integers(low, high + 1)))
-    if len(pixels) > 1 and _falls(augmentation.band_drop, rng):
+    if len(pixels) > 1 and falls(augmentation.band_drop, rng):
         dropped = torch.arange(len(pixels)) == int(rng.integers(len(pixels)))
         pixels = torch.where(dropped[:, None, None], neutral, pixels)
     return pixels
@@ -74,12 +74,12 @@ def vary_colors(pixels: Tensor, rng: np.random.Generator, augmentation: Augmenta
         gray = x.mean(dim=0, keepdim=True)
         saturation = 0.0 if rng.random() < augmentation.gray else float(np.exp(rng.normal(0, 0.3 * strength)))
         x = gray + (x - gray) * saturation
-    if _falls(augmentation.haze, rng):
+    if falls(augmentation.haze, rng):
         haze = float(rng.uniform(0, min(augmentation.haze_strength * strength, 1.0)))
         x = x * (1 - haze) + haze * _HAZE
-    if _falls(augmentation.blur, rng):
+    if falls(augmentation.blur, rng):
         x = _blurred(x, rng, augmentation.blur_px)
-    if _falls(augmentation.noise, rng):
+    if falls(augmentation.noise, rng):
         noise = rng.normal(0, augmentation.noise_strength * strength, x.shape)
         x = x + torch.from_numpy(noise.astype(np.float32))
     return x.clamp(0, 1) * 255
@@ -138,7 +138,8 @@ def _cosine_transform() -> Tensor:
     return matrix
 
 
-def _falls(probability: float, rng: np.random.Generator) -> bool:
+def falls(probability: float, rng: np.random.Generator) -> bool:
+    """Throw the dice for an effect of this probability; one that is switched off draws nothing."""
     return probability > 0 and bool(rng.random() < probability)
 
 

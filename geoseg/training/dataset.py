@@ -16,7 +16,8 @@ from geoseg.labels.coding import UNLABELLED, building_channel, is_partial
 from geoseg.labels.site import Site
 from geoseg.labels.targets import LabelledRaster, load_site
 from geoseg.model.spec import ModelSpec
-from geoseg.training.augment import vary_window
+from geoseg.training.augment import falls, vary_window
+from geoseg.training.mixing import measure_colors, paste_classes, take_colors
 from geoseg.training.recipe import Augmentation, Recipe, Sampling
 
 DISTANCE_SCALE = 254
@@ -53,9 +54,20 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         rng, raster = self._raster_of(index)
-        pixels, targets, inside = raster.draw(rng, self._recipe)
-        varied = vary_window(pixels, rng, self._recipe.augmentation, self._neutral)
+        augmentation = self._recipe.augmentation
+        pixels, targets, inside = self._draw(raster, rng)
+        if falls(augmentation.class_mix, rng):
+            pixels, targets = paste_classes((pixels, targets), self._draw(self._pick_raster(rng), rng)[:2], rng)
+            # nothing is labelled, and so nothing pasted, but imagery
+            inside = inside | (targets[0] != UNLABELLED)
+        varied = vary_window(pixels, rng, augmentation, self._neutral)
         return torch.where(inside, varied, self._neutral), add_distance(targets, self._recipe)
+
+    def _draw(self, raster: "_Sampled", rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        pixels, targets, inside = raster.draw(rng, self._recipe)
+        if falls(self._recipe.augmentation.other_colors, rng):
+            pixels = take_colors(pixels, raster.colors, self._pick_raster(rng).colors, share=float(rng.random()))
+        return pixels, targets, inside
 
     def name_of(self, index: int) -> str:
         """Name the raster that a window of the present epoch is cut from."""
@@ -63,9 +75,12 @@ class WindowDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def _raster_of(self, index: int) -> "tuple[np.random.Generator, _Sampled]":
         rng = np.random.default_rng((self._recipe.schedule.seed, self.epoch, index))
+        return rng, self._pick_raster(rng)
+
+    def _pick_raster(self, rng: np.random.Generator) -> "_Sampled":
         group = self._groups[rng.choice(len(self._groups), p=self._group_share)]
         sizes = np.sqrt([raster.labelled_px for raster in group])
-        return rng, group[rng.choice(len(group), p=sizes / sizes.sum())]
+        return group[rng.choice(len(group), p=sizes / sizes.sum())]
 
 
 def load_labelled(site: Site, spec: ModelSpec, data_dir: Path) -> list[LabelledRaster]:
@@ -124,6 +139,8 @@ class _Sampled:
         channels, counts = np.unique(semantic[semantic != UNLABELLED], return_counts=True)
         self._places = [_some_places(semantic == channel, rng) for channel in channels]
         self._counts = counts
+        self.colors = measure_colors(raster.pixels, raster.valid)
+        """(2, C, 1, 1) float32: mean and standard deviation of each band."""
 
     @property
     def name(self) -> str:
@@ -151,6 +168,8 @@ class _Sampled:
         turn = rng.integers(4) * np.pi / 2 if rng.random() < 0.4 else rng.uniform(0, 2 * np.pi)
         mirror = rng.choice([-1.0, 1.0])
         matrix = np.array([[np.cos(turn), -np.sin(turn) * mirror], [np.sin(turn), np.cos(turn) * mirror]]) / scale
+        if sampling.stay_inside:
+            center = _move_inside(center, matrix, size, (height, width))
         return _cut(self._raster, center, matrix, size)
 
     def _pick_class(self, rng: np.random.Generator, rarity: float) -> int:
@@ -163,6 +182,14 @@ class _Sampled:
 def _some_places(where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.intp]:
     places = np.argwhere(where)
     return places[rng.choice(len(places), min(len(places), _PLACES_PER_CLASS), replace=False)]
+
+
+def _move_inside(center: NDArray[np.float64], matrix: NDArray[np.float64], size: int, shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Move a window's middle until its corners lie in the raster; on an axis along which it does not fit, to the raster's middle."""
+    # half a pixel more each way, which is interpolated from
+    reach = np.abs(matrix).sum(axis=1) * size / 2 + 1
+    low = np.minimum(reach, np.array(shape) / 2)
+    return np.clip(center, low, np.array(shape) - low)
 
 
 def _cut(raster: LabelledRaster, center: NDArray[np.float64], matrix: NDArray[np.float64], size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -64,6 +64,8 @@ class Sampling(_Strict):
     """Share of the windows that are drawn around a pixel of a class drawn at random; the others lie anywhere."""
     rarity: _Share = 0.0
     """Power of a class's inverse frequency in that draw: 0 draws all classes alike, 0.5 by inverse square root, 1 by inverse frequency."""
+    stay_inside: bool = False
+    """Whether windows that would reach past their raster are moved into it, as far as they fit."""
     tries: int = Field(default=10, gt=0)
     """How often a window without any labelled pixel is drawn anew."""
 
@@ -99,6 +101,10 @@ class Augmentation(_Strict):
     """Lowest and highest quality, within 1..100."""
     band_drop: _Share = 0.0
     """Probability that one band is replaced by its mean, where there are at least two."""
+    other_colors: _Share = 0.0
+    """Probability that a window takes the colors of another raster of the sites: mean and standard deviation of each band."""
+    class_mix: _Share = 0.0
+    """Probability that half of the classes of another window are pasted onto a window, pixels and labels."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
