@@ -204,8 +204,11 @@ def _cut(raster: LabelledRaster, center: NDArray[np.float64], matrix: NDArray[np
     grid = functional.affine_grid(theta[None], [1, 1, size, size], align_corners=False)
     bands = len(raster.pixels)
     whole = torch.from_numpy(crop.astype(np.float32))[None]
-    pixels = functional.grid_sample(whole[:, :bands], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
     labels = functional.grid_sample(whole[:, bands:], grid, mode="nearest", padding_mode="border", align_corners=False)[0].to(torch.uint8)
+    # between pixels of imagery alone: what lies past its edge has no color
+    imagery = torch.cat([whole[:, :bands] * whole[:, -1:], whole[:, -1:]], dim=1)
+    seen = functional.grid_sample(imagery, grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
+    pixels = seen[:-1] / seen[-1:].clamp(min=1e-3)
     there = labels[-1] == 1
     return pixels, torch.where(there, labels[:-1], UNLABELLED), there
 
