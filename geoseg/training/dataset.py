@@ -1,6 +1,7 @@
 """Windows drawn at random from labelled rasters."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -139,12 +140,15 @@ class _Sampled:
         channels, counts = np.unique(semantic[semantic != UNLABELLED], return_counts=True)
         self._places = [_some_places(semantic == channel, rng) for channel in channels]
         self._counts = counts
-        self.colors = measure_colors(raster.pixels, raster.valid)
-        """(2, C, 1, 1) float32: mean and standard deviation of each band."""
 
     @property
     def name(self) -> str:
         return self._raster.name
+
+    @cached_property
+    def colors(self) -> Tensor:
+        """(2, C, 1, 1) float32: mean and standard deviation of each band."""
+        return measure_colors(self._raster.pixels, self._raster.valid)
 
     @property
     def labelled_px(self) -> int:

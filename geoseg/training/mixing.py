@@ -7,12 +7,14 @@ from torch import Tensor
 
 from geoseg.labels.coding import UNLABELLED
 
+_ENOUGH_PX = 1_000_000
+"""Of a raster, that its colors are measured on."""
 _LEAST_DEVIATION = 1.0
 """Of bytes; what varies less has no colors to give or to change."""
 
 
 def measure_colors(pixels: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> Tensor:
-    """Return the mean and the standard deviation of each band of a raster, (2, C, 1, 1) float32.
+    """Return the mean and the standard deviation of each band of a raster, (2, C, 1, 1) float32, of at most a million pixels.
 
     Args:
         pixels: (C, H, W).
@@ -21,6 +23,7 @@ def measure_colors(pixels: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -
     seen = pixels.reshape(len(pixels), -1) if valid is None else pixels[:, valid]
     if seen.shape[1] == 0:
         return torch.zeros(2, len(pixels), 1, 1)
+    seen = seen[:, :: 1 + seen.shape[1] // _ENOUGH_PX]
     measured = np.stack([seen.mean(axis=1), seen.std(axis=1)])
     return torch.from_numpy(measured.astype(np.float32))[:, :, None, None]
 
