@@ -23,6 +23,7 @@ from geoseg.model.package import find_package
 from geoseg.training.dataset import WindowDataset, share_of
 from geoseg.training.history import EpochDone, TrainingEvent, TrainingListener, is_stale, read_history, write_history
 from geoseg.training.module import SCORE, DivergedError, TrainingModule, check_network, fingerprint_lessons, learning_rate
+from geoseg.training.odds import weigh_odds
 from geoseg.training.recipe import Recipe
 from geoseg.training.report import write_report
 from geoseg.training.start import start_from_packages
@@ -167,6 +168,8 @@ def _begin(
         notice = start_from_packages(module.network, recipe.model, [find_package(name) for name in recipe.start_from])
         if notice:
             report(Warned(message=notice))
+    # odds that cannot be built in are told now, not after the training
+    weigh_odds(module.network, recipe.model, recipe.decision.odds)
     return module
 
 

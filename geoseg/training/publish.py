@@ -17,6 +17,7 @@ from geoseg.model.spec import ModelSpec
 from geoseg.probe import find_piece, measure_field, measure_halo
 from geoseg.training.card import with_memory, write_measured
 from geoseg.training.loop import TrainingModule
+from geoseg.training.odds import weigh_odds
 from geoseg.training.recipe import Recipe
 
 
@@ -40,7 +41,7 @@ def publish(
     # measuring takes minutes, during which the package that was there stays whole
     with TemporaryDirectory(dir=folder, prefix=".package-") as name:
         made = Path(name)
-        save_weights(module.network, made / WEIGHTS_NAME)
+        save_weights(weigh_odds(module.network, recipe.model, recipe.decision.odds), made / WEIGHTS_NAME)
         try:
             measure_package(recipe.model, recipe, data_dir, made, say, device)
         except Exception:

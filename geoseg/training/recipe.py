@@ -148,6 +148,13 @@ class LossWeights(_Strict):
     """Distance from the edge at which the target of ``building_distance`` reaches 1."""
 
 
+class Decision(_Strict):
+    """When a pixel counts as a class; built into the weights once they are trained."""
+
+    odds: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = {}
+    """By name of class, what its odds are multiplied by: 2 makes a pixel count, of two classes, from a third on instead of a half."""
+
+
 class Recipe(_Strict):
     """Everything that leads from data to a model package."""
 
@@ -167,6 +174,8 @@ class Recipe(_Strict):
     """Variation of windows."""
     loss: LossWeights
     """Weights of the loss."""
+    decision: Decision = Decision()
+    """When a pixel counts as a class."""
     start_from: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Model packages whose weights training starts from the average of; one may be given as text; none starts from random ones."""
 
@@ -193,6 +202,12 @@ class Recipe(_Strict):
                 f"the model has {len(buildings)} classes of buildings ({', '.join(buildings)}); objects are made of one alone. "
                 "Give all but one of them the kind surface"
             )
+        names = [row.name for row in self.model.classes]
+        unknown = next((name for name in self.decision.odds if name not in names), None)
+        if unknown is not None:
+            raise ValueError(f"decision.odds names a class '{unknown}'; the model's are {', '.join(names)}")
+        if self.decision.odds and self.model.network.library == "sklearn":
+            raise ValueError("decision.odds is for networks; a baseline has no logits to raise")
         if self.schedule.window_px % self.model.network.stride_px:
             raise ValueError(
                 f"window_px {self.schedule.window_px} must be a multiple of the network's stride {self.model.network.stride_px}"
