@@ -27,7 +27,7 @@ from ..runs import remember
 from ..text import tr
 from .base import GeosegAlgorithm, folder_for, read_card
 
-MODELS = ("aerial", "buildings", "satellite", "korea", "base")
+MODELS = ("aerial", "buildings", "satellite", "roads", "korea", "base")
 """Models that geoseg ships."""
 OUTPUTS = ("classes", "confidence", "evidence", "landcover", "buildings", "panoptic", "roads", "probabilities", "uncertainty")
 USUAL = tuple(range(7))
@@ -56,6 +56,7 @@ class SegmentRaster(GeosegAlgorithm):
             "Turns imagery into a class map, land cover polygons, buildings and a road network, in a run folder.\n\n"
             "The model 'aerial' is for drones and planes (0.15 m to 0.5 m), 'satellite' for 0.5 m to 1 m, both from red, green and "
             "blue; their classes are land, water, vegetation, road and building. 'buildings' knows buildings alone, with fewer false ones. "
+            "'roads' knows roads alone, 0.25 m to 1 m. "
             "'korea' is for 10 m pictures of Korea.\n\n"
             "A run that was cancelled goes on where it stopped when it is started again with the same settings."
         )
